@@ -1,0 +1,160 @@
+//! The contract with the DNS: publish, withdraw and look up TXT values of challenges.
+//!
+//! Updates are ours (RFC 2136, signed by RFC 8945); the wire format is a crate's. Implementations choose no zone and
+//! remove no value but those that S09 names: at the name of a publication whatever is not a live value of ours, and in a
+//! withdrawal exactly the value given.
+
+use std::fmt;
+use std::io;
+
+use faythe_core::name::{DnsName, RecordName};
+use faythe_core::zone::Check;
+use futures::future::BoxFuture;
+use thiserror::Error;
+
+/// Name servers that take our updates, and those that must show them.
+pub trait Dns: Send + Sync {
+    /// Counts `value` among the live ones at `record` without sending anything; for values that were published before
+    /// this process began.
+    fn adopt(&self, zone: &DnsName, record: &RecordName, value: &str);
+
+    /// Makes `value` stand at `record` beside our other live values there, and nothing else (S08, S09).
+    ///
+    /// Returns when the server has acknowledged it with a verified signature. May be repeated. The value stays among
+    /// the live ones, also after an error, until it is withdrawn.
+    fn publish<'a>(
+        &'a self,
+        zone: &'a DnsName,
+        record: &'a RecordName,
+        value: &'a str,
+    ) -> BoxFuture<'a, Result<(), DnsError>>;
+
+    /// Removes exactly `value` from `record`. May be repeated; a value that is not there is no error.
+    fn withdraw<'a>(
+        &'a self,
+        zone: &'a DnsName,
+        record: &'a RecordName,
+        value: &'a str,
+    ) -> BoxFuture<'a, Result<(), DnsError>>;
+
+    /// Asks one server once which TXT values stand at `record`.
+    ///
+    /// A name that does not exist, or has no TXT, is an empty answer and no error.
+    fn look<'a>(
+        &'a self,
+        check: &'a Check,
+        record: &'a RecordName,
+    ) -> BoxFuture<'a, Result<Vec<String>, LookError>>;
+}
+
+/// Why an update was not made.
+#[derive(Clone, Debug, Error)]
+#[error("update of zone {zone} at {server} with key {key}: {cause}")]
+pub struct DnsError {
+    /// The zone.
+    pub zone: DnsName,
+    /// The server, as configured.
+    pub server: String,
+    /// The TSIG key's name and algorithm.
+    pub key: String,
+    /// What came back, and the remedy.
+    pub cause: UpdateFault,
+}
+
+/// What can be wrong with an update (RFC 2136 §2.2, RFC 8945 §5.2 and §5.3), told apart for the operator.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum UpdateFault {
+    /// The server does not know the key's name, or not with this algorithm.
+    #[error("BADKEY: the server does not know this key name or not with this algorithm; compare both with its configuration")]
+    BadKey,
+    /// The server has the key with another secret.
+    #[error("BADSIG: the server has this key with another secret; copy the key file again")]
+    BadSig,
+    /// The clocks differ by more than the fudge.
+    #[error("BADTIME: our clock is {offset_secs} s {} the server's; mend the time synchronization", if *offset_secs < 0 { "behind" } else { "ahead of" })]
+    BadTime {
+        /// Our clock minus the server's, in seconds.
+        offset_secs: i64,
+    },
+    /// The server does not accept truncated signatures of this length.
+    #[error("BADTRUNC: the server does not accept a signature truncated to this length; use the key's full length")]
+    BadTrunc,
+    /// The server's answer was not signed, or its signature is wrong, though it says success.
+    #[error("the server's answer is {0}; it is not taken as success")]
+    Forged(&'static str),
+    /// The message could not be understood, by either side.
+    #[error("FORMERR: {0}")]
+    Format(String),
+    /// The server is not primary for the zone.
+    #[error("NOTAUTH: the server is not primary for this zone; check `auth_dns_server` and `auth_dns_zone`")]
+    NotAuth,
+    /// The record's name is outside the zone.
+    #[error("NOTZONE: the record is outside the zone; check `auth_dns_zone`")]
+    NotZone,
+    /// Policy of the server forbids it.
+    #[error("REFUSED: {0}")]
+    Refused(&'static str),
+    /// Any other response code.
+    #[error("the server answered {0}")]
+    Rcode(String),
+    /// The server has trouble of its own.
+    #[error("SERVFAIL: the server could not carry out the update; its log says why")]
+    ServFail,
+    /// The server's name has no address, or nobody answers there.
+    #[error("no answer: {0}")]
+    Unreachable(String),
+}
+
+impl UpdateFault {
+    /// Stable code for metrics and verdicts.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::BadKey => "badkey",
+            Self::BadSig => "badsig",
+            Self::BadTime { .. } => "badtime",
+            Self::BadTrunc => "badtrunc",
+            Self::Forged(_) => "forged",
+            Self::Format(_) => "formerr",
+            Self::NotAuth => "notauth",
+            Self::NotZone => "notzone",
+            Self::Refused(_) => "refused",
+            Self::Rcode(_) => "rcode",
+            Self::ServFail => "servfail",
+            Self::Unreachable(_) => "unreachable",
+        }
+    }
+}
+
+/// Why a look at one server gave no answer.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum LookError {
+    /// The answer could not be read.
+    #[error("gave an answer that cannot be read: {0}")]
+    Format(String),
+    /// The server answered with a response code that is neither success nor absence.
+    #[error("answered {0}")]
+    Rcode(String),
+    /// Nobody answered.
+    #[error("did not answer: {0}")]
+    Unreachable(String),
+}
+
+impl LookError {
+    /// Takes an I/O error apart for a person.
+    #[must_use]
+    pub fn io(error: &io::Error) -> Self {
+        Self::Unreachable(error.to_string())
+    }
+}
+
+/// Prints a server as configured with the address that was used.
+pub(crate) struct At<'a>(pub(crate) &'a str, pub(crate) std::net::SocketAddr);
+
+impl fmt::Display for At<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.0, self.1)
+    }
+}

@@ -1,0 +1,7 @@
+//! Faythe's shell: it watches, talks, stores and reports; what to do is decided in `faythe-core`.
+
+pub mod ca;
+pub mod dns;
+pub mod sealed;
+pub mod store;
+pub mod x509;

@@ -1,0 +1,2 @@
+//! Faythe.
+fn main() {}
