@@ -1,9 +1,9 @@
 //! The contract with the store: certificates that are held, notes of orders, the account.
 
+use faythe_core::Timestamp;
 use faythe_core::cert::Held;
 use faythe_core::name::Hostname;
 use faythe_core::order::Note;
-use faythe_core::Timestamp;
 use futures::future::BoxFuture;
 use std::time::Duration;
 use thiserror::Error;

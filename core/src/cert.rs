@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use thiserror::Error;
 
 use crate::name::Hostname;
+use crate::schedule::{Threshold, renew_at};
 
 /// What is known of a certificate whose private key belongs to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,6 +76,73 @@ pub enum Shortfall {
     Due(Timestamp),
 }
 
+/// How a hostname stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// A certificate serves it.
+    Fine {
+        /// The Secret that holds it.
+        secret: Box<str>,
+        /// When it expires.
+        not_after: Timestamp,
+        /// When it is to be renewed.
+        renew_at: Timestamp,
+    },
+    /// None does.
+    Short(Shortfall),
+}
+
+/// Judges everything that claims to hold the certificate of `host`; of several the one that serves longest counts, and
+/// where none serves, the one that comes nearest says why (S05).
+///
+/// The checks read as a list: unreadable, other names, not yet valid, expired, due, fine. Each works on a parsed value,
+/// so their order changes the wording and never the safety.
+pub fn standing<'a>(
+    host: &Hostname,
+    held: impl Iterator<Item = &'a Held>,
+    threshold: Threshold,
+    now: Timestamp,
+) -> Standing {
+    let judge = |held: &'a Held| -> Result<(Timestamp, Timestamp, &'a Held), Shortfall> {
+        let facts = held
+            .content
+            .as_ref()
+            .map_err(|why| Shortfall::Unreadable(why.clone()))?;
+        if !facts.covers(host) {
+            return Err(Shortfall::OtherNames(facts.names.clone()));
+        }
+        if facts.not_before > now {
+            return Err(Shortfall::NotYetValid(facts.not_before));
+        }
+        if facts.not_after <= now {
+            return Err(Shortfall::Expired(facts.not_after));
+        }
+        let renew_at = renew_at(facts.not_before, facts.not_after, threshold);
+        if renew_at <= now {
+            return Err(Shortfall::Due(facts.not_after));
+        }
+        Ok((facts.not_after, renew_at, held))
+    };
+    let mut best: Option<(Timestamp, Timestamp, &Held)> = None;
+    let mut nearest = Shortfall::Missing;
+    for claim in held {
+        match judge(claim) {
+            Ok(fine) if best.as_ref().is_none_or(|(until, ..)| fine.0 > *until) => best = Some(fine),
+            Ok(_) => {}
+            Err(short) if short.nearness() >= nearest.nearness() => nearest = short,
+            Err(_) => {}
+        }
+    }
+    match best {
+        Some((not_after, renew_at, held)) => Standing::Fine {
+            secret: held.secret.clone(),
+            not_after,
+            renew_at,
+        },
+        None => Standing::Short(nearest),
+    }
+}
+
 impl CertFacts {
     /// Whether it serves `host`.
     #[must_use]
@@ -96,6 +164,24 @@ impl Shortfall {
             Self::Due(_) => "due",
         }
     }
+
+    /// Whether something still serves the hostname while the new certificate is made.
+    #[must_use]
+    pub fn serves(&self) -> bool {
+        matches!(self, Self::Due(_))
+    }
+
+    /// How near it comes to a certificate that serves.
+    fn nearness(&self) -> u8 {
+        match self {
+            Self::Missing => 0,
+            Self::Unreadable(_) => 1,
+            Self::OtherNames(_) => 2,
+            Self::NotYetValid(_) => 3,
+            Self::Expired(_) => 4,
+            Self::Due(_) => 5,
+        }
+    }
 }
 
 impl fmt::Display for Shortfall {
@@ -115,7 +201,77 @@ impl fmt::Display for Shortfall {
             }
             Self::NotYetValid(from) => write!(f, "the certificate held is valid only from {from}"),
             Self::Expired(at) => write!(f, "the certificate held expired at {at}"),
-            Self::Due(until) => write!(f, "the certificate held is due for renewal; it expires at {until}"),
+            Self::Due(until) => write!(
+                f,
+                "the certificate held is due for renewal; it expires at {until}"
+            ),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+
+    use super::*;
+    use crate::schedule::ahead;
+
+    const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+
+    fn days(count: i64) -> Timestamp {
+        ahead(NOW, SignedDuration::from_hours(24 * count))
+    }
+
+    fn held(secret: &str, names: &[&str], from: i64, to: i64) -> Held {
+        Held {
+            secret: secret.into(),
+            version: "1".into(),
+            content: Ok(CertFacts {
+                names: names.iter().map(|name| name.parse().unwrap()).collect(),
+                not_before: days(from),
+                not_after: days(to),
+                serial: "01".into(),
+                issuer: "Test".into(),
+            }),
+            issued_at: None,
+        }
+    }
+
+    fn check(held: &[Held], expected: &str) {
+        let host = "a.example.com".parse().unwrap();
+        let found = match standing(&host, held.iter(), Threshold::Default, NOW) {
+            Standing::Fine { secret, .. } => format!("fine: {secret}"),
+            Standing::Short(short) => short.code().to_owned(),
+        };
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn s05_each_fault_has_its_name() {
+        check(&[], "missing");
+        check(&[held("s", &["a.example.com"], -1, 89)], "fine: s");
+        check(&[held("s", &["*.example.com"], -1, 89)], "fine: s");
+        check(&[held("s", &["b.example.com"], -1, 89)], "other-names");
+        check(&[held("s", &["a.example.com"], 1, 89)], "not-yet-valid");
+        check(&[held("s", &["a.example.com"], -90, 0)], "expired");
+        check(&[held("s", &["a.example.com"], -61, 29)], "due");
+        let broken = Held {
+            content: Err(Unreadable::NoKey),
+            ..held("s", &[], 0, 0)
+        };
+        check(&[broken], "unreadable");
+    }
+
+    #[test]
+    fn s05_of_several_the_one_that_serves_longest_counts() {
+        let short = held("short", &["a.example.com"], -30, 60);
+        let long = held("long", &["a.example.com"], -1, 89);
+        let broken = Held {
+            content: Err(Unreadable::BadKey),
+            ..held("broken", &[], 0, 0)
+        };
+        check(&[short.clone(), long.clone(), broken.clone()], "fine: long");
+        check(&[broken.clone(), long, short], "fine: long");
+        check(&[held("old", &["a.example.com"], -90, -1), broken], "expired");
     }
 }

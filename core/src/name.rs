@@ -103,7 +103,10 @@ impl Hostname {
     /// The hostname that is exactly `base`.
     #[must_use]
     pub fn exact(base: DnsName) -> Self {
-        Self { base, wildcard: false }
+        Self {
+            base,
+            wildcard: false,
+        }
     }
 
     /// The wildcard over the children of `base`.
@@ -217,7 +220,13 @@ impl RecordName {
     pub fn below(zone: &DnsName, label: &str) -> Self {
         let label: String = label
             .chars()
-            .map(|c| if c.is_ascii_alphanumeric() || c == '_' { c.to_ascii_lowercase() } else { '-' })
+            .map(|c| {
+                if c.is_ascii_alphanumeric() || c == '_' {
+                    c.to_ascii_lowercase()
+                } else {
+                    '-'
+                }
+            })
             .take(LABEL_MAX)
             .collect();
         Self(format!("{label}.{zone}").into())
@@ -241,8 +250,14 @@ fn check_labels(name: &str) -> Result<(), NameError> {
         if label.is_empty() {
             return Err(NameError::EmptyLabel);
         }
-        if let Some(found) = label.chars().find(|c| !(c.is_ascii_lowercase() || c.is_ascii_digit() || *c == '-')) {
-            return Err(NameError::Forbidden { label: label.to_owned(), found });
+        if let Some(found) = label
+            .chars()
+            .find(|c| !(c.is_ascii_lowercase() || c.is_ascii_digit() || *c == '-'))
+        {
+            return Err(NameError::Forbidden {
+                label: label.to_owned(),
+                found,
+            });
         }
         if label.len() > LABEL_MAX {
             return Err(NameError::LabelTooLong(label.to_owned()));
@@ -354,7 +369,13 @@ mod tests {
         check("[2001:db8::1]", Err(NameError::IpAddress));
         check("localhost", Err(NameError::SingleLabel));
         check("-a.example.com", Err(NameError::Hyphen("-a".into())));
-        check("a_b.example.com", Err(NameError::Forbidden { label: "a_b".into(), found: '_' }));
+        check(
+            "a_b.example.com",
+            Err(NameError::Forbidden {
+                label: "a_b".into(),
+                found: '_',
+            }),
+        );
         check("xn--a.example.com", Err(NameError::Idna));
         let long = "a".repeat(64);
         check(&format!("{long}.example.com"), Err(NameError::LabelTooLong(long)));
@@ -366,7 +387,10 @@ mod tests {
         let longest = format!("{label}.{label}.{label}.{}", "b".repeat(61));
         assert_eq!(longest.len(), 253);
         assert!(Hostname::parse(&longest).is_ok());
-        assert_eq!(Hostname::parse(&format!("*.{longest}")), Err(NameError::TooLong(255)));
+        assert_eq!(
+            Hostname::parse(&format!("*.{longest}")),
+            Err(NameError::TooLong(255))
+        );
         let longer = format!("{label}.{label}.{label}.{}", "b".repeat(62));
         assert_eq!(Hostname::parse(&longer), Err(NameError::TooLong(254)));
     }
@@ -388,7 +412,10 @@ mod tests {
         let wildcard: Hostname = "*.example.com".parse().unwrap();
         assert_eq!(name.challenge_record(), wildcard.challenge_record());
         assert_eq!(name.challenge_record().as_str(), "_acme-challenge.example.com");
-        assert_eq!(RecordName::parse("_acme-challenge.example.com"), Ok(name.challenge_record()));
+        assert_eq!(
+            RecordName::parse("_acme-challenge.example.com"),
+            Ok(name.challenge_record())
+        );
     }
 
     #[test]

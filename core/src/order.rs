@@ -1,4 +1,9 @@
-//! An order under way (RFC 8555 §7.1.6): what is noted, what the CA says, what the DNS shows, and the next step.
+//! One order under way: what is noted, what the CA says, what the DNS shows, and from these the next step.
+//!
+//! [`next`] is the only place that knows the sequence. It remembers nothing: after a crash the same facts are gathered
+//! again and lead to the same step, so there is no code for resuming (P15, P16, P23). Three rules hold everywhere: the
+//! note is written before the side effect it describes; every step may be repeated; exactly the values in the note are
+//! withdrawn, and then the note is dropped.
 
 use std::time::Duration;
 
@@ -6,6 +11,7 @@ use jiff::Timestamp;
 
 use crate::name::{Hostname, RecordName};
 use crate::problem::Problem;
+use crate::schedule::{RESOLVER_CACHE, ahead};
 
 /// What was saved about an order before anything was done for it; its private key is known to the store alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,3 +84,273 @@ pub enum ChallengeStatus {
     /// The CA is looking.
     Processing,
 }
+
+/// Whether the certificate is still to be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Goal {
+    /// Somebody asks for it.
+    Wanted,
+    /// Nobody asks any more, or the order is of no use: clean up, unless the CA is already making it.
+    Unwanted,
+}
+
+/// What stands where the certificate is to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Nothing, or a Secret of ours whose certificate falls short.
+    Open,
+    /// A certificate that serves: nothing is to be ordered.
+    Served,
+    /// Somebody else's Secret.
+    Taken,
+}
+
+/// How far our values are in the DNS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Published {
+    /// The update server has not acknowledged them in this process.
+    No,
+    /// It has; not every server that must show them does.
+    Hidden,
+    /// Every server that must show them did, at this time.
+    Shown(Timestamp),
+    /// They have been removed, or there was none.
+    Withdrawn,
+}
+
+/// A time during which the CA may have looked at the record of one of our challenges for another order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CaLook {
+    /// When the CA was told.
+    pub from: Timestamp,
+    /// When it had finished; `None` while it may still be looking.
+    pub until: Option<Timestamp>,
+}
+
+/// What must be known of other orders with a value at the same record (P15).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Neighbors {
+    /// One of them is about to publish its value.
+    pub preparing: bool,
+    /// When the CA may have looked there for them.
+    pub looks: Vec<CaLook>,
+}
+
+/// All that is known of an order; every part is seen, none is remembered.
+#[derive(Clone, Copy, Debug)]
+pub struct Known<'a> {
+    /// Whether it is still wanted.
+    pub goal: Goal,
+    /// What stands where the certificate is to go; `None` before the first look.
+    pub place: Option<Place>,
+    /// The saved note.
+    pub note: Option<&'a Note>,
+    /// The CA's view; `None` before the CA was asked in this process.
+    pub ca: Option<&'a CaView>,
+    /// Our values in the DNS.
+    pub published: Published,
+    /// The other orders at our record.
+    pub neighbors: &'a Neighbors,
+}
+
+/// What is to be done next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Look at the place where the certificate is to go.
+    Inspect,
+    /// Ask the CA for an order (RFC 8555 §7.4).
+    Open,
+    /// Save the note.
+    Note,
+    /// Take the noted order up again at the CA.
+    Resume,
+    /// Put the values into the DNS.
+    Publish,
+    /// Ask the servers that must show the values.
+    Look,
+    /// Wait for a neighbor to publish its value.
+    AwaitNeighbors,
+    /// Wait until the CA's resolvers have forgotten what they saw before our value stood.
+    AwaitCache(Timestamp),
+    /// Tell the CA that it may look (RFC 8555 §7.5.1).
+    Tell,
+    /// Ask the CA how far it is.
+    Ask,
+    /// Send the CSR.
+    Finalize,
+    /// Download the chain, check it and store it.
+    Store,
+    /// Remove the values of the note.
+    Withdraw,
+    /// Save the failure in place of the note.
+    RecordFailure,
+    /// Remove the note.
+    Forget,
+    /// Nothing is left to do.
+    End(End),
+}
+
+/// What an order is doing, for people and metrics: several steps may be one stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// Looking at the place and asking the CA for an order.
+    Ordering,
+    /// Putting the challenge into the DNS.
+    Publishing,
+    /// Waiting until every server shows it, and for the CA's cache.
+    Checking,
+    /// The CA is looking.
+    Validating,
+    /// The CA is making the certificate.
+    Finalizing,
+    /// Downloading and storing.
+    Storing,
+    /// Removing the challenge and the note.
+    CleaningUp,
+}
+
+impl Step {
+    /// The stage it belongs to.
+    #[must_use]
+    pub fn stage(&self) -> Stage {
+        match self {
+            Self::Inspect | Self::Open | Self::Note | Self::Resume => Stage::Ordering,
+            Self::Publish => Stage::Publishing,
+            Self::Look | Self::AwaitNeighbors | Self::AwaitCache(_) => Stage::Checking,
+            Self::Tell | Self::Ask => Stage::Validating,
+            Self::Finalize => Stage::Finalizing,
+            Self::Store => Stage::Storing,
+            Self::Withdraw | Self::RecordFailure | Self::Forget | Self::End(_) => Stage::CleaningUp,
+        }
+    }
+}
+
+impl Stage {
+    /// Stable code for metrics.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Ordering => "ordering",
+            Self::Publishing => "publishing",
+            Self::Checking => "checking-dns",
+            Self::Validating => "validating",
+            Self::Finalizing => "finalizing",
+            Self::Storing => "storing",
+            Self::CleaningUp => "cleaning-up",
+        }
+    }
+}
+
+/// How an order came to rest for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The place is taken by somebody else's Secret; a note, if there is one, stays.
+    Blocked,
+    /// A certificate serves, or nobody wants one, and nothing of ours is left behind.
+    Settled,
+}
+
+impl CaView {
+    /// Whether the CA has forgotten it by now (RFC 8555 §7.1.3: `expires`).
+    #[must_use]
+    pub fn is_past(&self, now: Timestamp) -> bool {
+        self.expires.is_some_and(|expires| expires <= now)
+    }
+}
+
+/// Derives the next step of an order. Total: any combination of facts has one.
+#[must_use]
+pub fn next(known: &Known<'_>, now: Timestamp) -> Step {
+    let Some(place) = known.place else {
+        return Step::Inspect;
+    };
+    match place {
+        Place::Served => return clean_up(known),
+        Place::Taken => {
+            // An issued certificate waits at the CA for its place; its values need not wait in the DNS.
+            let left = known.note.is_some_and(|note| !note.values.is_empty());
+            return if left && known.published != Published::Withdrawn {
+                Step::Withdraw
+            } else {
+                Step::End(End::Blocked)
+            };
+        }
+        Place::Open => {}
+    }
+    let Some(ca) = known.ca else {
+        return match (known.note, known.goal) {
+            (Some(_), Goal::Wanted) => Step::Resume,
+            (None, Goal::Wanted) => Step::Open,
+            (_, Goal::Unwanted) => clean_up(known),
+        };
+    };
+    if known.note.is_none() {
+        // Before anything is published, and even if it is wanted no more: an order that is noted can be cleaned up.
+        return if known.goal == Goal::Wanted {
+            Step::Note
+        } else {
+            Step::End(End::Settled)
+        };
+    }
+    match ca.status {
+        OrderStatus::Invalid => match known.published {
+            Published::Withdrawn => Step::RecordFailure,
+            Published::No | Published::Hidden | Published::Shown(_) => Step::Withdraw,
+        },
+        OrderStatus::Pending | OrderStatus::Ready if known.goal == Goal::Unwanted || ca.is_past(now) => {
+            clean_up(known)
+        }
+        OrderStatus::Pending => prove(known, ca, now),
+        OrderStatus::Ready => Step::Finalize,
+        OrderStatus::Processing => Step::Ask,
+        OrderStatus::Valid => Step::Store,
+    }
+}
+
+/// The way of the challenges: publish, look, mind the neighbors, tell, ask (RFC 8555 §7.5.1, §8.4; S08 to S10).
+fn prove(known: &Known<'_>, ca: &CaView, now: Timestamp) -> Step {
+    if ca
+        .challenges
+        .iter()
+        .all(|challenge| challenge.status == ChallengeStatus::Processing)
+    {
+        return Step::Ask;
+    }
+    match known.published {
+        Published::No | Published::Withdrawn => Step::Publish,
+        Published::Hidden => Step::Look,
+        Published::Shown(_) if known.neighbors.preparing => Step::AwaitNeighbors,
+        Published::Shown(shown) => {
+            let clear = cache_clear(shown, &known.neighbors.looks);
+            if clear > now {
+                Step::AwaitCache(clear)
+            } else {
+                Step::Tell
+            }
+        }
+    }
+}
+
+/// When no resolver of the CA can hold an answer from before our value stood, `shown` being when it did.
+///
+/// An answer taken after `shown` has our value; one taken before is forgotten [`RESOLVER_CACHE`] later (P15).
+fn cache_clear(shown: Timestamp, looks: &[CaLook]) -> Timestamp {
+    looks
+        .iter()
+        .filter(|look| look.from < shown)
+        .map(|look| ahead(look.until.map_or(shown, |until| until.min(shown)), RESOLVER_CACHE))
+        .max()
+        .unwrap_or(Timestamp::MIN)
+}
+
+/// Leaves nothing behind: first the values, then the note.
+fn clean_up(known: &Known<'_>) -> Step {
+    match known.note {
+        Some(note) if !note.values.is_empty() && known.published != Published::Withdrawn => Step::Withdraw,
+        Some(_) => Step::Forget,
+        None => Step::End(End::Settled),
+    }
+}
+
+#[cfg(test)]
+mod tests;

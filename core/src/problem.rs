@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::name::DnsName;
+
 /// A refusal or failure reported by the CA, reduced to what decisions need.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -78,6 +80,132 @@ pub enum ProblemKind {
     UserActionRequired,
 }
 
+/// What was going on when the problem came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exchange {
+    /// A request about the account or a new order.
+    NewOrder,
+    /// A request about an order that exists.
+    Order,
+    /// No request: the problem stands in an order or challenge that has failed.
+    Validation,
+}
+
+/// What we do about a problem. The words NOW, SOON, LATER and STOP of the table in the operators' guide.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reaction {
+    /// Nothing was refused that was not the account's: hold what `scope` says for `wait`; no failure of the name.
+    Hold {
+        /// What has to wait.
+        scope: Scope,
+        /// How long; `None` when the CA did not say.
+        wait: Option<Duration>,
+    },
+    /// LATER: the CA has seen the attempt fail; the next order for the name keeps `issue_grace`.
+    Later,
+    /// The order is of no use any more; a new one may follow after a short rest. Nothing is counted.
+    Renew,
+    /// The order has moved on: read it and go on by its state.
+    Reread,
+    /// SOON: the same step of the same order after a rest.
+    Soon,
+    /// STOP: it will not succeed until somebody changes something; tried daily at most.
+    Stop,
+}
+
+/// What a limit of the CA holds back.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scope {
+    /// Everything we ask of this CA.
+    Account,
+    /// All names at or below one.
+    Below(DnsName),
+    /// The one name that was asked for.
+    Name,
+}
+
+/// A refused account stays refused until somebody acts; it is tried again daily (`STOP`).
+const ACCOUNT_REFUSED: Duration = Duration::from_secs(86_400);
+
+impl Problem {
+    /// The one table of reactions (`docs/problems.md` has it for people).
+    #[must_use]
+    pub fn reaction(&self, during: Exchange) -> Reaction {
+        use ProblemKind as K;
+        let account_refused = Reaction::Hold {
+            scope: Scope::Account,
+            wait: Some(ACCOUNT_REFUSED),
+        };
+        let busy = Reaction::Hold {
+            scope: Scope::Account,
+            wait: self.retry_after,
+        };
+        match self.kind {
+            // The HTTP status tells "busy, come back in seconds" from "limit reached, come back in hours"; a type may
+            // come with either.
+            _ if self.status == Some(503) => busy,
+            K::RateLimited => match self.retry_after {
+                Some(_) => Reaction::Hold {
+                    scope: self.limited_scope(),
+                    wait: self.retry_after,
+                },
+                // Without Retry-After the name is paused until a person unpauses it.
+                None => Reaction::Stop,
+            },
+            // An order that died of the CA's own fault is replaced; a request that met one is repeated.
+            K::ServerInternal if during == Exchange::Validation => Reaction::Renew,
+            K::ServerInternal => busy,
+            K::Caa
+            | K::AlreadyRevoked
+            | K::BadRevocationReason
+            | K::Compound
+            | K::RejectedIdentifier
+            | K::UnsupportedIdentifier => Reaction::Stop,
+            K::Connection | K::Dns | K::IncorrectResponse | K::Tls => Reaction::Later,
+            K::Unauthorized => match during {
+                Exchange::Validation => Reaction::Later,
+                Exchange::NewOrder => account_refused,
+                Exchange::Order => Reaction::Renew,
+            },
+            K::BadSignatureAlgorithm
+            | K::ExternalAccountRequired
+            | K::InvalidContact
+            | K::InvalidProfile
+            | K::UnsupportedContact
+            | K::UserActionRequired => account_refused,
+            K::AlreadyReplaced | K::BadCsr | K::BadPublicKey => Reaction::Renew,
+            K::Malformed if self.status == Some(404) => Reaction::Renew,
+            K::Malformed => Reaction::Stop,
+            K::Conflict | K::OrderNotReady => Reaction::Reread,
+            K::AccountDoesNotExist | K::BadNonce => Reaction::Soon,
+            K::Unknown => match self.status {
+                Some(500..) => busy,
+                Some(429) => Reaction::Hold {
+                    scope: Scope::Account,
+                    wait: self.retry_after,
+                },
+                Some(_) => Reaction::Stop,
+                None => Reaction::Later,
+            },
+        }
+    }
+
+    /// What a limit holds back, from the words of Boulder's message (observed 2026-11); unknown words hold everything.
+    fn limited_scope(&self) -> Scope {
+        let words = self.detail.as_str();
+        if words.contains("exact set of") || words.contains("failed authorizations") {
+            return Scope::Name;
+        }
+        if words.contains("already issued for") {
+            let quoted = words.split('"').nth(1).and_then(|name| DnsName::parse(name).ok());
+            if let Some(domain) = quoted {
+                return Scope::Below(domain);
+            }
+        }
+        Scope::Account
+    }
+}
+
 impl ProblemKind {
     /// Every kind with its name in `urn:ietf:params:acme:error:`.
     const NAMES: [(Self, &str); 28] = [
@@ -115,13 +243,19 @@ impl ProblemKind {
     #[must_use]
     pub fn from_urn(urn: &str) -> Self {
         let name = urn.rsplit(':').next().unwrap_or_default();
-        Self::NAMES.iter().find(|(_, known)| *known == name).map_or(Self::Unknown, |(kind, _)| *kind)
+        Self::NAMES
+            .iter()
+            .find(|(_, known)| *known == name)
+            .map_or(Self::Unknown, |(kind, _)| *kind)
     }
 
     /// The name without the URN's prefix; stable, used in codes and metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
-        Self::NAMES.iter().find(|(kind, _)| *kind == self).map_or("unknown", |(_, name)| name)
+        Self::NAMES
+            .iter()
+            .find(|(kind, _)| *kind == self)
+            .map_or("unknown", |(_, name)| name)
     }
 }
 
@@ -135,5 +269,98 @@ impl fmt::Display for Problem {
             write!(f, ": {}", self.detail)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WAIT: Option<Duration> = Some(Duration::from_secs(600));
+
+    fn problem(kind: &str, status: Option<u16>, detail: &str, retry_after: Option<Duration>) -> Problem {
+        let kind = ProblemKind::from_urn(&format!("urn:ietf:params:acme:error:{kind}"));
+        Problem {
+            status,
+            kind,
+            detail: detail.to_owned(),
+            retry_after,
+        }
+    }
+
+    #[test]
+    fn every_kind_reads_back_from_its_urn() {
+        for (kind, name) in ProblemKind::NAMES {
+            assert_eq!(
+                ProblemKind::from_urn(&format!("urn:ietf:params:acme:error:{name}")),
+                kind
+            );
+            assert_eq!(kind.as_str(), name);
+        }
+        assert_eq!(ProblemKind::from_urn("about:blank"), ProblemKind::Unknown);
+        assert_eq!(ProblemKind::from_urn(""), ProblemKind::Unknown);
+    }
+
+    #[test]
+    fn p17_limits_hold_what_their_words_name() {
+        let scope = |words: &str| problem("rateLimited", Some(429), words, WAIT).reaction(Exchange::NewOrder);
+        let hold = |scope| Reaction::Hold { scope, wait: WAIT };
+        assert_eq!(
+            scope(
+                "too many certificates (5) already issued for this exact set of identifiers in the last 168h0m0s"
+            ),
+            hold(Scope::Name)
+        );
+        assert_eq!(
+            scope("too many failed authorizations (5) for \"a.example.com\" in the last 1h0m0s"),
+            hold(Scope::Name)
+        );
+        assert_eq!(
+            scope("too many certificates (50) already issued for \"example.com\" in the last 168h0m0s"),
+            hold(Scope::Below("example.com".parse().unwrap()))
+        );
+        assert_eq!(
+            scope("too many new orders (300) from this account"),
+            hold(Scope::Account)
+        );
+        assert_eq!(scope("something new"), hold(Scope::Account));
+    }
+
+    #[test]
+    fn p22_busy_is_not_limited_and_paused_needs_a_person() {
+        let busy = Reaction::Hold {
+            scope: Scope::Account,
+            wait: WAIT,
+        };
+        assert_eq!(
+            problem("rateLimited", Some(503), "", WAIT).reaction(Exchange::NewOrder),
+            busy
+        );
+        assert_eq!(
+            problem("rateLimited", Some(429), "", None).reaction(Exchange::NewOrder),
+            Reaction::Stop
+        );
+        assert_eq!(
+            problem("serverInternal", Some(500), "", WAIT).reaction(Exchange::Order),
+            busy
+        );
+    }
+
+    #[test]
+    fn p22_one_type_may_mean_different_things() {
+        let unauthorized = |during| problem("unauthorized", Some(403), "", None).reaction(during);
+        assert_eq!(unauthorized(Exchange::Validation), Reaction::Later);
+        assert_eq!(unauthorized(Exchange::Order), Reaction::Renew);
+        assert!(matches!(
+            unauthorized(Exchange::NewOrder),
+            Reaction::Hold {
+                scope: Scope::Account,
+                ..
+            }
+        ));
+        let gone = problem("malformed", Some(404), "", None).reaction(Exchange::Order);
+        assert_eq!(gone, Reaction::Renew);
+        let bad = problem("malformed", Some(400), "", None).reaction(Exchange::NewOrder);
+        assert_eq!(bad, Reaction::Stop);
     }
 }

@@ -1,8 +1,29 @@
-//! When a certificate is due and when a failed attempt may be repeated.
+//! When a certificate is due for renewal, and when something that failed may be tried again.
+//!
+//! Deliberately absent: why it is asked, and the clock.
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+
+const DAY: SignedDuration = SignedDuration::from_hours(24);
+/// The base's own default (S02).
+const DEFAULT_THRESHOLD: SignedDuration = SignedDuration::from_hours(30 * 24);
+/// Below this lifetime a half stands in for the third (Let's Encrypt's integration guide, 2025-06).
+const SHORT_LIVED: SignedDuration = SignedDuration::from_hours(10 * 24);
+/// Failures in a row never space attempts wider than this (P2.1).
+const WIDEST_SPACING: SignedDuration = DAY;
+/// The first wait after a fault on our side of the CA; it doubles up to [`LONGEST_REST`] (P22).
+const FIRST_REST: Duration = Duration::from_secs(1);
+/// "Seconds to minutes": a repaired name server is noticed within this.
+const LONGEST_REST: Duration = Duration::from_secs(60);
+/// The wait after the CA failed inside or could not be reached, where it names none; it doubles (P22).
+const FIRST_CA_REST: Duration = Duration::from_secs(2);
+/// The CA is asked again at least this often while it has trouble.
+const LONGEST_CA_REST: Duration = Duration::from_secs(300);
+/// How long the CA's resolvers may keep a TXT answer: its TTL, of which they honor at most 60 s
+/// (observed on Boulder, 2026-11; our TTL is 120).
+pub const RESOLVER_CACHE: SignedDuration = SignedDuration::from_secs(60);
 
 /// What the CA has seen fail in a row for one host; kept over restarts (S13).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,4 +49,192 @@ pub enum Threshold {
     Default,
     /// This long before expiry.
     Set(Duration),
+}
+
+/// When a certificate with this validity is to be renewed.
+///
+/// A threshold set by the operator is kept, but never so that a certificate is renewed before a third of its life has
+/// passed; below ten days of lifetime a half stands in for the third (P2.1). So a fresh certificate is never due.
+#[must_use]
+pub fn renew_at(not_before: Timestamp, not_after: Timestamp, threshold: Threshold) -> Timestamp {
+    let lifetime = not_before.duration_until(not_after).max(SignedDuration::ZERO);
+    let share = if lifetime <= SHORT_LIVED {
+        lifetime / 2
+    } else {
+        lifetime / 3
+    };
+    match threshold {
+        Threshold::Default => back(not_after, share.min(DEFAULT_THRESHOLD)),
+        Threshold::Set(set) => {
+            let set = SignedDuration::try_from(set).unwrap_or(SignedDuration::MAX);
+            back(not_after, set).max(ahead(not_before, share))
+        }
+    }
+}
+
+impl Failures {
+    /// The earliest time for another order: `issue_grace` after the last failure, doubling with each further one up to a
+    /// day (a longer grace stays as it is), or the CA's own bound; a parked one waits a day at least (P22).
+    #[must_use]
+    pub fn next_attempt(&self, issue_grace: Duration) -> Timestamp {
+        let grace = SignedDuration::try_from(issue_grace).unwrap_or(SignedDuration::MAX);
+        let doublings = self.count.saturating_sub(1).min(16);
+        let grown = grace.checked_mul(1 << doublings).unwrap_or(SignedDuration::MAX);
+        let mut wait = grown.min(WIDEST_SPACING.max(grace));
+        if self.parked {
+            wait = wait.max(WIDEST_SPACING);
+        }
+        let next = ahead(self.last, wait);
+        self.not_before.map_or(next, |bound| bound.max(next))
+    }
+}
+
+/// The wait before a step that failed on our side of the CA is tried for the `tries + 1`st time.
+#[must_use]
+pub fn rest(tries: u32) -> Duration {
+    doubling(FIRST_REST, tries, LONGEST_REST)
+}
+
+/// The wait before a CA in trouble is asked for the `tries + 1`st time.
+#[must_use]
+pub fn ca_rest(tries: u32) -> Duration {
+    doubling(FIRST_CA_REST, tries, LONGEST_CA_REST)
+}
+
+/// The pause before the `round + 1`st look at something that is under way: at once, then growing (S10, P04).
+#[must_use]
+pub fn poll(round: u32) -> Duration {
+    /// Half of what the quickest CA on a local network was seen to need.
+    const FIRST: Duration = Duration::from_millis(2);
+    /// The longest pause of any poll (P04).
+    const LONGEST: Duration = Duration::from_secs(2);
+    if round == 0 {
+        return Duration::ZERO;
+    }
+    // One and a half times as long each round: twenty looks in the first ten seconds.
+    let factor = 1.5_f64.powi(i32::try_from(round - 1).unwrap_or(i32::MAX).min(64));
+    FIRST.mul_f64(factor.min(1e6)).min(LONGEST)
+}
+
+/// `at` plus `by`, held within what a timestamp can say.
+#[must_use]
+pub fn ahead(at: Timestamp, by: SignedDuration) -> Timestamp {
+    at.saturating_add(by).unwrap_or(Timestamp::MAX)
+}
+
+/// `at` plus `by`, held within what a timestamp can say.
+#[must_use]
+pub fn after(at: Timestamp, by: Duration) -> Timestamp {
+    ahead(at, SignedDuration::try_from(by).unwrap_or(SignedDuration::MAX))
+}
+
+fn back(at: Timestamp, by: SignedDuration) -> Timestamp {
+    at.saturating_sub(by).unwrap_or(Timestamp::MIN)
+}
+
+fn doubling(first: Duration, tries: u32, longest: Duration) -> Duration {
+    first.saturating_mul(1 << tries.min(20)).min(longest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: Timestamp = Timestamp::UNIX_EPOCH;
+
+    fn days(count: i64) -> SignedDuration {
+        SignedDuration::from_hours(24 * count)
+    }
+
+    /// Age in hours at which a certificate of `lifetime` hours is renewed.
+    fn renewed_after(lifetime: i64, threshold: Threshold) -> i64 {
+        let end = ahead(START, SignedDuration::from_hours(lifetime));
+        START.duration_until(renew_at(START, end, threshold)).as_hours()
+    }
+
+    fn set(days: u64) -> Threshold {
+        Threshold::Set(Duration::from_secs(days * 86_400))
+    }
+
+    #[test]
+    fn s05_the_default_is_thirty_days_or_a_third() {
+        assert_eq!(renewed_after(90 * 24, Threshold::Default), 60 * 24);
+        assert_eq!(renewed_after(365 * 24, Threshold::Default), 335 * 24);
+        assert_eq!(renewed_after(45 * 24, Threshold::Default), 30 * 24);
+        assert_eq!(renewed_after(160, Threshold::Default), 80);
+    }
+
+    #[test]
+    fn s05_a_set_threshold_is_kept_but_never_eats_the_first_third() {
+        assert_eq!(renewed_after(90 * 24, set(30)), 60 * 24);
+        assert_eq!(renewed_after(90 * 24, set(10)), 80 * 24);
+        assert_eq!(renewed_after(90 * 24, set(80)), 30 * 24);
+        assert_eq!(renewed_after(45 * 24, set(30)), 15 * 24);
+        assert_eq!(renewed_after(160, set(30)), 80);
+    }
+
+    #[test]
+    fn a_fresh_certificate_is_never_due() {
+        for hours in 1..2000 {
+            for threshold in [Threshold::Default, set(0), set(30), set(100_000)] {
+                let end = ahead(START, SignedDuration::from_hours(hours));
+                assert!(
+                    renew_at(START, end, threshold) > START,
+                    "{hours} h, {threshold:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn s13_failures_widen_the_spacing_up_to_a_day() {
+        let grace = Duration::from_secs(8 * 3600);
+        let wait = |count, parked| {
+            let failures = Failures {
+                count,
+                last: START,
+                code: "dns".into(),
+                text: String::new(),
+                not_before: None,
+                parked,
+            };
+            START.duration_until(failures.next_attempt(grace)).as_hours()
+        };
+        assert_eq!(wait(1, false), 8);
+        assert_eq!(wait(2, false), 16);
+        assert_eq!(wait(3, false), 24);
+        assert_eq!(wait(4_000_000_000, false), 24);
+        assert_eq!(wait(1, true), 24);
+    }
+
+    #[test]
+    fn a_grace_above_a_day_and_the_cas_own_bound_are_kept() {
+        let mut failures = Failures {
+            count: 3,
+            last: START,
+            code: "rateLimited".into(),
+            text: String::new(),
+            not_before: None,
+            parked: false,
+        };
+        let two_days = Duration::from_secs(2 * 86_400);
+        assert_eq!(START.duration_until(failures.next_attempt(two_days)), days(2));
+        failures.not_before = Some(ahead(START, days(3)));
+        assert_eq!(START.duration_until(failures.next_attempt(two_days)), days(3));
+    }
+
+    #[test]
+    fn p04_no_poll_waits_longer_than_two_seconds() {
+        assert_eq!(poll(0), Duration::ZERO);
+        assert!((0..10_000).all(|round| poll(round) <= Duration::from_secs(2)));
+        assert!((1..30).all(|round| poll(round) <= poll(round + 1)));
+        assert_eq!(poll(u32::MAX), Duration::from_secs(2));
+    }
+
+    #[test]
+    fn p22_rests_grow_from_seconds_to_a_minute() {
+        assert_eq!(rest(0), Duration::from_secs(1));
+        assert_eq!(rest(2), Duration::from_secs(4));
+        assert_eq!(rest(u32::MAX), Duration::from_secs(60));
+    }
 }

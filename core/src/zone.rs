@@ -31,7 +31,12 @@ impl Zones {
     #[must_use]
     pub fn new(mut zones: Vec<Zone>) -> Self {
         // Longest first, so that the first match is the longest suffix.
-        zones.sort_by(|a, b| b.apex.labels().cmp(&a.apex.labels()).then_with(|| a.apex.cmp(&b.apex)));
+        zones.sort_by(|a, b| {
+            b.apex
+                .labels()
+                .cmp(&a.apex.labels())
+                .then_with(|| a.apex.cmp(&b.apex))
+        });
         zones.dedup_by(|later, earlier| later.apex == earlier.apex);
         Self(zones)
     }
@@ -67,12 +72,20 @@ mod tests {
     use super::*;
 
     fn zone(apex: &str, wildcards: bool) -> Zone {
-        Zone { apex: apex.parse().unwrap(), wildcards, checks: Vec::new() }
+        Zone {
+            apex: apex.parse().unwrap(),
+            wildcards,
+            checks: Vec::new(),
+        }
     }
 
     #[test]
     fn the_longest_suffix_wins() {
-        let zones = Zones::new(vec![zone("example.com", false), zone("a.example.com", false), zone("com", false)]);
+        let zones = Zones::new(vec![
+            zone("example.com", false),
+            zone("a.example.com", false),
+            zone("com", false),
+        ]);
         let of = |name: &str| zones.of(&name.parse().unwrap()).map(|zone| zone.apex.to_string());
         assert_eq!(of("x.a.example.com").as_deref(), Some("a.example.com"));
         assert_eq!(of("a.example.com").as_deref(), Some("a.example.com"));

@@ -1,0 +1,84 @@
+//! An independent check that every plan must pass; tests run it, and so do debug builds.
+//!
+//! It shares no rule with the planner: it asks the world before the turn whether each action was permitted at all.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+
+use crate::cert::{Standing, standing};
+use crate::name::Hostname;
+use crate::order::Goal;
+use crate::plan::{Action, Plan, Planner};
+use crate::policy::Policy;
+use crate::world::{Activity, World};
+
+/// Checks a plan against the world in which it was made and the planner that made it.
+///
+/// # Errors
+/// Every broken law, in words.
+pub fn audit(
+    plan: &Plan,
+    planner: &Planner,
+    world: &World,
+    policy: &Policy,
+    now: Timestamp,
+) -> Result<(), Vec<String>> {
+    let mut broken = Vec::new();
+    let mut law = |holds: bool, host: &Hostname, words: &str| {
+        if !holds {
+            broken.push(format!("{host}: {words}"));
+        }
+    };
+    let mut seen = BTreeSet::new();
+    for action in &plan.actions {
+        let (Action::Drive { host, goal } | Action::Steer { host, goal }) = action else {
+            continue;
+        };
+        let wanted = world.want(host).is_some();
+        law(
+            wanted == (*goal == Goal::Wanted),
+            host,
+            "the goal is not what is wanted",
+        );
+        if !matches!(action, Action::Drive { .. }) {
+            continue;
+        }
+        law(seen.insert(host.clone()), host, "is started twice");
+        let running = matches!(world.activity(host), Some(Activity::Running(_)));
+        law(running, host, "is started and not marked as running");
+    }
+    for (host, _) in world.wants() {
+        law(
+            planner.verdict(host).is_some(),
+            host,
+            "is wanted and has no verdict",
+        );
+    }
+    // A pair starts together, so the cap may be passed by one.
+    if planner.running() > policy.orders_at_once.max(1) + 1 {
+        broken.push(format!("{} orders run at once", planner.running()));
+    }
+    if plan.wake_at.is_some_and(|at| at <= now) {
+        broken.push("the plan wakes in the past".to_owned());
+    }
+    if broken.is_empty() { Ok(()) } else { Err(broken) }
+}
+
+/// Whether a new order for `host` may be begun in `world`: asked before a turn, with nothing of the planner's own.
+#[must_use]
+pub fn may_order(host: &Hostname, world: &World, policy: &Policy, now: Timestamp) -> bool {
+    let served = matches!(
+        standing(host, world.claims(host), policy.threshold, now),
+        Standing::Fine { .. }
+    );
+    let spaced = world
+        .failures(host)
+        .is_none_or(|failures| failures.next_attempt(policy.issue_grace) <= now);
+    let idle = match world.activity(host) {
+        None => true,
+        Some(Activity::Resting(rest)) => rest.until <= now,
+        Some(Activity::Noted | Activity::Running(_)) => false,
+    };
+    world.want(host).is_some() && !served && spaced && idle && world.hold_on(host, now).is_none()
+}

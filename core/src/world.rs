@@ -1,0 +1,465 @@
+//! The world as it was seen last: what is asked for, what is held, which orders are under way, what has failed.
+//!
+//! A [`World`] only takes in what was seen and notes which certificates that concerns, so that a plan costs what has
+//! changed and not what exists. Deliberately absent: any conclusion.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::cert::Held;
+use crate::name::{DnsName, Hostname};
+use crate::order::Stage;
+use crate::problem::Scope;
+use crate::schedule::Failures;
+use crate::want::{Asker, Meaning, Refusal, meaning};
+use crate::zone::Zones;
+
+/// One snapshot of everything known.
+#[derive(Debug)]
+pub struct World {
+    zones: Zones,
+    asks: BTreeMap<(Box<str>, Box<str>), Ask>,
+    wants: BTreeMap<Hostname, Want>,
+    arrivals: u64,
+    held: BTreeMap<Box<str>, (Option<Hostname>, Held)>,
+    claims: BTreeMap<Hostname, BTreeSet<Box<str>>>,
+    taken: BTreeMap<Hostname, Taken>,
+    activities: BTreeMap<Hostname, Activity>,
+    failures: BTreeMap<Hostname, Failures>,
+    holds: BTreeMap<Scope, Hold>,
+    dirty: BTreeSet<Hostname>,
+    holds_changed: bool,
+    ready: Ready,
+}
+
+/// What one Ingress asks for.
+#[derive(Debug)]
+struct Ask {
+    certificates: BTreeSet<Hostname>,
+    refusals: Vec<Refusal>,
+    elsewhere: usize,
+}
+
+/// A certificate that somebody asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Want {
+    /// Everyone who asks; never empty.
+    pub askers: BTreeSet<Arc<Asker>>,
+    /// In which order certificates came to be wanted.
+    pub arrival: u64,
+}
+
+/// A place that is somebody else's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// Whose it is and what to do, for people.
+    pub reason: String,
+    /// When it was seen so.
+    pub seen: Timestamp,
+}
+
+/// What is going on for a certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Activity {
+    /// A note of an earlier process, not yet taken up.
+    Noted,
+    /// It is being worked on.
+    Running(Stage),
+    /// It rests after a fault that the CA did not see, with or without a note.
+    Resting(Rest),
+}
+
+/// Why and until when an order rests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rest {
+    /// Whether there is a note, so that something has to be cleaned up even when nobody asks any more.
+    pub noted: bool,
+    /// Which step failed.
+    pub stage: Stage,
+    /// Stable code of the fault.
+    pub code: String,
+    /// The fault and its remedy, for people.
+    pub text: String,
+    /// How often in a row it has come to rest.
+    pub tries: u32,
+    /// When it goes on.
+    pub until: Timestamp,
+}
+
+/// The CA has asked us to wait, or cannot be reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hold {
+    /// Until when.
+    pub until: Timestamp,
+    /// Stable code.
+    pub code: String,
+    /// Why, for people.
+    pub text: String,
+    /// How often in a row.
+    pub tries: u32,
+}
+
+/// Which first looks have been completed; nothing is decided before all are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Ready {
+    requests: bool,
+    held: bool,
+    notes: bool,
+}
+
+impl World {
+    /// A world of which nothing is known yet.
+    #[must_use]
+    pub fn new(zones: Zones) -> Self {
+        Self {
+            zones,
+            asks: BTreeMap::new(),
+            wants: BTreeMap::new(),
+            arrivals: 0,
+            held: BTreeMap::new(),
+            claims: BTreeMap::new(),
+            taken: BTreeMap::new(),
+            activities: BTreeMap::new(),
+            failures: BTreeMap::new(),
+            holds: BTreeMap::new(),
+            dirty: BTreeSet::new(),
+            holds_changed: false,
+            ready: Ready::default(),
+        }
+    }
+
+    // ---- what Ingresses say ----
+
+    /// An Ingress was seen with these hosts; it replaces what was seen of it before.
+    pub fn ask(&mut self, asker: Asker, hosts: &[String]) {
+        let key = (asker.namespace.clone(), asker.name.clone());
+        let asker = Arc::new(asker);
+        let mut ask = Ask {
+            certificates: BTreeSet::new(),
+            refusals: Vec::new(),
+            elsewhere: 0,
+        };
+        for text in hosts {
+            match meaning(text, &self.zones) {
+                Meaning::Certificate(host) => {
+                    ask.certificates.insert(host);
+                }
+                Meaning::Elsewhere => ask.elsewhere += 1,
+                Meaning::Refused(why) => {
+                    ask.refusals.push(Refusal {
+                        asker: Arc::clone(&asker),
+                        text: text.clone(),
+                        why,
+                    });
+                }
+            }
+        }
+        let before = self
+            .asks
+            .remove(&key)
+            .map(|ask| ask.certificates)
+            .unwrap_or_default();
+        for host in before.difference(&ask.certificates) {
+            self.unask(host, &key);
+        }
+        for host in &ask.certificates {
+            let arrivals = &mut self.arrivals;
+            let want = self.wants.entry(host.clone()).or_insert_with(|| {
+                *arrivals += 1;
+                Want {
+                    askers: BTreeSet::new(),
+                    arrival: *arrivals,
+                }
+            });
+            // The same Ingress made anew has another UID; the old one does not ask any more.
+            want.askers
+                .retain(|old| (&old.namespace, &old.name) != (&key.0, &key.1));
+            want.askers.insert(Arc::clone(&asker));
+            self.dirty.insert(host.clone());
+        }
+        self.asks.insert(key, ask);
+    }
+
+    /// An Ingress is gone.
+    pub fn stop_asking(&mut self, namespace: &str, name: &str) {
+        let key = (namespace.into(), name.into());
+        if let Some(ask) = self.asks.remove(&key) {
+            for host in &ask.certificates {
+                self.unask(host, &key);
+            }
+        }
+    }
+
+    /// All Ingresses were listed; whoever is not among them is gone.
+    pub fn ask_all(&mut self, all: Vec<(Asker, Vec<String>)>) {
+        let present: BTreeSet<_> = all
+            .iter()
+            .map(|(asker, _)| (asker.namespace.clone(), asker.name.clone()))
+            .collect();
+        let gone: Vec<_> = self
+            .asks
+            .keys()
+            .filter(|key| !present.contains(key))
+            .cloned()
+            .collect();
+        for (namespace, name) in gone {
+            self.stop_asking(&namespace, &name);
+        }
+        for (asker, hosts) in all {
+            self.ask(asker, &hosts);
+        }
+        self.ready.requests = true;
+    }
+
+    fn unask(&mut self, host: &Hostname, key: &(Box<str>, Box<str>)) {
+        if let Some(want) = self.wants.get_mut(host) {
+            want.askers
+                .retain(|asker| (&asker.namespace, &asker.name) != (&key.0, &key.1));
+            if want.askers.is_empty() {
+                self.wants.remove(host);
+            }
+            self.dirty.insert(host.clone());
+        }
+    }
+
+    // ---- what Secrets hold ----
+
+    /// A Secret that carries the host label was seen, claiming `host` if its label can be read.
+    ///
+    /// What was seen at an older resource version than what is known already is passed over: our own write may be known
+    /// before the watch tells of what was there earlier.
+    pub fn hold(&mut self, host: Option<Hostname>, held: Held) {
+        if let Some((known_host, known)) = self.held.get(&held.secret) {
+            if is_older(&held.version, &known.version) || (*known_host == host && *known == held) {
+                return;
+            }
+        }
+        self.release(&held.secret.clone());
+        if let Some(host) = &host {
+            self.claims
+                .entry(host.clone())
+                .or_default()
+                .insert(held.secret.clone());
+            self.taken.remove(host);
+            self.dirty.insert(host.clone());
+        }
+        self.held.insert(held.secret.clone(), (host, held));
+    }
+
+    /// A Secret is gone, or has lost its label.
+    pub fn release(&mut self, secret: &str) {
+        let Some((Some(host), _)) = self.held.remove(secret) else {
+            return;
+        };
+        if let Some(secrets) = self.claims.get_mut(&host) {
+            secrets.remove(secret);
+            if secrets.is_empty() {
+                self.claims.remove(&host);
+            }
+        }
+        self.dirty.insert(host);
+    }
+
+    /// All labeled Secrets were listed.
+    pub fn hold_all(&mut self, all: Vec<(Option<Hostname>, Held)>) {
+        let present: BTreeSet<_> = all.iter().map(|(_, held)| held.secret.clone()).collect();
+        let gone: Vec<_> = self
+            .held
+            .keys()
+            .filter(|secret| !present.contains(*secret))
+            .cloned()
+            .collect();
+        for secret in gone {
+            self.release(&secret);
+        }
+        for (host, held) in all {
+            self.hold(host, held);
+        }
+        self.ready.held = true;
+    }
+
+    /// The place of `host` was found to be somebody else's.
+    pub fn take(&mut self, host: &Hostname, taken: Taken) {
+        self.taken.insert(host.clone(), taken);
+        self.dirty.insert(host.clone());
+    }
+
+    // ---- what is noted, under way, and has failed ----
+
+    /// All notes were read: orders of an earlier process, and failures.
+    pub fn note_all(&mut self, orders: Vec<Hostname>, failures: Vec<(Hostname, Failures)>) {
+        for host in orders {
+            self.set_activity(&host, Some(Activity::Noted));
+        }
+        for (host, failures) in failures {
+            self.set_failures(&host, Some(failures));
+        }
+        self.ready.notes = true;
+    }
+
+    /// What is going on for `host` has changed; `None` when nothing is.
+    pub fn set_activity(&mut self, host: &Hostname, activity: Option<Activity>) {
+        match activity {
+            Some(activity) => self.activities.insert(host.clone(), activity),
+            None => self.activities.remove(host),
+        };
+        self.dirty.insert(host.clone());
+    }
+
+    /// What the CA has seen fail for `host`; `None` after a success.
+    pub fn set_failures(&mut self, host: &Hostname, failures: Option<Failures>) {
+        match failures {
+            Some(failures) => self.failures.insert(host.clone(), failures),
+            None => self.failures.remove(host),
+        };
+        self.dirty.insert(host.clone());
+    }
+
+    /// The CA has to be left alone, as far as `scope` says.
+    pub fn set_hold(&mut self, scope: Scope, hold: Hold) {
+        self.holds.insert(scope, hold);
+        self.holds_changed = true;
+    }
+
+    /// The CA has answered: what was held because it could not is held no longer.
+    pub fn clear_trouble(&mut self) {
+        if self.holds.remove(&Scope::Account).is_some() {
+            self.holds_changed = true;
+        }
+    }
+
+    // ---- questions ----
+
+    /// Whether every first look has been completed.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.ready
+            == Ready {
+                requests: true,
+                held: true,
+                notes: true,
+            }
+    }
+
+    /// Who wants the certificate.
+    #[must_use]
+    pub fn want(&self, host: &Hostname) -> Option<&Want> {
+        self.wants.get(host)
+    }
+
+    /// All that is wanted.
+    pub fn wants(&self) -> impl Iterator<Item = (&Hostname, &Want)> {
+        self.wants.iter()
+    }
+
+    /// Everything that claims to hold the certificate: Secrets labeled with its name, and where `host` is no wildcard
+    /// nothing else (S04).
+    pub fn claims(&self, host: &Hostname) -> impl Iterator<Item = &Held> {
+        self.claims
+            .get(host)
+            .into_iter()
+            .flatten()
+            .filter_map(|secret| self.held.get(secret).map(|(_, held)| held))
+    }
+
+    /// Somebody else's Secret in the place of the certificate.
+    #[must_use]
+    pub fn taken(&self, host: &Hostname) -> Option<&Taken> {
+        self.taken.get(host)
+    }
+
+    /// What is going on for the certificate.
+    #[must_use]
+    pub fn activity(&self, host: &Hostname) -> Option<&Activity> {
+        self.activities.get(host)
+    }
+
+    /// What the CA has seen fail for it.
+    #[must_use]
+    pub fn failures(&self, host: &Hostname) -> Option<&Failures> {
+        self.failures.get(host)
+    }
+
+    /// The hold that keeps `host` from the CA longest, if one does at `now`.
+    #[must_use]
+    pub fn hold_on(&self, host: &Hostname, now: Timestamp) -> Option<&Hold> {
+        self.holds
+            .iter()
+            .filter(|(scope, hold)| hold.until > now && scope_covers(scope, host.base()))
+            .map(|(_, hold)| hold)
+            .max_by_key(|hold| hold.until)
+    }
+
+    /// The hold of one scope, in force or past.
+    #[must_use]
+    pub fn hold_of(&self, scope: &Scope) -> Option<&Hold> {
+        self.holds.get(scope)
+    }
+
+    /// Every hostname that was refused.
+    pub fn refusals(&self) -> impl Iterator<Item = &Refusal> {
+        self.asks.values().flat_map(|ask| &ask.refusals)
+    }
+
+    /// How many hostnames were passed over because they lie outside every zone.
+    #[must_use]
+    pub fn elsewhere(&self) -> usize {
+        self.asks.values().map(|ask| ask.elsewhere).sum()
+    }
+
+    /// The zones by which requests are read.
+    #[must_use]
+    pub fn zones(&self) -> &Zones {
+        &self.zones
+    }
+
+    /// The apex of the zone that serves `name`.
+    #[must_use]
+    pub fn zone_of(&self, name: &DnsName) -> Option<&DnsName> {
+        self.zones.of(name).map(|zone| &zone.apex)
+    }
+
+    /// When the CA may last have looked at the challenge record of `host` for a certificate of another process: what is
+    /// held or has failed for the name or its wildcard tells (P15).
+    #[must_use]
+    pub fn last_look(&self, host: &Hostname) -> Option<Timestamp> {
+        let pair = [
+            Hostname::exact(host.base().clone()),
+            Hostname::wildcard_of(host.base().clone()),
+        ];
+        let issued = pair
+            .iter()
+            .flat_map(|host| self.claims(host))
+            .filter_map(|held| held.issued_at);
+        let failed = pair
+            .iter()
+            .filter_map(|host| self.failures(host))
+            .map(|failures| failures.last);
+        issued.chain(failed).max()
+    }
+
+    /// Takes the certificates whose facts have changed since the last call, and whether holds have.
+    pub(crate) fn take_changes(&mut self) -> (BTreeSet<Hostname>, bool) {
+        (
+            std::mem::take(&mut self.dirty),
+            std::mem::take(&mut self.holds_changed),
+        )
+    }
+}
+
+fn scope_covers(scope: &Scope, name: &DnsName) -> bool {
+    match scope {
+        Scope::Account => true,
+        Scope::Below(ancestor) => name.is_at_or_below(ancestor),
+        // A hold on one name is kept with that name's failures.
+        Scope::Name => false,
+    }
+}
+
+/// Whether resource version `a` is older than `b`; versions of one kind can be compared as numbers since Kubernetes
+/// 1.35, and those that cannot are taken as news.
+fn is_older(a: &str, b: &str) -> bool {
+    matches!((a.parse::<u64>(), b.parse::<u64>()), (Ok(a), Ok(b)) if a < b)
+}
