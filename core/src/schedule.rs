@@ -101,19 +101,30 @@ pub fn ca_rest(tries: u32) -> Duration {
     doubling(FIRST_CA_REST, tries, LONGEST_CA_REST)
 }
 
-/// The pause before the `round + 1`st look at something that is under way: at once, then growing (S10, P04).
+/// The pause before the `round + 1`st look at something that takes as long as `usual` as a rule: at once, or just before
+/// it can be expected, then at short growing intervals (S10, P04).
+///
+/// `usual` is what was seen lately, zero at first; so a quick CA is asked within milliseconds, and one that takes two
+/// seconds is not asked twenty times meanwhile.
 #[must_use]
-pub fn poll(round: u32) -> Duration {
-    /// Half of what the quickest CA on a local network was seen to need.
-    const FIRST: Duration = Duration::from_millis(2);
+pub fn poll(usual: Duration, round: u32) -> Duration {
+    /// About what the quickest CA on a local network needs.
+    const SHORTEST: Duration = Duration::from_millis(2);
     /// The longest pause of any poll (P04).
     const LONGEST: Duration = Duration::from_secs(2);
     if round == 0 {
-        return Duration::ZERO;
+        return usual.mul_f64(0.8).min(LONGEST);
     }
-    // One and a half times as long each round: twenty looks in the first ten seconds.
+    // One and a half times as long each round: from nothing, twenty looks in the first ten seconds.
+    let first = (usual / 8).max(SHORTEST);
     let factor = 1.5_f64.powi(i32::try_from(round - 1).unwrap_or(i32::MAX).min(64));
-    FIRST.mul_f64(factor.min(1e6)).min(LONGEST)
+    first.mul_f64(factor.min(1e6)).min(LONGEST)
+}
+
+/// What [`poll`] should expect after something took `took`: the recent past counts for three quarters.
+#[must_use]
+pub fn usual(before: Duration, took: Duration) -> Duration {
+    (before * 3 + took) / 4
 }
 
 /// `at` plus `by`, held within what a timestamp can say.
@@ -225,10 +236,33 @@ mod tests {
 
     #[test]
     fn p04_no_poll_waits_longer_than_two_seconds() {
-        assert_eq!(poll(0), Duration::ZERO);
-        assert!((0..10_000).all(|round| poll(round) <= Duration::from_secs(2)));
-        assert!((1..30).all(|round| poll(round) <= poll(round + 1)));
-        assert_eq!(poll(u32::MAX), Duration::from_secs(2));
+        for usual in [0, 1, 50, 3_000, 3_600_000].map(Duration::from_millis) {
+            assert!((0..10_000).all(|round| poll(usual, round) <= Duration::from_secs(2)));
+            assert!((1..30).all(|round| poll(usual, round) <= poll(usual, round + 1)));
+            assert_eq!(poll(usual, u32::MAX), Duration::from_secs(2));
+        }
+        assert_eq!(poll(Duration::ZERO, 0), Duration::ZERO);
+    }
+
+    #[test]
+    fn p04_a_slow_ca_is_asked_a_few_times_only() {
+        let took = Duration::from_millis(1500);
+        let asked = |usual: Duration| {
+            let mut waited = Duration::ZERO;
+            (0..)
+                .take_while(|round| {
+                    waited += poll(usual, *round);
+                    waited < took
+                })
+                .count()
+                + 1
+        };
+        assert!(asked(Duration::ZERO) > 10);
+        let mut learned = Duration::ZERO;
+        for _ in 0..10 {
+            learned = usual(learned, took);
+        }
+        assert!(asked(learned) <= 3, "asked {} times", asked(learned));
     }
 
     #[test]

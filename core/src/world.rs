@@ -31,6 +31,9 @@ pub struct World {
     holds: BTreeMap<Scope, Hold>,
     dirty: BTreeSet<Hostname>,
     holds_changed: bool,
+    elsewhere: usize,
+    refusals: usize,
+    fresh_refusals: Vec<Refusal>,
     ready: Ready,
 }
 
@@ -99,6 +102,8 @@ pub struct Hold {
     pub text: String,
     /// How often in a row.
     pub tries: u32,
+    /// Whether the CA named the time itself; then it stands whatever else the CA answers.
+    pub told: bool,
 }
 
 /// Which first looks have been completed; nothing is decided before all are.
@@ -126,6 +131,9 @@ impl World {
             holds: BTreeMap::new(),
             dirty: BTreeSet::new(),
             holds_changed: false,
+            elsewhere: 0,
+            refusals: 0,
+            fresh_refusals: Vec::new(),
             ready: Ready::default(),
         }
     }
@@ -185,7 +193,7 @@ impl World {
     /// An Ingress is gone.
     pub fn stop_asking(&mut self, namespace: &str, name: &str) {
         let key = (namespace.into(), name.into());
-        if let Some(ask) = self.asks.remove(&key) {
+        if let Some(ask) = self.drop_ask(&key) {
             for host in &ask.certificates {
                 self.unask(host, &key);
             }
@@ -213,6 +221,13 @@ impl World {
         self.ready.requests = true;
     }
 
+    fn drop_ask(&mut self, key: &(Box<str>, Box<str>)) -> Option<Ask> {
+        let ask = self.asks.remove(key)?;
+        self.elsewhere -= ask.elsewhere;
+        self.refusals -= ask.refusals.len();
+        Some(ask)
+    }
+
     fn unask(&mut self, host: &Hostname, key: &(Box<str>, Box<str>)) {
         if let Some(want) = self.wants.get_mut(host) {
             want.askers
@@ -231,10 +246,10 @@ impl World {
     /// What was seen at an older resource version than what is known already is passed over: our own write may be known
     /// before the watch tells of what was there earlier.
     pub fn hold(&mut self, host: Option<Hostname>, held: Held) {
-        if let Some((known_host, known)) = self.held.get(&held.secret) {
-            if is_older(&held.version, &known.version) || (*known_host == host && *known == held) {
-                return;
-            }
+        if let Some((known_host, known)) = self.held.get(&held.secret)
+            && (is_older(&held.version, &known.version) || (*known_host == host && *known == held))
+        {
+            return;
         }
         self.release(&held.secret.clone());
         if let Some(host) = &host {
@@ -325,7 +340,8 @@ impl World {
 
     /// The CA has answered: what was held because it could not is held no longer.
     pub fn clear_trouble(&mut self) {
-        if self.holds.remove(&Scope::Account).is_some() {
+        if self.holds.get(&Scope::Account).is_some_and(|hold| !hold.told) {
+            self.holds.remove(&Scope::Account);
             self.holds_changed = true;
         }
     }
@@ -403,10 +419,21 @@ impl World {
         self.asks.values().flat_map(|ask| &ask.refusals)
     }
 
-    /// How many hostnames were passed over because they lie outside every zone.
+    /// How many hostnames are refused.
+    #[must_use]
+    pub fn refused(&self) -> usize {
+        self.refusals
+    }
+
+    /// How many hostnames are passed over because they lie outside every zone.
     #[must_use]
     pub fn elsewhere(&self) -> usize {
-        self.asks.values().map(|ask| ask.elsewhere).sum()
+        self.elsewhere
+    }
+
+    /// Takes the refusals that are new since the last call.
+    pub fn take_refusals(&mut self) -> Vec<Refusal> {
+        std::mem::take(&mut self.fresh_refusals)
     }
 
     /// The zones by which requests are read.
