@@ -266,6 +266,7 @@ pub fn next(known: &Known<'_>, now: Timestamp) -> Step {
     };
     match place {
         Place::Served => return clean_up(known),
+        Place::Taken if known.goal == Goal::Unwanted => return clean_up(known),
         Place::Taken => {
             // An issued certificate waits at the CA for its place; its values need not wait in the DNS.
             let left = known.note.is_some_and(|note| !note.values.is_empty());
@@ -284,19 +285,15 @@ pub fn next(known: &Known<'_>, now: Timestamp) -> Step {
             (_, Goal::Unwanted) => clean_up(known),
         };
     };
+    if ca.status == OrderStatus::Invalid {
+        let left = known.note.is_some_and(|note| !note.values.is_empty());
+        return if left && known.published != Published::Withdrawn { Step::Withdraw } else { Step::RecordFailure };
+    }
     if known.note.is_none() {
         // Before anything is published, and even if it is wanted no more: an order that is noted can be cleaned up.
-        return if known.goal == Goal::Wanted {
-            Step::Note
-        } else {
-            Step::End(End::Settled)
-        };
+        return if known.goal == Goal::Wanted { Step::Note } else { Step::End(End::Settled) };
     }
     match ca.status {
-        OrderStatus::Invalid => match known.published {
-            Published::Withdrawn => Step::RecordFailure,
-            Published::No | Published::Hidden | Published::Shown(_) => Step::Withdraw,
-        },
         OrderStatus::Pending | OrderStatus::Ready if known.goal == Goal::Unwanted || ca.is_past(now) => {
             clean_up(known)
         }
@@ -304,6 +301,7 @@ pub fn next(known: &Known<'_>, now: Timestamp) -> Step {
         OrderStatus::Ready => Step::Finalize,
         OrderStatus::Processing => Step::Ask,
         OrderStatus::Valid => Step::Store,
+        OrderStatus::Invalid => Step::RecordFailure,
     }
 }
 

@@ -1,0 +1,200 @@
+//! What can go wrong in a step, reduced to what follows from it: one place that turns the errors of the adapters into a
+//! code, a text for people, and a pause.
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use faythe_core::Timestamp;
+use faythe_core::order::{CaView, ChallengeValue, OrderStatus};
+use faythe_core::problem::{Exchange, Problem, Reaction, Scope};
+use faythe_core::zone::Check;
+
+use crate::ca::CaError;
+use crate::dns::{DnsError, LookError};
+use crate::store::StoreError;
+
+/// A server that answers without the value is asked again within this (S10, P04).
+const HIDDEN_REST: Duration = Duration::from_secs(2);
+/// A server that does not answer at all is asked again within this.
+const SILENT_REST: Duration = Duration::from_secs(5);
+/// A CA that is busy with an order is asked again after this.
+const SLOW_CA_REST: Duration = Duration::from_secs(5);
+/// A new order follows an order that died of the CA's own fault after this at least.
+const RENEW_REST: Duration = Duration::from_secs(60);
+
+/// A step that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Stable code.
+    pub code: String,
+    /// What was wrong, and the remedy where there is one.
+    pub text: String,
+    /// What follows.
+    pub pause: Pause,
+}
+
+/// What follows from a fault.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pause {
+    /// The order is of no use; it is cleaned up, and a new one may follow.
+    Abandon,
+    /// The CA has seen it fail.
+    Doom {
+        /// Whether somebody has to change something first.
+        parked: bool,
+        /// The CA's own bound.
+        wait: Option<Duration>,
+    },
+    /// The same step is tried again.
+    Rest {
+        /// After this; `None` for the usual back-off.
+        wait: Option<Duration>,
+        /// What else has to wait for the CA, and for how long if the CA said so.
+        hold: Option<(Scope, Option<Duration>)>,
+    },
+}
+
+impl Fault {
+    /// A failed exchange with the CA.
+    #[must_use]
+    pub fn ca(error: &CaError, during: Exchange) -> Self {
+        let text = chain(error);
+        let everything = |wait| Pause::Rest { wait, hold: Some((Scope::Account, wait)) };
+        let (code, pause) = match error {
+            CaError::Refused(problem) => return Self::problem(problem, during),
+            CaError::Gone { .. } => ("order-gone", Pause::Abandon),
+            CaError::Garbled { retry_after, .. } => ("ca-garbled", everything(*retry_after)),
+            CaError::Unreachable { .. } => ("ca-unreachable", everything(None)),
+            CaError::Account(_) => ("account", everything(None)),
+        };
+        Self { code: code.to_owned(), text, pause }
+    }
+
+    /// An order that the CA has given up.
+    #[must_use]
+    pub fn invalid(view: &CaView) -> Self {
+        match &view.problem {
+            Some(problem) => Self::problem(problem, Exchange::Validation),
+            None => Self {
+                code: "order-invalid".to_owned(),
+                text: "the CA has given the order up and says no reason".to_owned(),
+                pause: Pause::Doom { parked: false, wait: None },
+            },
+        }
+    }
+
+    fn problem(problem: &Problem, during: Exchange) -> Self {
+        let pause = match problem.reaction(during) {
+            Reaction::Hold { scope: Scope::Name, wait } => Pause::Doom { parked: false, wait },
+            Reaction::Hold { scope, wait } => Pause::Rest { wait, hold: Some((scope, wait)) },
+            Reaction::Later => Pause::Doom { parked: false, wait: problem.retry_after },
+            Reaction::Renew if during == Exchange::NewOrder => Pause::Rest { wait: Some(RENEW_REST), hold: None },
+            Reaction::Renew => Pause::Abandon,
+            // The order is read again when it is taken up again.
+            Reaction::Reread | Reaction::Soon => Pause::Rest { wait: problem.retry_after, hold: None },
+            Reaction::Stop => Pause::Doom { parked: true, wait: problem.retry_after },
+        };
+        Self { code: problem.kind.as_str().to_owned(), text: format!("the CA says {problem}"), pause }
+    }
+
+    /// A server that answered without the value.
+    #[must_use]
+    pub fn hidden(check: &Check, value: &ChallengeValue, found: &[String]) -> Self {
+        let seen = match found.len() {
+            0 => "no TXT record".to_owned(),
+            1 => "another TXT value".to_owned(),
+            more => format!("{more} other TXT values"),
+        };
+        let text = format!("{} shows {seen} at {}, not yet the challenge", check.server, value.record);
+        Self { code: "not-visible".to_owned(), text, pause: rest(Some(HIDDEN_REST)) }
+    }
+
+    /// A server that gave no answer.
+    #[must_use]
+    pub fn look(check: &Check, value: &ChallengeValue, error: &LookError) -> Self {
+        let text = format!("{} {error} (asked for TXT {})", check.server, value.record);
+        Self { code: "no-answer".to_owned(), text, pause: rest(Some(SILENT_REST)) }
+    }
+
+    /// A value that a resolver of the CA may not see before `until`.
+    #[must_use]
+    pub fn cache(until: Timestamp, now: Timestamp) -> Self {
+        let wait = Duration::try_from(now.duration_until(until)).unwrap_or_default();
+        let text = "the CA looked at this challenge record for another certificate a moment ago, and its resolvers may \
+                    remember what they saw";
+        Self { code: "ca-cache".to_owned(), text: text.to_owned(), pause: rest(Some(wait)) }
+    }
+
+    /// A CA that leaves an order in one state for too long.
+    #[must_use]
+    pub fn slow_ca(status: OrderStatus) -> Self {
+        let text = match status {
+            OrderStatus::Pending => "the CA is still validating the challenge",
+            OrderStatus::Processing => "the CA is still making the certificate",
+            OrderStatus::Ready | OrderStatus::Valid | OrderStatus::Invalid => "the CA is slow",
+        };
+        Self { code: "ca-slow".to_owned(), text: text.to_owned(), pause: rest(Some(SLOW_CA_REST)) }
+    }
+
+    /// A key that makes no request.
+    #[must_use]
+    pub fn unusable_key(error: &dyn Error) -> Self {
+        let text = format!("no signing request can be made: {}", chain(error));
+        Self { code: "key".to_owned(), text, pause: Pause::Abandon }
+    }
+
+    /// A chain that does not keep what the order promised.
+    #[must_use]
+    pub fn bad_chain(error: &dyn Error) -> Self {
+        let text = format!("the CA's certificate is not what was ordered: {}", chain(error));
+        Self { code: "bad-chain".to_owned(), text, pause: Pause::Doom { parked: false, wait: None } }
+    }
+
+    /// An order whose challenges are not those that were noted.
+    #[must_use]
+    pub fn strange_order(url: &str) -> Self {
+        let text = format!("the challenges of order {url} are not those that were noted");
+        Self { code: "strange-order".to_owned(), text, pause: Pause::Abandon }
+    }
+}
+
+impl From<CaError> for Fault {
+    fn from(error: CaError) -> Self {
+        Self::ca(&error, Exchange::Order)
+    }
+}
+
+impl From<DnsError> for Fault {
+    fn from(error: DnsError) -> Self {
+        Self { code: error.cause.code().to_owned(), text: chain(&error), pause: rest(None) }
+    }
+}
+
+impl From<StoreError> for Fault {
+    fn from(error: StoreError) -> Self {
+        let (code, wait) = match &error {
+            StoreError::Conflict { .. } => ("store-conflict", None),
+            StoreError::Forbidden { .. } => ("store-forbidden", None),
+            StoreError::Refused { .. } => ("store-refused", None),
+            StoreError::Unavailable { retry_after, .. } => ("store-unavailable", *retry_after),
+            StoreError::Unreadable { .. } => ("store-unreadable", None),
+        };
+        Self { code: code.to_owned(), text: chain(&error), pause: rest(wait) }
+    }
+}
+
+fn rest(wait: Option<Duration>) -> Pause {
+    Pause::Rest { wait, hold: None }
+}
+
+/// The error with all its causes, outermost first.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let _ = write!(text, ": {cause}");
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,209 @@
+//! The command line: parse, start, exit code. No rule lives here.
+
+use std::ffi::OsString;
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+use crate::check;
+use crate::config::{self, Config};
+use crate::daemon;
+
+/// Something failed.
+const FAILED: u8 = 1;
+/// The configuration is wrong; nothing was touched.
+const BAD_CONFIGURATION: u8 = 2;
+/// `check` found something that needs attention.
+const ATTENTION: u8 = 3;
+
+/// Gets a certificate for every hostname of every Ingress, and keeps it.
+///
+/// Watches Kubernetes, orders by ACME with DNS-01, publishes challenges by signed dynamic update, and keeps certificate
+/// and key as Secrets. `faythe CONFIG` runs the daemon.
+#[derive(Debug, Parser)]
+#[command(version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+struct Cli {
+    /// Path of the JSON configuration file
+    #[arg(required = true)]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    log: Log,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Tests everything the daemon will need, a line each; exits 0 if all is well and 3 if not
+    ///
+    /// The file, the permissions in the cluster, the update server (adds, looks at and deletes a throw-away TXT
+    /// record), every server of val_dns_servers, and the CA's directory.
+    Check {
+        /// Path of the JSON configuration file
+        config: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Log {
+    /// How log lines look
+    #[arg(long, value_enum, default_value_t = LogFormat::Text, env = "FAYTHE_LOG_FORMAT", global = true)]
+    log_format: LogFormat,
+    /// What is logged: error, warn, info, debug, trace, or directives such as `info,faythe::dns=debug`
+    #[arg(long, default_value = "info", env = "FAYTHE_LOG", global = true)]
+    log: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    /// One JSON object a line
+    Json,
+    /// For people
+    Text,
+}
+
+/// Runs the program with these arguments, the first being its name.
+#[must_use]
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version go to stdout and are no failure; clap knows which is which.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { BAD_CONFIGURATION } else { 0 });
+        }
+    };
+    if let Err(error) = start_log(&cli.log) {
+        return fail(&error, BAD_CONFIGURATION);
+    }
+    match (cli.command, cli.config) {
+        (Some(Command::Check { config }), _) => check(&config),
+        (None, Some(config)) => daemon(&config),
+        // clap requires one of the two.
+        (None, None) => ExitCode::from(BAD_CONFIGURATION),
+    }
+}
+
+fn daemon(path: &Path) -> ExitCode {
+    let Some(config) = load(path) else { return ExitCode::from(BAD_CONFIGURATION) };
+    let runtime = match runtime() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error.into(), FAILED),
+    };
+    runtime.block_on(async move {
+        let stop = match stop_on_signals() {
+            Ok(stop) => stop,
+            Err(error) => return fail(&error.into(), FAILED),
+        };
+        match daemon::run(&config, stop).await {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(&error, FAILED),
+        }
+    })
+}
+
+fn check(path: &Path) -> ExitCode {
+    let Some(config) = load(path) else { return ExitCode::from(BAD_CONFIGURATION) };
+    let runtime = match runtime() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error.into(), FAILED),
+    };
+    let mut out = io::stdout().lock();
+    let mut print = |finding: check::Finding| {
+        // A closed pipe is no reason to leave a record in the zone: the check goes on to its end.
+        let _ = writeln!(out, "{finding}");
+    };
+    print(check::Finding::pass(format!("configuration {}", path.display())));
+    match runtime.block_on(check::run(&config, &mut print)) {
+        check::Verdict::AllWell => ExitCode::SUCCESS,
+        check::Verdict::Attention => ExitCode::from(ATTENTION),
+    }
+}
+
+/// Reads the configuration, or prints everything that is wrong with it.
+fn load(path: &Path) -> Option<Config> {
+    match config::load(path) {
+        Ok((config, warnings)) => {
+            for warning in warnings {
+                tracing::warn!("{warning}");
+            }
+            Some(config)
+        }
+        Err(problems) => {
+            let mut err = io::stderr().lock();
+            for problem in problems.iter() {
+                let _ = writeln!(err, "{problem}");
+            }
+            None
+        }
+    }
+}
+
+/// Two threads: one is enough for the work, and the second keeps health checks answering meanwhile.
+fn runtime() -> io::Result<Runtime> {
+    Builder::new_multi_thread().worker_threads(2).enable_all().build()
+}
+
+/// The first signal stops; the second ends the process at once.
+fn stop_on_signals() -> io::Result<CancellationToken> {
+    let stop = CancellationToken::new();
+    let token = stop.clone();
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    daemon::detached(async move {
+        for first in [true, false] {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if first {
+                token.cancel();
+            }
+        }
+        std::process::exit(i32::from(FAILED));
+    });
+    Ok(stop)
+}
+
+fn start_log(log: &Log) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&log.log)
+        .map_err(|error| anyhow::anyhow!("--log {:?} cannot be understood: {error}; try `info` or `debug`", log.log))?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    match log.log_format {
+        LogFormat::Json => builder.json().flatten_event(true).init(),
+        LogFormat::Text => builder.with_ansi(io::stderr().is_terminal()).init(),
+    }
+    Ok(())
+}
+
+fn fail(error: &anyhow::Error, code: u8) -> ExitCode {
+    let _ = writeln!(io::stderr(), "faythe: {error:#}");
+    ExitCode::from(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn s01_the_first_argument_is_the_configuration() {
+        let cli = Cli::try_parse_from(["faythe", "config.json"]).unwrap();
+        assert_eq!(cli.config, Some(PathBuf::from("config.json")));
+        let cli = Cli::try_parse_from(["faythe", "check", "config.json", "--log-format", "json"]).unwrap();
+        assert!(matches!(cli.command, Some(Command::Check { .. })));
+        assert_eq!(cli.log.log_format, LogFormat::Json);
+        assert!(Cli::try_parse_from(["faythe"]).is_err());
+    }
+}

@@ -1,0 +1,186 @@
+//! Puts the parts together: from a configuration to a running loop.
+
+use std::sync::{Arc, Mutex};
+
+use anyhow::Context;
+use faythe_core::policy::Policy;
+use faythe_core::zone::Zones;
+use futures::StreamExt;
+use kube::Client;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::act::{self, Outside};
+use crate::ca::Ca;
+use crate::ca::acme::{Acme, Limits, Settings};
+use crate::clock::{self, Now};
+use crate::cluster;
+use crate::config::Config;
+use crate::dns;
+use crate::neighbors::Board;
+use crate::report::events::Events;
+use crate::report::http::{self, Page};
+use crate::report::metrics::Metrics;
+use crate::report::{Health, Notice, Report};
+use crate::run::{self, Inputs};
+use crate::source::ingress;
+use crate::store::Store;
+use crate::store::secrets::{self, Layout, Secrets};
+
+/// Orders worked on at once: enough that neither CA nor name server waits for us, and no flood for either.
+const ORDERS_AT_ONCE: usize = 32;
+/// Events that may wait to be sent.
+const NOTICES: usize = 1_000;
+
+/// The adapters that both the daemon and `check` use.
+pub(crate) struct Adapters {
+    pub(crate) client: Client,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) ca: Arc<Acme>,
+    pub(crate) dns: Arc<dyn dns::Dns>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) now: Now,
+}
+
+/// Runs until `stop`.
+///
+/// # Errors
+/// What keeps it from starting, or a part that has ended by itself.
+pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Result<()> {
+    let adapters = adapters(config).await?;
+    let Adapters { client, store, ca, dns, metrics, now } = adapters;
+
+    let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
+    let (health, seen_health) = watch::channel(Health { ready: false, turned: Instant::now() });
+    if let Some(listen) = config.listen {
+        let listener = http::bind(listen)
+            .await
+            .with_context(|| format!("`listen`: {listen} cannot be bound; choose another address, or `off`"))?;
+        let counted = Arc::clone(&ca);
+        let page = Page {
+            metrics: Arc::clone(&metrics),
+            health: seen_health,
+            heartbeat: config.monitor_interval,
+            acme_requests: Arc::new(move || counted.requests()),
+        };
+        let stop = stop.clone();
+        tasks.spawn(async move { http::serve(listener, page, stop).await.context("the HTTP server has ended") });
+        tracing::info!(%listen, "metrics and health are served");
+    }
+    let (notices, waiting) = mpsc::channel(NOTICES);
+    tasks.spawn(send_events(Events::new(client.clone()), waiting, Arc::clone(&now), stop.clone()));
+
+    let inputs = Inputs {
+        requests: ingress::follow_all(&client, config.monitor_interval).boxed(),
+        secrets: secrets::follow_held(&client, layout(config), config.monitor_interval).boxed(),
+    };
+    let outside = Arc::new(Outside {
+        ca: Arc::<Acme>::clone(&ca) as Arc<dyn Ca>,
+        dns,
+        store,
+        now,
+        policy: policy(config),
+        key_type: config.key_type,
+        board: Board::default(),
+        metrics: Arc::clone(&metrics),
+        usual: Mutex::default(),
+    });
+    let report = Report::new(metrics, notices, health);
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        zone = %config.auth_dns_zone,
+        namespace = config.secret_namespace,
+        ca = %config.lets_encrypt_url,
+        "starting"
+    );
+    let running = run::run(inputs, outside, report, config.monitor_interval, stop.clone());
+    tokio::pin!(running);
+    let ended = loop {
+        tokio::select! {
+            ended = &mut running => break ended.map_err(Into::into),
+            Some(task) = tasks.join_next() => {
+                task.context("a task has failed")??;
+                // Ends by itself only when it was told to stop.
+                anyhow::ensure!(stop.is_cancelled(), "a part has ended by itself");
+            }
+        }
+    };
+    stop.cancel();
+    while let Some(task) = tasks.join_next().await {
+        task.context("a task has failed")??;
+    }
+    ended
+}
+
+/// Makes every adapter; asks nobody.
+pub(crate) async fn adapters(config: &Config) -> anyhow::Result<Adapters> {
+    let metrics = Arc::new(Metrics::new());
+    let counted = Arc::clone(&metrics);
+    let observe = Arc::new(move |verb: &::http::Method, status: Option<::http::StatusCode>| {
+        counted.api_request(verb.as_str(), status.map(|status| status.as_u16()));
+    });
+    let client = cluster::connect(observe).await.context("the Kubernetes API")?;
+    let now = clock::system();
+    let store: Arc<dyn Store> = Arc::new(Secrets::new(&client, layout(config)));
+    let settings = Settings {
+        directory: config.lets_encrypt_url.to_string(),
+        email: config.lets_encrypt_email.clone(),
+        profile: None,
+        roots: config.acme_root_certificates.clone(),
+        limits: Limits::default(),
+    };
+    let ca = Acme::new(settings, Arc::clone(&store), Arc::clone(&now)).context("the CA")?;
+    let zone = dns::ZoneSetup {
+        apex: config.auth_dns_zone.clone(),
+        server: config.auth_dns_server.parse().context("`auth_dns_server`")?,
+        key: dns::keyfile::read(&config.auth_dns_key).context("`auth_dns_key`")?,
+    };
+    let dns = Arc::new(dns::Client::new(vec![zone], Arc::clone(&now)));
+    Ok(Adapters { client, store, ca: Arc::new(ca), dns, metrics, now })
+}
+
+/// Where things are kept in the cluster.
+pub(crate) fn layout(config: &Config) -> Layout {
+    Layout {
+        namespace: config.secret_namespace.as_str().into(),
+        hostlabel: config.secret_hostlabel.as_str().into(),
+        wildcard_prefix: config.wildcard_cert_k8s_prefix.as_str().into(),
+    }
+}
+
+fn policy(config: &Config) -> Policy {
+    Policy {
+        zones: Zones::new(vec![config.zone()]),
+        threshold: config.renewal_threshold,
+        issue_grace: config.issue_grace,
+        orders_at_once: ORDERS_AT_ONCE,
+    }
+}
+
+/// Sends Events one by one; they are a courtesy and hold nothing up.
+async fn send_events(
+    events: Events,
+    mut waiting: mpsc::Receiver<Notice>,
+    now: Now,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    loop {
+        let notice = tokio::select! {
+            notice = waiting.recv() => notice,
+            () = stop.cancelled() => None,
+        };
+        let Some(Notice { asker, announcement }) = notice else { return Ok(()) };
+        let sent = events.publish(&asker, &announcement, now()).await;
+        if let Err(error) = sent {
+            tracing::debug!("{}", act::chain(&error));
+        }
+    }
+}
+
+/// Starts the one task that outlives everything: the signal handler.
+pub(crate) fn detached(task: impl Future<Output = ()> + Send + 'static) {
+    #[expect(clippy::disallowed_methods, reason = "it ends with the process, and nobody waits for it")]
+    drop(tokio::spawn(task));
+}

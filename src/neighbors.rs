@@ -1,0 +1,125 @@
+//! Who else has a value at the same challenge record, and when the CA may have looked there (P15).
+//!
+//! A name and its wildcard share `_acme-challenge.<name>`. Orders tell this board how far they are, and read from it what
+//! `core::order` needs to decide. Deliberately absent: any decision.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use faythe_core::Timestamp;
+use faythe_core::name::{Hostname, RecordName};
+use faythe_core::order::{CaLook, Neighbors};
+use faythe_core::schedule::{RESOLVER_CACHE, ahead};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// An order that has not published its value by then is waited for no longer.
+const PREPARING_AT_MOST: Duration = Duration::from_secs(10);
+
+/// All challenge records with orders under way, and those at which the CA may have looked lately.
+#[derive(Debug, Default)]
+pub struct Board {
+    records: Mutex<BTreeMap<RecordName, Record>>,
+    changed: Arc<Notify>,
+}
+
+#[derive(Debug, Default)]
+struct Record {
+    preparing: BTreeMap<Hostname, Instant>,
+    looks: BTreeMap<Hostname, CaLook>,
+}
+
+impl Board {
+    /// An order is about to publish a value at its record.
+    pub fn prepare(&self, host: &Hostname) {
+        self.records().entry(host.challenge_record()).or_default().preparing.insert(host.clone(), Instant::now());
+    }
+
+    /// The order's value stands, or it will publish none for now.
+    pub fn prepared(&self, host: &Hostname) {
+        let mut records = self.records();
+        if let Some(record) = records.get_mut(&host.challenge_record())
+            && record.preparing.remove(host).is_some()
+        {
+            self.changed.notify_waiters();
+        }
+    }
+
+    /// The CA is about to be told that it may look for the order.
+    pub fn told(&self, host: &Hostname, now: Timestamp) {
+        let mut records = self.records();
+        let looks = &mut records.entry(host.challenge_record()).or_default().looks;
+        looks.entry(host.clone()).or_insert(CaLook { from: now, until: None }).until = None;
+    }
+
+    /// The CA has finished looking for the order.
+    pub fn settled(&self, host: &Hostname, now: Timestamp) {
+        if let Some(look) = self
+            .records()
+            .get_mut(&host.challenge_record())
+            .and_then(|record| record.looks.get_mut(host))
+            .filter(|look| look.until.is_none())
+        {
+            look.until = Some(now);
+        }
+    }
+
+    /// What the order has to know; `earlier` is a look of another process.
+    #[must_use]
+    pub fn of(&self, host: &Hostname, earlier: Option<Timestamp>) -> Neighbors {
+        let mut neighbors = Neighbors::default();
+        neighbors.looks.extend(earlier.map(|at| CaLook { from: at, until: Some(at) }));
+        if let Some(record) = self.records().get(&host.challenge_record()) {
+            neighbors.preparing = record
+                .preparing
+                .iter()
+                .any(|(other, since)| other != host && since.elapsed() < PREPARING_AT_MOST);
+            neighbors.looks.extend(record.looks.values().copied());
+        }
+        neighbors
+    }
+
+    /// Waits until some order's value stands, at most `patience`.
+    pub async fn wait(&self, patience: Duration) {
+        // Registered before the caller's next look at the board would be too late: the time-out bounds what is missed.
+        let _ = tokio::time::timeout(patience, self.changed.notified()).await;
+    }
+
+    /// Forgets what can matter no more.
+    pub fn prune(&self, now: Timestamp) {
+        self.records().retain(|_, record| {
+            record.looks.retain(|_, look| look.until.is_none_or(|until| ahead(until, RESOLVER_CACHE) > now));
+            !record.looks.is_empty() || !record.preparing.is_empty()
+        });
+    }
+
+    fn records(&self) -> MutexGuard<'_, BTreeMap<RecordName, Record>> {
+        // Nothing here panics while it holds the lock, and the map is sound after every statement.
+        self.records.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn p15_a_pair_sees_each_other_and_strangers_do_not() {
+        let board = Board::default();
+        let [name, wildcard, stranger] =
+            ["example.com", "*.example.com", "a.example.com"].map(|host| host.parse::<Hostname>().unwrap());
+        let now = Timestamp::UNIX_EPOCH;
+        board.prepare(&name);
+        assert!(board.of(&wildcard, None).preparing);
+        assert!(!board.of(&name, None).preparing, "an order is no neighbor of its own");
+        assert!(!board.of(&stranger, None).preparing);
+        board.prepared(&name);
+        assert!(!board.of(&wildcard, None).preparing);
+        board.told(&name, now);
+        assert_eq!(board.of(&wildcard, None).looks, [CaLook { from: now, until: None }]);
+        board.settled(&name, now);
+        board.prune(ahead(now, RESOLVER_CACHE));
+        assert_eq!(board.of(&wildcard, None), Neighbors::default());
+    }
+}

@@ -1,0 +1,140 @@
+//! How plans look to people and machines: log lines, Events, metrics, the HTTP endpoints.
+//!
+//! It sees each plan after it was made and can cause nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use faythe_core::name::Hostname;
+use faythe_core::plan::{Plan, Planner};
+use faythe_core::verdict::{Announcement, Severity, State};
+use faythe_core::want::{Asker, Refusal};
+use faythe_core::world::World;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+pub mod events;
+pub mod http;
+pub mod metrics;
+
+use metrics::Metrics;
+
+/// An Ingress is told of trouble at most this often for one verdict; more askers are counted on to look at the first.
+const TOLD_AT_MOST: usize = 10;
+
+/// Something to be said on one Ingress.
+#[derive(Clone, Debug)]
+pub struct Notice {
+    /// On which.
+    pub asker: Arc<Asker>,
+    /// What.
+    pub announcement: Announcement,
+}
+
+/// What the HTTP endpoints know of the loop.
+#[derive(Clone, Copy, Debug)]
+pub struct Health {
+    /// Whether every first look has been completed.
+    pub ready: bool,
+    /// When the loop completed a turn.
+    pub turned: Instant,
+}
+
+/// Tells of each plan.
+pub struct Report {
+    metrics: Arc<Metrics>,
+    notices: mpsc::Sender<Notice>,
+    health: watch::Sender<Health>,
+    spoken: BTreeMap<Hostname, State>,
+    ready: bool,
+}
+
+impl Report {
+    /// Reports into `metrics`, `notices` and `health`.
+    #[must_use]
+    pub fn new(metrics: Arc<Metrics>, notices: mpsc::Sender<Notice>, health: watch::Sender<Health>) -> Self {
+        Self { metrics, notices, health, spoken: BTreeMap::new(), ready: false }
+    }
+
+    /// Tells what `plan` has changed.
+    pub fn publish(&mut self, plan: &Plan, planner: &Planner, world: &World) {
+        for host in &plan.changed {
+            let Some(verdict) = planner.verdict(host) else {
+                self.spoken.remove(host);
+                self.metrics.forget(host);
+                continue;
+            };
+            self.speak(host, &verdict.reason);
+            self.metrics.certificate(host, &verdict.reason);
+            if let Some(announcement) = verdict.reason.announcement() {
+                let askers = world.want(host).into_iter().flat_map(|want| &want.askers);
+                for asker in askers.take(TOLD_AT_MOST) {
+                    let mut announcement = announcement.clone();
+                    announcement.text = format!("{host}: {}", announcement.text);
+                    announcement.key = format!("{host} {}", announcement.key);
+                    self.notify(Arc::clone(asker), announcement);
+                }
+            }
+        }
+        if !plan.changed.is_empty() {
+            self.metrics.states(|state| planner.count(state));
+        }
+        self.metrics.hosts(world.refused(), world.elsewhere());
+        let ready = world.is_known();
+        if ready && !self.ready {
+            tracing::info!(
+                certificates = planner.verdicts().count(),
+                valid = planner.count(State::Valid),
+                "the cluster is known; ready"
+            );
+        }
+        self.ready = ready;
+        self.health.send_replace(Health { ready, turned: Instant::now() });
+    }
+
+    /// Tells of hostnames that cannot be served.
+    pub fn refuse(&self, refusals: Vec<Refusal>) {
+        for refusal in refusals {
+            let announcement = refusal.announcement();
+            tracing::warn!(host = refusal.text, ingress = %refusal.asker, code = "host-refused", "{}", announcement.text);
+            self.notify(refusal.asker, announcement);
+        }
+    }
+
+    /// Tells of a certificate that was just stored.
+    pub fn issued(&self, host: &Hostname, text: String, serial: &str, world: &World) {
+        if let Some(asker) = world.want(host).and_then(|want| want.askers.first()) {
+            let key = format!("issued {host} {serial}");
+            let announcement = Announcement { severity: Severity::Normal, reason: "CertificateIssued", text, key };
+            self.notify(Arc::clone(asker), announcement);
+        }
+    }
+
+    /// One line for each change of a certificate's state, with its verdict.
+    fn speak(&mut self, host: &Hostname, reason: &faythe_core::verdict::Reason) {
+        let state = reason.state();
+        let before = self.spoken.insert(host.clone(), state);
+        let code = reason.code();
+        if before == Some(state) {
+            tracing::debug!(%host, state = state.code(), code, "{reason}");
+            return;
+        }
+        match state {
+            // What was in order when we came needs no word.
+            State::Valid if before.is_none() => tracing::debug!(%host, state = state.code(), code, "{reason}"),
+            State::Conflict | State::Failed | State::Held | State::Stalled => {
+                tracing::warn!(%host, state = state.code(), code, "{reason}");
+            }
+            State::Issuing | State::Queued | State::Unwanted | State::Valid => {
+                tracing::info!(%host, state = state.code(), code, "{reason}");
+            }
+        }
+    }
+
+    fn notify(&self, asker: Arc<Asker>, announcement: Announcement) {
+        // Events are a courtesy: when thousands wait to be sent, the log has them all the same.
+        if self.notices.try_send(Notice { asker, announcement }).is_err() {
+            tracing::debug!("too many Events wait to be sent; this one is left out");
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! `/metrics`, `/healthz` and `/readyz`. Handlers only read what the loop has published.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::Health;
+use super::metrics::Metrics;
+
+/// A loop that has not completed a turn for so many heartbeats is stuck.
+const HEARTBEATS: u32 = 5;
+/// However short the heartbeat, a busy machine is no stuck loop.
+const STUCK_AT_LEAST: Duration = Duration::from_secs(30);
+
+/// What the handlers read.
+#[derive(Clone)]
+pub struct Page {
+    /// The metrics.
+    pub metrics: Arc<Metrics>,
+    /// The loop's health.
+    pub health: watch::Receiver<Health>,
+    /// How often the loop turns at least.
+    pub heartbeat: Duration,
+    /// Reads the number of requests to the CA.
+    pub acme_requests: Arc<dyn Fn() -> u64 + Send + Sync>,
+}
+
+/// Takes the address; separate from [`serve`], so that a taken port is an error at start.
+///
+/// # Errors
+/// When the address cannot be bound.
+pub async fn bind(listen: SocketAddr) -> std::io::Result<TcpListener> {
+    TcpListener::bind(listen).await
+}
+
+/// Serves until `stop`.
+///
+/// # Errors
+/// When the listener breaks.
+pub async fn serve(listener: TcpListener, page: Page, stop: CancellationToken) -> std::io::Result<()> {
+    let router = Router::new()
+        .route("/metrics", get(metrics))
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .with_state(page);
+    axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
+}
+
+async fn metrics(State(page): State<Page>) -> impl IntoResponse {
+    page.metrics.acme_requests((page.acme_requests)());
+    match page.metrics.exposition() {
+        Ok(text) => {
+            let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+            (StatusCode::OK, [(header::CONTENT_TYPE, kind)], text)
+        }
+        Err(_) => (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            [(header::CONTENT_TYPE, "text/plain; charset=utf-8")],
+            "the metrics could not be written\n".to_owned(),
+        ),
+    }
+}
+
+async fn healthz(State(page): State<Page>) -> (StatusCode, String) {
+    let silent = page.health.borrow().turned.elapsed();
+    if silent > (page.heartbeat * HEARTBEATS).max(STUCK_AT_LEAST) {
+        let text = format!("the loop has not turned for {} s\n", silent.as_secs());
+        return (StatusCode::SERVICE_UNAVAILABLE, text);
+    }
+    (StatusCode::OK, "ok\n".to_owned())
+}
+
+async fn readyz(State(page): State<Page>) -> (StatusCode, &'static str) {
+    if page.health.borrow().ready {
+        (StatusCode::OK, "ok\n")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "the cluster has not been listed yet\n")
+    }
+}

@@ -1,0 +1,364 @@
+//! The loop: what was seen goes into the [`World`], a plan comes out, its actions are started, their outcomes are seen.
+//!
+//! It owns the world and every task, and contains no rule: what to do is `core::plan`'s, how an order goes is `act`'s.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use faythe_core::Timestamp;
+use faythe_core::name::Hostname;
+use faythe_core::order::{Goal, Stage};
+use faythe_core::plan::{Action, Plan, Planner};
+use faythe_core::problem::Scope;
+use faythe_core::schedule;
+use faythe_core::world::{Activity, Hold, Rest, Taken, World};
+use futures::FutureExt;
+use futures::stream::{BoxStream, StreamExt};
+use thiserror::Error;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::act::{self, Fault, Order, Outcome, Outside, Pause, Progress};
+use crate::report::Report;
+use crate::report::metrics::Issuance;
+use crate::source::Seen;
+use crate::store::{Saved, StoreError};
+use crate::store::secrets::SeenSecret;
+
+/// How long running steps may take after the signal to stop; Kubernetes gives 30 s as a rule.
+const DRAIN: Duration = Duration::from_secs(20);
+/// The rest after an order that was of no use; it doubles.
+const ABANDONED_REST: Duration = Duration::from_secs(60);
+/// Inputs taken in before the next plan, so that a flood of them still lets orders start.
+const BATCH: usize = 2_000;
+
+/// What the loop watches.
+pub struct Inputs {
+    /// What Ingresses say.
+    pub requests: BoxStream<'static, Seen>,
+    /// What Secrets hold.
+    pub secrets: BoxStream<'static, SeenSecret>,
+}
+
+/// Why the loop ended though nobody stopped it.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// A stream that never ends has ended.
+    #[error("the watch of {0} has ended")]
+    Ended(&'static str),
+    /// A task has panicked.
+    #[error("an order's task has failed")]
+    Task(#[source] tokio::task::JoinError),
+}
+
+/// Runs until `stop`, then lets running steps finish.
+///
+/// # Errors
+/// When a part that must not end has ended.
+pub async fn run(
+    mut inputs: Inputs,
+    outside: Arc<Outside>,
+    report: Report,
+    heartbeat: Duration,
+    stop: CancellationToken,
+) -> Result<(), RunError> {
+    let (progress, mut told) = mpsc::unbounded_channel();
+    let mut state = Loop {
+        world: World::new(outside.policy.zones.clone()),
+        planner: Planner::new(),
+        parked: BTreeMap::new(),
+        steering: BTreeMap::new(),
+        tasks: JoinSet::new(),
+        outside: Arc::clone(&outside),
+        progress,
+        report,
+        stop: stop.clone(),
+    };
+    let notes = read_notes(&outside, &stop).fuse();
+    tokio::pin!(notes);
+    let mut wake = heartbeat;
+    loop {
+        tokio::select! {
+            seen = inputs.requests.next() => state.requests(seen.ok_or(RunError::Ended("Ingresses"))?),
+            seen = inputs.secrets.next() => state.secrets(seen.ok_or(RunError::Ended("Secrets"))?),
+            Some(progress) = told.recv() => state.progress(progress),
+            Some(ended) = state.tasks.join_next() => state.ended(ended)?,
+            saved = &mut notes => state.notes(saved),
+            () = tokio::time::sleep(wake) => {}
+            () = stop.cancelled() => break,
+        }
+        // Whatever waits already goes into the same plan.
+        for _ in 0..BATCH {
+            if let Some(seen) = inputs.requests.next().now_or_never() {
+                state.requests(seen.ok_or(RunError::Ended("Ingresses"))?);
+            } else if let Some(seen) = inputs.secrets.next().now_or_never() {
+                state.secrets(seen.ok_or(RunError::Ended("Secrets"))?);
+            } else if let Ok(progress) = told.try_recv() {
+                state.progress(progress);
+            } else if let Some(ended) = state.tasks.try_join_next() {
+                state.ended(ended)?;
+            } else {
+                break;
+            }
+        }
+        wake = state.turn().min(heartbeat);
+    }
+    tracing::info!(orders = state.tasks.len(), "stopping: nothing new begins, running steps finish");
+    let drained = async { while state.tasks.join_next().await.is_some() {} };
+    if tokio::time::timeout(DRAIN, drained).await.is_err() {
+        tracing::warn!("some steps did not finish in time; they are taken up at the next start");
+    }
+    Ok(())
+}
+
+struct Loop {
+    world: World,
+    planner: Planner,
+    /// Orders that rest, with what is known of them.
+    parked: BTreeMap<Hostname, Order>,
+    steering: BTreeMap<Hostname, watch::Sender<Goal>>,
+    tasks: JoinSet<(Hostname, Order, Outcome)>,
+    outside: Arc<Outside>,
+    progress: mpsc::UnboundedSender<Progress>,
+    report: Report,
+    stop: CancellationToken,
+}
+
+impl Loop {
+    fn now(&self) -> Timestamp {
+        (self.outside.now)()
+    }
+
+    /// Plans, starts what is to be started, and answers how long nothing will happen by itself.
+    fn turn(&mut self) -> Duration {
+        let now = self.now();
+        let plan = self.planner.turn(&mut self.world, &self.outside.policy, now);
+        self.check(&plan, now);
+        for action in &plan.actions {
+            match action {
+                Action::Drive { host, goal } => self.start(host, *goal),
+                Action::Steer { host, goal } => {
+                    if let Some(steering) = self.steering.get(host) {
+                        steering.send_replace(*goal);
+                    }
+                }
+                Action::Forget(host) => self.forget(host.clone()),
+            }
+        }
+        let refusals = self.world.take_refusals();
+        self.report.refuse(refusals);
+        self.report.publish(&plan, &self.planner, &self.world);
+        self.outside.board.prune(now);
+        plan.wake_at.map_or(Duration::MAX, |at| Duration::try_from(now.duration_until(at)).unwrap_or_default())
+    }
+
+    /// The independent check of plans; too dear for every turn of a release with 100,000 certificates.
+    fn check(&self, plan: &Plan, now: Timestamp) {
+        if cfg!(debug_assertions) && self.world.is_known() {
+            let outcome = faythe_core::audit::audit(plan, &self.planner, &self.world, &self.outside.policy, now);
+            debug_assert!(outcome.is_ok(), "the plan breaks a law: {outcome:?}");
+        }
+    }
+
+    fn start(&mut self, host: &Hostname, goal: Goal) {
+        let Some(zone) = self.outside.policy.zones.of(host.base()) else { return };
+        let mut order = self
+            .parked
+            .remove(host)
+            .unwrap_or_else(|| Order::new(host.clone(), zone.apex.clone(), zone.checks.clone()));
+        order.remember(self.world.failures(host).cloned(), self.world.last_look(host));
+        let (steering, goal) = watch::channel(goal);
+        self.steering.insert(host.clone(), steering);
+        let outside = Arc::clone(&self.outside);
+        let progress = self.progress.clone();
+        let stop = self.stop.clone();
+        let host = host.clone();
+        // Announced before any of the orders that start together runs, so that neighbors see each other.
+        outside.board.prepare(&host);
+        self.tasks.spawn(async move {
+            let (order, outcome) = act::drive(order, &outside, goal, &progress, &stop).await;
+            (host, order, outcome)
+        });
+    }
+
+    /// Drops saved failures of a certificate that nobody asks for; a leftover is dropped at a later start.
+    fn forget(&mut self, host: Hostname) {
+        let outside = Arc::clone(&self.outside);
+        let zone = self.outside.policy.zones.of(host.base());
+        let Some(zone) = zone.map(|zone| zone.apex.clone()) else { return };
+        self.tasks.spawn(async move {
+            let outcome = match outside.store.forget(&host).await {
+                Ok(()) => Outcome::Settled,
+                Err(error) => {
+                    tracing::debug!(%host, "{}", act::chain(&error));
+                    Outcome::Stopped
+                }
+            };
+            (host.clone(), Order::new(host, zone, Vec::new()), outcome)
+        });
+    }
+
+    // ---- what is seen ----
+
+    fn requests(&mut self, seen: Seen) {
+        match seen {
+            Seen::All(all) => self.world.ask_all(all),
+            Seen::Changed { asker, hosts } => {
+                let before = self.world.elsewhere();
+                let ingress = asker.to_string();
+                self.world.ask(asker, &hosts);
+                if self.world.elsewhere() > before {
+                    tracing::debug!(%ingress, ?hosts, "some hosts are outside every zone and are ignored");
+                }
+            }
+            Seen::Gone { namespace, name } => self.world.stop_asking(&namespace, &name),
+        }
+    }
+
+    fn secrets(&mut self, seen: SeenSecret) {
+        match seen {
+            SeenSecret::All(all) => {
+                self.world.hold_all(all.into_iter().map(|(host, held)| (host, held)).collect());
+            }
+            SeenSecret::Changed { host, held } => self.world.hold(host, held),
+            SeenSecret::Gone { secret } => self.world.release(&secret),
+        }
+    }
+
+    fn notes(&mut self, saved: Vec<Saved>) {
+        let mut orders = Vec::new();
+        let mut failures = Vec::new();
+        for Saved { host, order, failures: failed } in saved {
+            failures.extend(failed.map(|failed| (host.clone(), failed)));
+            let Some((note, key)) = order else { continue };
+            let Some(zone) = self.outside.policy.zones.of(host.base()) else {
+                tracing::warn!(%host, "an order of an earlier configuration is left alone: its zone is configured no more");
+                continue;
+            };
+            for value in &note.values {
+                self.outside.dns.adopt(&zone.apex, &value.record, &value.value);
+            }
+            self.parked.insert(host.clone(), Order::noted(note, key, zone.apex.clone(), zone.checks.clone()));
+            orders.push(host);
+        }
+        if !orders.is_empty() {
+            tracing::info!(orders = orders.len(), "orders of an earlier run are taken up");
+        }
+        self.world.note_all(orders, failures);
+    }
+
+    fn progress(&mut self, progress: Progress) {
+        match progress {
+            Progress::CaAnswered => self.world.clear_trouble(),
+            Progress::Stage(host, stage) => {
+                if matches!(self.world.activity(&host), Some(Activity::Running(_))) {
+                    self.world.set_activity(&host, Some(Activity::Running(stage)));
+                }
+            }
+            Progress::Held { host, held, issued } => {
+                if let (Some(took), Ok(facts)) = (issued, &held.content) {
+                    let text = format!(
+                        "{host}: certificate issued by {} in {:.1} s, valid until {}, in Secret {}",
+                        facts.issuer,
+                        took.as_secs_f64(),
+                        facts.not_after,
+                        held.secret
+                    );
+                    tracing::info!(%host, serial = facts.serial, seconds = took.as_secs_f64(), "certificate issued");
+                    self.outside.metrics.issuance(&host, Issuance::Succeeded, Some(took));
+                    self.report.issued(&host, text, &facts.serial, &self.world);
+                    self.world.set_failures(&host, None);
+                }
+                self.world.hold(Some(host), held);
+            }
+        }
+    }
+
+    fn ended(&mut self, ended: Result<(Hostname, Order, Outcome), tokio::task::JoinError>) -> Result<(), RunError> {
+        let (host, order, outcome) = ended.map_err(RunError::Task)?;
+        self.steering.remove(&host);
+        let now = self.now();
+        let activity = match outcome {
+            Outcome::Settled | Outcome::Stopped => None,
+            Outcome::Blocked { reason, noted } => {
+                self.world.take(&host, Taken { reason, seen: now });
+                noted.then_some(Activity::Noted)
+            }
+            Outcome::Failed(failures) => {
+                self.outside.metrics.fault(&failures.code);
+                self.outside.metrics.issuance(&host, Issuance::Failed, None);
+                self.world.set_failures(&host, Some(failures));
+                None
+            }
+            Outcome::Rested { noted, stage, fault, tries } => {
+                self.outside.metrics.fault(&fault.code);
+                self.outside.metrics.issuance(&host, Issuance::Stalled, None);
+                Some(Activity::Resting(self.rest(noted, stage, fault, tries, now)))
+            }
+        };
+        if activity.is_some() {
+            self.parked.insert(host.clone(), order);
+        }
+        self.world.set_activity(&host, activity);
+        Ok(())
+    }
+
+    fn rest(&mut self, noted: bool, stage: Stage, fault: Fault, tries: u32, now: Timestamp) -> Rest {
+        let usual = schedule::rest(tries.saturating_sub(1));
+        let wait = match &fault.pause {
+            Pause::Rest { wait, hold } => {
+                if let Some((scope, asked)) = hold {
+                    self.hold(scope.clone(), *asked, &fault, now);
+                }
+                wait.unwrap_or(usual)
+            }
+            Pause::Abandon | Pause::Doom { .. } => usual.max(ABANDONED_REST),
+        };
+        let Fault { code, text, .. } = fault;
+        Rest { noted, stage, code, text, tries, until: schedule::after(now, wait) }
+    }
+
+    /// Leaves the CA alone: as long as it asked, or longer each time it has trouble.
+    fn hold(&mut self, scope: Scope, asked: Option<Duration>, fault: &Fault, now: Timestamp) {
+        let before = self.world.hold_of(&scope);
+        if asked.is_none() && before.is_some_and(|before| before.until > now) {
+            // Many orders meet one outage at once; that is one trouble.
+            return;
+        }
+        let tries = before.map_or(0, |before| before.tries).saturating_add(1);
+        let until = schedule::after(now, asked.unwrap_or_else(|| schedule::ca_rest(tries - 1)));
+        let hold =
+            Hold { until, code: fault.code.clone(), text: fault.text.clone(), tries, told: asked.is_some() };
+        self.world.set_hold(scope, hold);
+    }
+}
+
+/// Reads the notes of earlier runs, until it succeeds: without them nothing is decided.
+async fn read_notes(outside: &Outside, stop: &CancellationToken) -> Vec<Saved> {
+    let mut tries = 0;
+    loop {
+        match outside.store.notes().await {
+            Ok(saved) => return saved,
+            Err(error) => {
+                let wait = match &error {
+                    StoreError::Unavailable { retry_after: Some(wait), .. } => *wait,
+                    StoreError::Conflict { .. }
+                    | StoreError::Forbidden { .. }
+                    | StoreError::Refused { .. }
+                    | StoreError::Unavailable { .. }
+                    | StoreError::Unreadable { .. } => schedule::rest(tries),
+                };
+                if tries == 0 {
+                    tracing::warn!("the notes of earlier runs cannot be read yet: {}", act::chain(&error));
+                }
+                tries += 1;
+                tokio::select! {
+                    () = tokio::time::sleep(wait) => {}
+                    () = stop.cancelled() => std::future::pending().await,
+                }
+            }
+        }
+    }
+}
