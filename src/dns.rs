@@ -12,6 +12,15 @@ use faythe_core::zone::Check;
 use futures::future::BoxFuture;
 use thiserror::Error;
 
+mod batch;
+pub mod client;
+pub mod keyfile;
+mod lookup;
+mod send;
+pub mod server;
+pub mod tsig;
+mod update;
+
 /// Name servers that take our updates, and those that must show them.
 pub trait Dns: Send + Sync {
     /// Counts `value` among the live ones at `record` without sending anything; for values that were published before
