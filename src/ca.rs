@@ -12,7 +12,10 @@ use faythe_core::problem::Problem;
 use futures::future::BoxFuture;
 use thiserror::Error;
 
+mod account;
 pub mod acme;
+mod fault;
+mod http;
 
 /// A certification authority and our account there.
 pub trait Ca: Send + Sync {
