@@ -1,0 +1,330 @@
+//! The operator's configuration: validated, immutable, units in types.
+//!
+//! A [`Config`] cannot be wrong in itself: whoever holds one need not check anything again. The file format, its keys
+//! and its defaults are [`v1`]'s; what single values may look like is [`syntax`]'s.
+//!
+//! [`load`] reads files and touches nothing else. Every problem there is comes back at once, with its place and its
+//! remedy. Values that may be secrets are never quoted.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use faythe_core::name::DnsName;
+use faythe_core::schedule::Threshold;
+use faythe_core::zone::{Check, Zone};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+use thiserror::Error;
+
+mod json;
+mod reader;
+mod syntax;
+mod v1;
+
+/// The most that is read of a configuration file, in bytes; the sample has less than one thousand.
+const CONFIG_MAX: u64 = 256 << 10;
+/// The most that is read of a file with root certificates, in bytes; all of Mozilla's together have 250 thousand.
+const ROOTS_MAX: u64 = 4 << 20;
+
+/// What the operator has chosen. The keys of the file are the names of the fields (spec: `docs/configuration.md`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Config {
+    /// Namespace in which certificates are searched and kept; an RFC 1123 label.
+    pub secret_namespace: String,
+    /// Label key on a Secret that holds the hostname its certificate covers.
+    pub secret_hostlabel: String,
+    /// The CA's directory; https, or http on a loopback address.
+    pub lets_encrypt_url: http::Uri,
+    /// Contact address, without `mailto:`.
+    pub lets_encrypt_email: String,
+    /// PEM file with roots to trust for the CA's HTTPS besides the system's.
+    pub acme_root_certificates: Option<PathBuf>,
+    /// Kind of key made for a new certificate.
+    pub key_type: KeyType,
+    /// The server that takes updates, as configured: `host`, `host:port`, `[v6]:port`, `v4` or `v6`.
+    pub auth_dns_server: String,
+    /// The zone that is updated.
+    pub auth_dns_zone: DnsName,
+    /// Key file for the updates' signatures, as `nsupdate -k` takes it.
+    pub auth_dns_key: PathBuf,
+    /// Servers that must show a new record besides `auth_dns_server`, in the same forms, none of them twice.
+    pub val_dns_servers: Vec<String>,
+    /// Time between two re-syncs of the picture of the cluster; never zero.
+    pub monitor_interval: Duration,
+    /// When renewal starts.
+    pub renewal_threshold: Threshold,
+    /// Time between two attempts for the same domain after the CA has seen one fail; may be zero.
+    pub issue_grace: Duration,
+    /// Serve hosts by the wildcard of their parent (S11).
+    pub issue_wildcard_certs: bool,
+    /// What stands for `*` in names and labels of Kubernetes.
+    pub wildcard_cert_k8s_prefix: String,
+    /// Address of the HTTP server for metrics and health; `None` for no server.
+    pub listen: Option<SocketAddr>,
+}
+
+/// Kinds of private keys for certificates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyType {
+    /// ECDSA on curve P-256.
+    EcdsaP256,
+    /// ECDSA on curve P-384.
+    EcdsaP384,
+    /// RSA with 2048 bits.
+    Rsa2048,
+    /// RSA with 3072 bits.
+    Rsa3072,
+    /// RSA with 4096 bits.
+    Rsa4096,
+}
+
+/// Everything that is wrong with a configuration; at least one problem.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub struct Problems(Vec<Problem>);
+
+/// One thing that is wrong, told for the person who has to mend it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The configuration file, as it was named at the start.
+    pub file: PathBuf,
+    /// Line in the file, from 1, where there is one to point at.
+    pub line: Option<usize>,
+    /// Column in that line, from 1, for mistakes in the file's syntax.
+    pub column: Option<usize>,
+    /// The key's path in the file, such as `val_dns_servers[1]`; `None` where the whole file is meant.
+    pub key: Option<String>,
+    /// What is wrong.
+    pub what: String,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+/// Something that works and is yet probably not meant; told like a [`Problem`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning(pub Problem);
+
+/// What is wrong with a single value, before its place is known.
+#[derive(Debug)]
+struct Fault {
+    what: String,
+    remedy: String,
+}
+
+/// A file that the configuration names.
+#[derive(Clone, Copy, Debug)]
+enum Referenced {
+    /// `acme_root_certificates`.
+    Roots,
+    /// `auth_dns_key`.
+    UpdateKey,
+}
+
+/// Reads the configuration at `path` and looks at the files it names.
+///
+/// # Errors
+/// Everything that is wrong, at once.
+pub fn load(path: &Path) -> Result<(Config, Vec<Warning>), Problems> {
+    let bytes = read(path, CONFIG_MAX).map_err(|fault| Problems::of_file(path, fault))?;
+    v1::parse(path, &bytes, &look)
+}
+
+impl Config {
+    /// The zone as decisions need it. The update server is asked first, then all others at once (S10).
+    #[must_use]
+    pub fn zone(&self) -> Zone {
+        let first = Check {
+            server: self.auth_dns_server.clone(),
+            rank: 0,
+        };
+        let others = self
+            .val_dns_servers
+            .iter()
+            .filter(|server| **server != self.auth_dns_server);
+        let others = others.map(|server| Check {
+            server: server.clone(),
+            rank: 1,
+        });
+        Zone {
+            apex: self.auth_dns_zone.clone(),
+            wildcards: self.issue_wildcard_certs,
+            checks: std::iter::once(first).chain(others).collect(),
+        }
+    }
+}
+
+impl KeyType {
+    /// All there are, in the order in which they are offered.
+    pub const ALL: [Self; 5] = [
+        Self::EcdsaP256,
+        Self::EcdsaP384,
+        Self::Rsa2048,
+        Self::Rsa3072,
+        Self::Rsa4096,
+    ];
+
+    /// The name in the configuration.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::EcdsaP256 => "ecdsa-p256",
+            Self::EcdsaP384 => "ecdsa-p384",
+            Self::Rsa2048 => "rsa-2048",
+            Self::Rsa3072 => "rsa-3072",
+            Self::Rsa4096 => "rsa-4096",
+        }
+    }
+}
+
+impl Problems {
+    /// All of them, in the order of the file.
+    pub fn iter(&self) -> impl Iterator<Item = &Problem> {
+        self.0.iter()
+    }
+
+    /// The one problem of a file that cannot be read at all.
+    fn of_file(file: &Path, Fault { what, remedy }: Fault) -> Self {
+        let file = file.to_owned();
+        Self(vec![Problem { file, line: None, column: None, key: None, what, remedy }])
+    }
+
+    /// The one problem of a file whose text cannot be taken apart.
+    fn of_syntax(file: &Path, json::Broken { line, column, what, remedy }: json::Broken) -> Self {
+        let (file, remedy) = (file.to_owned(), remedy.to_owned());
+        Self(vec![Problem { file, line, column, key: None, what, remedy }])
+    }
+}
+
+impl fmt::Display for KeyType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, problem) in self.0.iter().enumerate() {
+            if i > 0 {
+                f.write_str("\n")?;
+            }
+            problem.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.file.display())?;
+        for number in [self.line, self.column].into_iter().flatten() {
+            write!(f, ":{number}")?;
+        }
+        if let Some(key) = &self.key {
+            write!(f, ": {key}")?;
+        }
+        write!(f, ": {}; {}", self.what, self.remedy)
+    }
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Fault {
+    fn new(what: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self {
+            what: what.into(),
+            remedy: remedy.into(),
+        }
+    }
+}
+
+/// Looks at a file that the configuration names: is it there, and what it is said to be?
+fn look(what: Referenced, path: &Path) -> Result<(), Fault> {
+    match what {
+        Referenced::Roots => check_roots(path),
+        Referenced::UpdateKey => check_update_key(path),
+    }
+}
+
+/// Whether the key file can be read. The path is not quoted: somebody may have put the key itself there.
+fn check_update_key(path: &Path) -> Result<(), Fault> {
+    let mut first = [0];
+    match File::open(path).and_then(|mut file| file.read(&mut first)) {
+        Ok(0) => Err(Fault::new(
+            "the file it names is empty",
+            "copy the key file again, as `tsig-keygen` prints it",
+        )),
+        Ok(_) => Ok(()),
+        Err(error) => Err(Fault::new(
+            format!("the file it names cannot be read: {error}"),
+            format!(
+                "give the path of a key file as `nsupdate -k` takes it, readable for the user who runs faythe{}",
+                where_relative_paths_start(path)
+            ),
+        )),
+    }
+}
+
+/// Whether the file holds PEM certificates and nothing that looks like one but is none.
+fn check_roots(path: &Path) -> Result<(), Fault> {
+    let remedy = "give the path of a file with the roots' certificates in PEM";
+    let bytes = read(path, ROOTS_MAX).map_err(|Fault { what, .. }| {
+        Fault::new(
+            what,
+            format!(
+                "{remedy}, readable for the user who runs faythe{}",
+                where_relative_paths_start(path)
+            ),
+        )
+    })?;
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
+    match certificates {
+        Ok(certificates) if certificates.is_empty() => Err(Fault::new(
+            format!("{path:?} holds no certificate (no `BEGIN CERTIFICATE`)"),
+            remedy,
+        )),
+        Ok(_) => Ok(()),
+        Err(error) => Err(Fault::new(format!("{path:?} is not PEM: {error}"), remedy)),
+    }
+}
+
+/// Reads a whole file of at most `max` bytes.
+fn read(path: &Path, max: u64) -> Result<Vec<u8>, Fault> {
+    let mut bytes = Vec::new();
+    let result = File::open(path).and_then(|file| file.take(max + 1).read_to_end(&mut bytes));
+    if let Err(error) = result {
+        let missing = error.kind() == io::ErrorKind::NotFound;
+        let remedy = if missing {
+            "name a file that exists"
+        } else {
+            "make it a file readable for the user who runs faythe"
+        };
+        return Err(Fault::new(format!("{path:?} cannot be read: {error}"), remedy));
+    }
+    if bytes.len() as u64 > max {
+        return Err(Fault::new(
+            format!("{path:?} has more than {max} bytes"),
+            "name the right file",
+        ));
+    }
+    Ok(bytes)
+}
+
+/// A remark on relative paths, which are not looked up beside the configuration file.
+fn where_relative_paths_start(path: &Path) -> &'static str {
+    if path.is_relative() {
+        " (it is relative, and so counts from the working directory)"
+    } else {
+        ""
+    }
+}
+
+#[cfg(test)]
+mod tests;
