@@ -1,3 +1,4 @@
+<<<<<<< HEAD
 //! How plans look to people and machines: log lines, Events, metrics, the HTTP endpoints.
 //!
 //! It sees each plan after it was made and can cause nothing.
@@ -138,3 +139,8 @@ impl Report {
         }
     }
 }
+=======
+//! How what is decided reaches people and machines.
+
+pub mod events;
+>>>>>>> work-kube

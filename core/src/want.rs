@@ -1,3 +1,4 @@
+<<<<<<< HEAD
 //! From what Ingresses literally say to the certificates that are wanted (S02, S03, S11).
 //!
 //! A text becomes a wanted certificate, a refusal with its reason, or nothing, when it lies outside every zone. Nothing
@@ -11,11 +12,20 @@ use crate::zone::Zones;
 
 /// The object that asks for a hostname: an Ingress. Ordered by namespace and name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+=======
+//! Who asks for certificates, and for which.
+
+use std::fmt;
+
+/// An Ingress that asks for certificates, as far as it has to be named or written to.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+>>>>>>> work-kube
 pub struct Asker {
     /// Its namespace.
     pub namespace: Box<str>,
     /// Its name.
     pub name: Box<str>,
+<<<<<<< HEAD
     /// Its UID, which tells it from an earlier one of the same name.
     pub uid: Box<str>,
 }
@@ -67,11 +77,18 @@ fn seems_ours(text: &str, why: &NameError, zones: &Zones) -> bool {
     })
 }
 
+=======
+    /// Its UID, which tells it from an earlier or later one of the same name.
+    pub uid: Box<str>,
+}
+
+>>>>>>> work-kube
 impl fmt::Display for Asker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.namespace, self.name)
     }
 }
+<<<<<<< HEAD
 
 #[cfg(test)]
 mod tests {
@@ -116,3 +133,5 @@ mod tests {
         check("localhost", "elsewhere");
     }
 }
+=======
+>>>>>>> work-kube
