@@ -467,14 +467,15 @@ impl Work<'_> {
 
     /// Asks every server of one rank at the same time; answers what is wrong with the first that does not show all.
     async fn look_at_rank(&mut self, rank: u8) -> Option<Fault> {
-        let Some(note) = &self.order.note else { return None };
+        let note = self.order.note.as_ref()?;
+        let dns = &self.outside.dns;
         let waiting: Vec<_> = (self.order.checks.iter())
             .filter(|check| check.rank == rank && !self.order.shown.contains(check))
             .cloned()
             .collect();
         let asked = waiting.iter().map(|check| async move {
             for value in &note.values {
-                match self.outside.dns.look(check, &value.record).await {
+                match dns.look(check, &value.record).await {
                     Ok(found) if found.contains(&value.value) => {}
                     Ok(found) => return Some(Fault::hidden(check, value, &found)),
                     Err(error) => return Some(Fault::look(check, value, &error)),

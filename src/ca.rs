@@ -35,7 +35,7 @@ pub trait Ca: Send + Sync {
 }
 
 /// An order at the CA.
-pub trait CaOrder: Send {
+pub trait CaOrder: Send + Sync {
     /// The order's URL.
     fn url(&self) -> &str;
 

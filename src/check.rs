@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// One line of the check.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
+pub(crate) struct Finding {
     what: String,
     /// What is wrong, with the remedy; `None` if nothing is.
     fault: Option<String>,
@@ -30,7 +30,7 @@ pub struct Finding {
 
 /// The check as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// Every line passed.
     AllWell,
     /// Some line failed.
@@ -40,7 +40,7 @@ pub enum Verdict {
 impl Finding {
     /// Something that works.
     #[must_use]
-    pub fn pass(what: String) -> Self {
+    pub(crate) fn pass(what: String) -> Self {
         Self { what, fault: None }
     }
 
@@ -96,7 +96,7 @@ async fn permissions(client: &Client, config: &Config, tell: &mut dyn FnMut(Find
             verbs: &["get", "list", "watch", "create", "patch", "update", "delete"],
             namespace: Some(&config.secret_namespace),
         },
-        everywhere("events.k8s.io", "events", &["create"]),
+        everywhere("", "events", &["create"]),
     ];
     for right in rights {
         let mut denied = Vec::new();

@@ -18,7 +18,8 @@ use crate::ca::acme::{Acme, Limits, Settings};
 use crate::clock::{self, Now};
 use crate::cluster;
 use crate::config::Config;
-use crate::dns;
+use crate::dns::client::{Client as Names, ZoneSetup};
+use crate::dns::{Dns, keyfile};
 use crate::neighbors::Board;
 use crate::report::events::Events;
 use crate::report::http::{self, Page};
@@ -27,7 +28,8 @@ use crate::report::{Health, Notice, Report};
 use crate::run::{self, Inputs};
 use crate::source::ingress;
 use crate::store::Store;
-use crate::store::secrets::{self, Layout, Secrets};
+use crate::store::place::Layout;
+use crate::store::secrets::{self, Secrets};
 
 /// Orders worked on at once: enough that neither CA nor name server waits for us, and no flood for either.
 const ORDERS_AT_ONCE: usize = 32;
@@ -39,7 +41,7 @@ pub(crate) struct Adapters {
     pub(crate) client: Client,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) ca: Arc<Acme>,
-    pub(crate) dns: Arc<dyn dns::Dns>,
+    pub(crate) dns: Arc<dyn Dns>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) now: Now,
 }
@@ -82,7 +84,7 @@ pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Res
         store,
         now,
         policy: policy(config),
-        key_type: config.key_type,
+        key_type: config.key_type.name().parse().context("`key_type`")?,
         board: Board::default(),
         metrics: Arc::clone(&metrics),
         usual: Mutex::default(),
@@ -132,12 +134,12 @@ pub(crate) async fn adapters(config: &Config) -> anyhow::Result<Adapters> {
         limits: Limits::default(),
     };
     let ca = Acme::new(settings, Arc::clone(&store), Arc::clone(&now)).context("the CA")?;
-    let zone = dns::ZoneSetup {
+    let zone = ZoneSetup {
         apex: config.auth_dns_zone.clone(),
         server: config.auth_dns_server.parse().context("`auth_dns_server`")?,
-        key: dns::keyfile::read(&config.auth_dns_key).context("`auth_dns_key`")?,
+        key: keyfile::read(&config.auth_dns_key).context("`auth_dns_key`")?,
     };
-    let dns = Arc::new(dns::Client::new(vec![zone], Arc::clone(&now)));
+    let dns = Arc::new(Names::new(vec![zone], Arc::clone(&now)));
     Ok(Adapters { client, store, ca: Arc::new(ca), dns, metrics, now })
 }
 

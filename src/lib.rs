@@ -16,7 +16,6 @@ pub mod watch;
 pub mod source;
 pub mod store;
 pub mod ca;
-pub mod config;
 pub mod dns;
 pub mod report;
 pub mod x509;

@@ -1,4 +1,3 @@
-<<<<<<< HEAD
 //! How plans look to people and machines: log lines, Events, metrics, the HTTP endpoints.
 //!
 //! It sees each plan after it was made and can cause nothing.
@@ -139,8 +138,3 @@ impl Report {
         }
     }
 }
-=======
-//! How what is decided reaches people and machines.
-
-pub mod events;
->>>>>>> work-kube

@@ -220,9 +220,9 @@ impl Loop {
     fn secrets(&mut self, seen: SeenSecret) {
         match seen {
             SeenSecret::All(all) => {
-                self.world.hold_all(all.into_iter().map(|(host, held)| (host, held)).collect());
+                self.world.hold_all(all);
             }
-            SeenSecret::Changed { host, held } => self.world.hold(host, held),
+            SeenSecret::Changed { host, held, .. } => self.world.hold(host, held),
             SeenSecret::Gone { secret } => self.world.release(&secret),
         }
     }

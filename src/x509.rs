@@ -80,13 +80,13 @@ pub fn check_issued(chain: &str, key: &Sealed, host: &Hostname, now: Timestamp) 
     Ok(facts)
 }
 
-/// Makes a private key (PKCS#8 PEM) and the signing request (DER) for `host`.
+/// Makes a private key (PKCS#8 PEM).
 ///
 /// An RSA key takes a good part of a second of computing: call it where that blocks nobody.
 ///
 /// # Errors
 /// When the system's randomness or the crypto provider fails.
-pub fn key_and_csr(host: &Hostname, key_type: KeyType) -> Result<(Sealed, Vec<u8>), KeyError> {
+pub fn new_key(key_type: KeyType) -> Result<Sealed, KeyError> {
     let key = match key_type {
         KeyType::EcdsaP256 => KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256),
         KeyType::EcdsaP384 => KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384),
@@ -95,8 +95,7 @@ pub fn key_and_csr(host: &Hostname, key_type: KeyType) -> Result<(Sealed, Vec<u8
         KeyType::Rsa4096 => KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_4096),
     }
     .map_err(KeyError::Make)?;
-    let csr = request(host, &key)?;
-    Ok((key.serialize_pem().into(), csr))
+    Ok(key.serialize_pem().into())
 }
 
 /// Makes the signing request (DER) for `host` with a key that is there already, PEM.

@@ -12,13 +12,9 @@ pub mod plan;
 pub mod policy;
 pub mod problem;
 pub mod schedule;
-<<<<<<< HEAD
 pub mod verdict;
 pub mod want;
 pub mod world;
-=======
-pub mod want;
->>>>>>> work-kube
 pub mod zone;
 
 /// Points in time, as the field writes them (RFC 3339).

@@ -1,4 +1,3 @@
-<<<<<<< HEAD
 //! From what Ingresses literally say to the certificates that are wanted (S02, S03, S11).
 //!
 //! A text becomes a wanted certificate, a refusal with its reason, or nothing, when it lies outside every zone. Nothing
@@ -12,20 +11,11 @@ use crate::zone::Zones;
 
 /// The object that asks for a hostname: an Ingress. Ordered by namespace and name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-=======
-//! Who asks for certificates, and for which.
-
-use std::fmt;
-
-/// An Ingress that asks for certificates, as far as it has to be named or written to.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
->>>>>>> work-kube
 pub struct Asker {
     /// Its namespace.
     pub namespace: Box<str>,
     /// Its name.
     pub name: Box<str>,
-<<<<<<< HEAD
     /// Its UID, which tells it from an earlier one of the same name.
     pub uid: Box<str>,
 }
@@ -77,18 +67,11 @@ fn seems_ours(text: &str, why: &NameError, zones: &Zones) -> bool {
     })
 }
 
-=======
-    /// Its UID, which tells it from an earlier or later one of the same name.
-    pub uid: Box<str>,
-}
-
->>>>>>> work-kube
 impl fmt::Display for Asker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.namespace, self.name)
     }
 }
-<<<<<<< HEAD
 
 #[cfg(test)]
 mod tests {
@@ -133,5 +116,3 @@ mod tests {
         check("localhost", "elsewhere");
     }
 }
-=======
->>>>>>> work-kube

@@ -7,6 +7,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use faythe_core::Timestamp;
+use faythe_core::verdict::{Announcement, Severity};
 use faythe_core::want::Asker;
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
@@ -23,15 +24,6 @@ const LONGEST: usize = 1024;
 pub struct Events {
     client: Client,
     forbidden: AtomicBool,
-}
-
-/// How an Event is meant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Severity {
-    /// Things go their way.
-    Normal,
-    /// Somebody should look.
-    Warning,
 }
 
 /// Why there is no Event.
@@ -53,7 +45,7 @@ impl Events {
         }
     }
 
-    /// Says something about an Ingress, once for each `key`. `reason` is one CamelCase word; of `message`, the first
+    /// Says something about an Ingress, once for each of its keys; of the text, the first
     /// 1,024 bytes count.
     ///
     /// # Errors
@@ -61,16 +53,13 @@ impl Events {
     pub async fn publish(
         &self,
         asker: &Asker,
-        severity: Severity,
-        reason: &str,
-        message: &str,
-        key: &str,
+        announcement: &Announcement,
         now: Timestamp,
     ) -> Result<(), EventError> {
         if self.forbidden.load(Ordering::Relaxed) {
             return Ok(());
         }
-        let event = event(asker, severity, reason, message, key, now);
+        let event = event(asker, announcement, now);
         let params = PostParams {
             field_manager: Some(MANAGER.to_owned()),
             ..PostParams::default()
@@ -99,14 +88,15 @@ impl Events {
             | Fault::TooMany(_)
             | Fault::Unavailable(_) => Err(EventError {
                 asker: asker.clone(),
-                reason: reason.to_owned(),
+                reason: announcement.reason.to_owned(),
                 source: error,
             }),
         }
     }
 }
 
-fn event(asker: &Asker, severity: Severity, reason: &str, message: &str, key: &str, now: Timestamp) -> Event {
+fn event(asker: &Asker, announcement: &Announcement, now: Timestamp) -> Event {
+    let Announcement { severity, reason, text, key } = announcement;
     Event {
         metadata: ObjectMeta {
             name: Some(name(asker, key)),
@@ -125,8 +115,8 @@ fn event(asker: &Asker, severity: Severity, reason: &str, message: &str, key: &s
             Severity::Normal => "Normal".to_owned(),
             Severity::Warning => "Warning".to_owned(),
         }),
-        reason: Some(reason.to_owned()),
-        message: Some(shorten(message)),
+        reason: Some((*reason).to_owned()),
+        message: Some(shorten(text)),
         source: Some(EventSource {
             component: Some(MANAGER.to_owned()),
             host: None,
