@@ -1,0 +1,104 @@
+//! Where the servers' programs are.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use anyhow::{Context, Result, anyhow, bail};
+
+/// The workspace's `tools/`.
+const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tools");
+
+/// Where programs of system administrators are, which the PATH of others often leaves out.
+const SBIN: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
+
+/// The path of `kube-apiserver`, `kubectl`, `etcd` or `pebble`.
+///
+/// They are in the directory that `FAYTHE_TOOLS` names, else in the one `tools/build` prints, which
+/// builds what is missing. The answer is kept for the life of the process.
+pub fn built(program: &str) -> Result<PathBuf> {
+    static DIRECTORY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+
+    let directory = DIRECTORY.get_or_init(|| directory().map_err(|error| format!("{error:#}")));
+    let path = directory
+        .as_ref()
+        .map_err(|error| anyhow!("{error}"))?
+        .join(program);
+    if !path.exists() {
+        bail!("there is no {}", path.display());
+    }
+    Ok(path)
+}
+
+/// The path of a program that comes with BIND: `named`, `dig`, `nsupdate`.
+///
+/// `tools/bind` is run if it is missing, and installs it or says how to.
+pub fn bind(program: &str) -> Result<PathBuf> {
+    static INSTALLED: OnceLock<Result<(), String>> = OnceLock::new();
+
+    if let Some(path) = installed(program) {
+        return Ok(path);
+    }
+    let outcome = INSTALLED.get_or_init(|| script("bind").map(drop).map_err(|error| format!("{error:#}")));
+    outcome.as_ref().map_err(|error| anyhow!("{error}"))?;
+    installed(program).with_context(|| format!("there is no {program}"))
+}
+
+/// The path of a `named` that may use directories of our own.
+///
+/// Where AppArmor confines it, as on Ubuntu, the profile goes by the program's path: a copy is free of it.
+pub fn named() -> Result<PathBuf> {
+    static COPY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+
+    let program = bind("named")?;
+    let enabled = std::fs::read_to_string("/sys/module/apparmor/parameters/enabled").unwrap_or_default();
+    if enabled.trim() != "Y" || !Path::new("/etc/apparmor.d/usr.sbin.named").exists() {
+        return Ok(program);
+    }
+    COPY.get_or_init(|| copy(&program).map_err(|error| format!("{error:#}")))
+        .clone()
+        .map_err(anyhow::Error::msg)
+}
+
+/// Copies a program into the target directory, as those for short-lived files often forbid execution.
+fn copy(program: &Path) -> Result<PathBuf> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/bed");
+    std::fs::create_dir_all(&directory)?;
+    // Renaming puts it in place whole, though other processes may do the same now.
+    let partial = tempfile::NamedTempFile::new_in(&directory)?.into_temp_path();
+    std::fs::copy(program, &partial)?;
+    let path = directory.join(program.file_name().context("a program has a name")?);
+    partial.persist(&path)?;
+    Ok(path)
+}
+
+fn directory() -> Result<PathBuf> {
+    if let Some(directory) = std::env::var_os("FAYTHE_TOOLS") {
+        return Ok(directory.into());
+    }
+    let output = script("build")?;
+    let line = output.lines().last().context("tools/build printed nothing")?;
+    Ok(PathBuf::from(line))
+}
+
+/// Runs a script of `tools/`, its progress shown, and returns its stdout.
+fn script(name: &str) -> Result<String> {
+    let path = Path::new(SCRIPTS).join(name);
+    let output = Command::new(&path)
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("cannot run {}", path.display()))?;
+    if !output.status.success() {
+        bail!("tools/{name} failed ({})", output.status);
+    }
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+fn installed(program: &str) -> Option<PathBuf> {
+    let search = std::env::var_os("PATH").unwrap_or_default();
+    let directories = std::env::split_paths(&search).chain(SBIN.map(PathBuf::from));
+    directories
+        .map(|directory| directory.join(program))
+        .find(|path| path.is_file())
+}
