@@ -6,7 +6,9 @@ use std::time::Duration;
 use faythe_core::name::{Hostname, RecordName};
 use faythe_core::schedule;
 use faythe_core::zone::Check;
-use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
+use k8s_openapi::api::authorization::v1::{
+    ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
+};
 use kube::Client;
 use kube::api::{Api, PostParams};
 
@@ -45,7 +47,10 @@ impl Finding {
     }
 
     fn of(what: String, result: Result<(), String>) -> Self {
-        Self { what, fault: result.err() }
+        Self {
+            what,
+            fault: result.err(),
+        }
     }
 }
 
@@ -73,7 +78,10 @@ pub(crate) async fn run(config: &Config, tell: &mut dyn FnMut(Finding)) -> Verdi
             permissions(&client, config, &mut tell).await;
             records(&*dns, config, &mut tell).await;
             let directory = ca.probe().await.map_err(|error| chain(&error));
-            tell(Finding::of(format!("CA directory {}", config.lets_encrypt_url), directory));
+            tell(Finding::of(
+                format!("CA directory {}", config.lets_encrypt_url),
+                directory,
+            ));
         }
         Err(error) => tell(Finding::of("set-up".to_owned(), Err(format!("{error:#}")))),
     }
@@ -114,7 +122,10 @@ async fn permissions(client: &Client, config: &Config, tell: &mut dyn FnMut(Find
         let result = if denied.is_empty() {
             Ok(())
         } else {
-            Err(format!("not permitted to {}; apply deploy/rbac.yaml or grant it", denied.join(", ")))
+            Err(format!(
+                "not permitted to {}; apply deploy/rbac.yaml or grant it",
+                denied.join(", ")
+            ))
         };
         tell(Finding::of(right.to_string(), result));
     }
@@ -142,7 +153,9 @@ impl Right<'_> {
             },
             ..SelfSubjectAccessReview::default()
         };
-        let answer = Api::all(client.clone()).create(&PostParams::default(), &review).await?;
+        let answer = Api::all(client.clone())
+            .create(&PostParams::default(), &review)
+            .await?;
         Ok(answer.status.is_some_and(|status| status.allowed))
     }
 }
@@ -170,7 +183,10 @@ async fn records(dns: &dyn Dns, config: &Config, tell: &mut dyn FnMut(Finding)) 
     let record = host.challenge_record();
     let value = "faythe-check";
     let what = |verb: &str| format!("{} {verb} TXT {record}", config.auth_dns_server);
-    let added = dns.publish(&zone.apex, &record, value).await.map_err(|error| chain(&error));
+    let added = dns
+        .publish(&zone.apex, &record, value)
+        .await
+        .map_err(|error| chain(&error));
     let published = added.is_ok();
     tell(Finding::of(what("adds"), added));
     for check in &zone.checks {
@@ -179,9 +195,15 @@ async fn records(dns: &dyn Dns, config: &Config, tell: &mut dyn FnMut(Finding)) 
         } else {
             answers(dns, check, &record).await
         };
-        tell(Finding::of(format!("{} shows TXT {record}", check.server), result));
+        tell(Finding::of(
+            format!("{} shows TXT {record}", check.server),
+            result,
+        ));
     }
-    let removed = dns.withdraw(&zone.apex, &record, value).await.map_err(|error| chain(&error));
+    let removed = dns
+        .withdraw(&zone.apex, &record, value)
+        .await
+        .map_err(|error| chain(&error));
     tell(Finding::of(what("removes"), removed));
 }
 
@@ -192,7 +214,8 @@ async fn shows(dns: &dyn Dns, check: &Check, record: &RecordName, value: &str) -
         let found = dns.look(check, record).await;
         let fault = match found {
             Ok(values) if values.iter().any(|found| found == value) => return Ok(()),
-            Ok(_) => "it answers without the record; is it a server of this zone, and does it get notified?".to_owned(),
+            Ok(_) => "it answers without the record; is it a server of this zone, and does it get notified?"
+                .to_owned(),
             Err(error) => format!("it {error}"),
         };
         if began.elapsed() >= PATIENCE {

@@ -27,7 +27,11 @@ const ATTENTION: u8 = 3;
 /// Watches Kubernetes, orders by ACME with DNS-01, publishes challenges by signed dynamic update, and keeps certificate
 /// and key as Secrets. `faythe CONFIG` runs the daemon.
 #[derive(Debug, Parser)]
-#[command(version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+#[command(
+    version,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true
+)]
 struct Cli {
     /// Path of the JSON configuration file
     #[arg(required = true)]
@@ -91,7 +95,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn daemon(path: &Path) -> ExitCode {
-    let Some(config) = load(path) else { return ExitCode::from(BAD_CONFIGURATION) };
+    let Some(config) = load(path) else {
+        return ExitCode::from(BAD_CONFIGURATION);
+    };
     let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error.into(), FAILED),
@@ -109,7 +115,9 @@ fn daemon(path: &Path) -> ExitCode {
 }
 
 fn check(path: &Path) -> ExitCode {
-    let Some(config) = load(path) else { return ExitCode::from(BAD_CONFIGURATION) };
+    let Some(config) = load(path) else {
+        return ExitCode::from(BAD_CONFIGURATION);
+    };
     let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error.into(), FAILED),
@@ -171,9 +179,15 @@ fn stop_on_signals() -> io::Result<CancellationToken> {
 }
 
 fn start_log(log: &Log) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&log.log)
-        .map_err(|error| anyhow::anyhow!("--log {:?} cannot be understood: {error}; try `info` or `debug`", log.log))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let filter = EnvFilter::try_new(&log.log).map_err(|error| {
+        anyhow::anyhow!(
+            "--log {:?} cannot be understood: {error}; try `info` or `debug`",
+            log.log
+        )
+    })?;
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr);
     match log.log_format {
         LogFormat::Json => builder.json().flatten_event(true).init(),
         LogFormat::Text => builder.with_ansi(io::stderr().is_terminal()).init(),

@@ -189,13 +189,35 @@ impl Problems {
     /// The one problem of a file that cannot be read at all.
     fn of_file(file: &Path, Fault { what, remedy }: Fault) -> Self {
         let file = file.to_owned();
-        Self(vec![Problem { file, line: None, column: None, key: None, what, remedy }])
+        Self(vec![Problem {
+            file,
+            line: None,
+            column: None,
+            key: None,
+            what,
+            remedy,
+        }])
     }
 
     /// The one problem of a file whose text cannot be taken apart.
-    fn of_syntax(file: &Path, json::Broken { line, column, what, remedy }: json::Broken) -> Self {
+    fn of_syntax(
+        file: &Path,
+        json::Broken {
+            line,
+            column,
+            what,
+            remedy,
+        }: json::Broken,
+    ) -> Self {
         let (file, remedy) = (file.to_owned(), remedy.to_owned());
-        Self(vec![Problem { file, line, column, key: None, what, remedy }])
+        Self(vec![Problem {
+            file,
+            line,
+            column,
+            key: None,
+            what,
+            remedy,
+        }])
     }
 }
 

@@ -52,14 +52,24 @@ pub(crate) struct Adapters {
 /// What keeps it from starting, or a part that has ended by itself.
 pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Result<()> {
     let adapters = adapters(config).await?;
-    let Adapters { client, store, ca, dns, metrics, now } = adapters;
+    let Adapters {
+        client,
+        store,
+        ca,
+        dns,
+        metrics,
+        now,
+    } = adapters;
 
     let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
-    let (health, seen_health) = watch::channel(Health { ready: false, turned: Instant::now() });
+    let (health, seen_health) = watch::channel(Health {
+        ready: false,
+        turned: Instant::now(),
+    });
     if let Some(listen) = config.listen {
-        let listener = http::bind(listen)
-            .await
-            .with_context(|| format!("`listen`: {listen} cannot be bound; choose another address, or `off`"))?;
+        let listener = http::bind(listen).await.with_context(|| {
+            format!("`listen`: {listen} cannot be bound; choose another address, or `off`")
+        })?;
         let counted = Arc::clone(&ca);
         let page = Page {
             metrics: Arc::clone(&metrics),
@@ -68,11 +78,20 @@ pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Res
             acme_requests: Arc::new(move || counted.requests()),
         };
         let stop = stop.clone();
-        tasks.spawn(async move { http::serve(listener, page, stop).await.context("the HTTP server has ended") });
+        tasks.spawn(async move {
+            http::serve(listener, page, stop)
+                .await
+                .context("the HTTP server has ended")
+        });
         tracing::info!(%listen, "metrics and health are served");
     }
     let (notices, waiting) = mpsc::channel(NOTICES);
-    tasks.spawn(send_events(Events::new(client.clone()), waiting, Arc::clone(&now), stop.clone()));
+    tasks.spawn(send_events(
+        Events::new(client.clone()),
+        waiting,
+        Arc::clone(&now),
+        stop.clone(),
+    ));
 
     let inputs = Inputs {
         requests: ingress::follow_all(&client, config.monitor_interval).boxed(),
@@ -140,7 +159,14 @@ pub(crate) async fn adapters(config: &Config) -> anyhow::Result<Adapters> {
         key: keyfile::read(&config.auth_dns_key).context("`auth_dns_key`")?,
     };
     let dns = Arc::new(Names::new(vec![zone], Arc::clone(&now)));
-    Ok(Adapters { client, store, ca: Arc::new(ca), dns, metrics, now })
+    Ok(Adapters {
+        client,
+        store,
+        ca: Arc::new(ca),
+        dns,
+        metrics,
+        now,
+    })
 }
 
 /// Where things are kept in the cluster.
@@ -173,7 +199,9 @@ async fn send_events(
             notice = waiting.recv() => notice,
             () = stop.cancelled() => None,
         };
-        let Some(Notice { asker, announcement }) = notice else { return Ok(()) };
+        let Some(Notice { asker, announcement }) = notice else {
+            return Ok(());
+        };
         let sent = events.publish(&asker, &announcement, now()).await;
         if let Err(error) = sent {
             tracing::debug!("{}", act::chain(&error));
@@ -183,6 +211,9 @@ async fn send_events(
 
 /// Starts the one task that outlives everything: the signal handler.
 pub(crate) fn detached(task: impl Future<Output = ()> + Send + 'static) {
-    #[expect(clippy::disallowed_methods, reason = "it ends with the process, and nobody waits for it")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "it ends with the process, and nobody waits for it"
+    )]
     drop(tokio::spawn(task));
 }

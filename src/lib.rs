@@ -3,20 +3,20 @@
 //! In reading order: the command line and the configuration; the loop and what it starts; the contracts with the
 //! outside, each with its adapters; and what is told of it all. `ARCHITECTURE.md` has the picture.
 
-pub mod cli;
-pub mod config;
-mod daemon;
-mod check;
-pub mod run;
 pub mod act;
-pub mod neighbors;
+pub mod ca;
+mod check;
+pub mod cli;
 pub mod clock;
 pub mod cluster;
-pub mod watch;
+pub mod config;
+mod daemon;
+pub mod dns;
+pub mod neighbors;
+pub mod report;
+pub mod run;
+pub mod sealed;
 pub mod source;
 pub mod store;
-pub mod ca;
-pub mod dns;
-pub mod report;
+pub mod watch;
 pub mod x509;
-pub mod sealed;

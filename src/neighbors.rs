@@ -33,7 +33,11 @@ struct Record {
 impl Board {
     /// An order is about to publish a value at its record.
     pub fn prepare(&self, host: &Hostname) {
-        self.records().entry(host.challenge_record()).or_default().preparing.insert(host.clone(), Instant::now());
+        self.records()
+            .entry(host.challenge_record())
+            .or_default()
+            .preparing
+            .insert(host.clone(), Instant::now());
     }
 
     /// The order's value stands, or it will publish none for now.
@@ -50,7 +54,13 @@ impl Board {
     pub fn told(&self, host: &Hostname, now: Timestamp) {
         let mut records = self.records();
         let looks = &mut records.entry(host.challenge_record()).or_default().looks;
-        looks.entry(host.clone()).or_insert(CaLook { from: now, until: None }).until = None;
+        looks
+            .entry(host.clone())
+            .or_insert(CaLook {
+                from: now,
+                until: None,
+            })
+            .until = None;
     }
 
     /// The CA has finished looking for the order.
@@ -69,7 +79,10 @@ impl Board {
     #[must_use]
     pub fn of(&self, host: &Hostname, earlier: Option<Timestamp>) -> Neighbors {
         let mut neighbors = Neighbors::default();
-        neighbors.looks.extend(earlier.map(|at| CaLook { from: at, until: Some(at) }));
+        neighbors.looks.extend(earlier.map(|at| CaLook {
+            from: at,
+            until: Some(at),
+        }));
         if let Some(record) = self.records().get(&host.challenge_record()) {
             neighbors.preparing = record
                 .preparing
@@ -89,7 +102,9 @@ impl Board {
     /// Forgets what can matter no more.
     pub fn prune(&self, now: Timestamp) {
         self.records().retain(|_, record| {
-            record.looks.retain(|_, look| look.until.is_none_or(|until| ahead(until, RESOLVER_CACHE) > now));
+            record
+                .looks
+                .retain(|_, look| look.until.is_none_or(|until| ahead(until, RESOLVER_CACHE) > now));
             !record.looks.is_empty() || !record.preparing.is_empty()
         });
     }
@@ -112,12 +127,21 @@ mod tests {
         let now = Timestamp::UNIX_EPOCH;
         board.prepare(&name);
         assert!(board.of(&wildcard, None).preparing);
-        assert!(!board.of(&name, None).preparing, "an order is no neighbor of its own");
+        assert!(
+            !board.of(&name, None).preparing,
+            "an order is no neighbor of its own"
+        );
         assert!(!board.of(&stranger, None).preparing);
         board.prepared(&name);
         assert!(!board.of(&wildcard, None).preparing);
         board.told(&name, now);
-        assert_eq!(board.of(&wildcard, None).looks, [CaLook { from: now, until: None }]);
+        assert_eq!(
+            board.of(&wildcard, None).looks,
+            [CaLook {
+                from: now,
+                until: None
+            }]
+        );
         board.settled(&name, now);
         board.prune(ahead(now, RESOLVER_CACHE));
         assert_eq!(board.of(&wildcard, None), Neighbors::default());

@@ -53,7 +53,13 @@ impl Report {
     /// Reports into `metrics`, `notices` and `health`.
     #[must_use]
     pub fn new(metrics: Arc<Metrics>, notices: mpsc::Sender<Notice>, health: watch::Sender<Health>) -> Self {
-        Self { metrics, notices, health, spoken: BTreeMap::new(), ready: false }
+        Self {
+            metrics,
+            notices,
+            health,
+            spoken: BTreeMap::new(),
+            ready: false,
+        }
     }
 
     /// Tells what `plan` has changed.
@@ -89,7 +95,10 @@ impl Report {
             );
         }
         self.ready = ready;
-        self.health.send_replace(Health { ready, turned: Instant::now() });
+        self.health.send_replace(Health {
+            ready,
+            turned: Instant::now(),
+        });
     }
 
     /// Tells of hostnames that cannot be served.
@@ -105,7 +114,12 @@ impl Report {
     pub fn issued(&self, host: &Hostname, text: String, serial: &str, world: &World) {
         if let Some(asker) = world.want(host).and_then(|want| want.askers.first()) {
             let key = format!("issued {host} {serial}");
-            let announcement = Announcement { severity: Severity::Normal, reason: "CertificateIssued", text, key };
+            let announcement = Announcement {
+                severity: Severity::Normal,
+                reason: "CertificateIssued",
+                text,
+                key,
+            };
             self.notify(Arc::clone(asker), announcement);
         }
     }
@@ -121,7 +135,9 @@ impl Report {
         }
         match state {
             // What was in order when we came needs no word.
-            State::Valid if before.is_none() => tracing::debug!(%host, state = state.code(), code, "{reason}"),
+            State::Valid if before.is_none() => {
+                tracing::debug!(%host, state = state.code(), code, "{reason}")
+            }
             State::Conflict | State::Failed | State::Held | State::Stalled => {
                 tracing::warn!(%host, state = state.code(), code, "{reason}");
             }

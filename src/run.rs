@@ -24,8 +24,8 @@ use crate::act::{self, Fault, Order, Outcome, Outside, Pause, Progress};
 use crate::report::Report;
 use crate::report::metrics::Issuance;
 use crate::source::Seen;
-use crate::store::{Saved, StoreError};
 use crate::store::secrets::SeenSecret;
+use crate::store::{Saved, StoreError};
 
 /// How long running steps may take after the signal to stop; Kubernetes gives 30 s as a rule.
 const DRAIN: Duration = Duration::from_secs(20);
@@ -105,7 +105,10 @@ pub async fn run(
         }
         wake = state.turn().min(heartbeat);
     }
-    tracing::info!(orders = state.tasks.len(), "stopping: nothing new begins, running steps finish");
+    tracing::info!(
+        orders = state.tasks.len(),
+        "stopping: nothing new begins, running steps finish"
+    );
     let drained = async { while state.tasks.join_next().await.is_some() {} };
     if tokio::time::timeout(DRAIN, drained).await.is_err() {
         tracing::warn!("some steps did not finish in time; they are taken up at the next start");
@@ -151,19 +154,24 @@ impl Loop {
         self.report.refuse(refusals);
         self.report.publish(&plan, &self.planner, &self.world);
         self.outside.board.prune(now);
-        plan.wake_at.map_or(Duration::MAX, |at| Duration::try_from(now.duration_until(at)).unwrap_or_default())
+        plan.wake_at.map_or(Duration::MAX, |at| {
+            Duration::try_from(now.duration_until(at)).unwrap_or_default()
+        })
     }
 
     /// The independent check of plans; too dear for every turn of a release with 100,000 certificates.
     fn check(&self, plan: &Plan, now: Timestamp) {
         if cfg!(debug_assertions) && self.world.is_known() {
-            let outcome = faythe_core::audit::audit(plan, &self.planner, &self.world, &self.outside.policy, now);
+            let outcome =
+                faythe_core::audit::audit(plan, &self.planner, &self.world, &self.outside.policy, now);
             debug_assert!(outcome.is_ok(), "the plan breaks a law: {outcome:?}");
         }
     }
 
     fn start(&mut self, host: &Hostname, goal: Goal) {
-        let Some(zone) = self.outside.policy.zones.of(host.base()) else { return };
+        let Some(zone) = self.outside.policy.zones.of(host.base()) else {
+            return;
+        };
         let mut order = self
             .parked
             .remove(host)
@@ -187,7 +195,9 @@ impl Loop {
     fn forget(&mut self, host: Hostname) {
         let outside = Arc::clone(&self.outside);
         let zone = self.outside.policy.zones.of(host.base());
-        let Some(zone) = zone.map(|zone| zone.apex.clone()) else { return };
+        let Some(zone) = zone.map(|zone| zone.apex.clone()) else {
+            return;
+        };
         self.tasks.spawn(async move {
             let outcome = match outside.store.forget(&host).await {
                 Ok(()) => Outcome::Settled,
@@ -230,7 +240,12 @@ impl Loop {
     fn notes(&mut self, saved: Vec<Saved>) {
         let mut orders = Vec::new();
         let mut failures = Vec::new();
-        for Saved { host, order, failures: failed } in saved {
+        for Saved {
+            host,
+            order,
+            failures: failed,
+        } in saved
+        {
             failures.extend(failed.map(|failed| (host.clone(), failed)));
             let Some((note, key)) = order else { continue };
             let Some(zone) = self.outside.policy.zones.of(host.base()) else {
@@ -240,7 +255,10 @@ impl Loop {
             for value in &note.values {
                 self.outside.dns.adopt(&zone.apex, &value.record, &value.value);
             }
-            self.parked.insert(host.clone(), Order::noted(note, key, zone.apex.clone(), zone.checks.clone()));
+            self.parked.insert(
+                host.clone(),
+                Order::noted(note, key, zone.apex.clone(), zone.checks.clone()),
+            );
             orders.push(host);
         }
         if !orders.is_empty() {
@@ -267,7 +285,9 @@ impl Loop {
                         held.secret
                     );
                     tracing::info!(%host, serial = facts.serial, seconds = took.as_secs_f64(), "certificate issued");
-                    self.outside.metrics.issuance(&host, Issuance::Succeeded, Some(took));
+                    self.outside
+                        .metrics
+                        .issuance(&host, Issuance::Succeeded, Some(took));
                     self.report.issued(&host, text, &facts.serial, &self.world);
                     self.world.set_failures(&host, None);
                 }
@@ -276,7 +296,10 @@ impl Loop {
         }
     }
 
-    fn ended(&mut self, ended: Result<(Hostname, Order, Outcome), tokio::task::JoinError>) -> Result<(), RunError> {
+    fn ended(
+        &mut self,
+        ended: Result<(Hostname, Order, Outcome), tokio::task::JoinError>,
+    ) -> Result<(), RunError> {
         let (host, order, outcome) = ended.map_err(RunError::Task)?;
         self.steering.remove(&host);
         let now = self.now();
@@ -292,7 +315,12 @@ impl Loop {
                 self.world.set_failures(&host, Some(failures));
                 None
             }
-            Outcome::Rested { noted, stage, fault, tries } => {
+            Outcome::Rested {
+                noted,
+                stage,
+                fault,
+                tries,
+            } => {
                 self.outside.metrics.fault(&fault.code);
                 self.outside.metrics.issuance(&host, Issuance::Stalled, None);
                 Some(Activity::Resting(self.rest(noted, stage, fault, tries, now)))
@@ -317,7 +345,14 @@ impl Loop {
             Pause::Abandon | Pause::Doom { .. } => usual.max(ABANDONED_REST),
         };
         let Fault { code, text, .. } = fault;
-        Rest { noted, stage, code, text, tries, until: schedule::after(now, wait) }
+        Rest {
+            noted,
+            stage,
+            code,
+            text,
+            tries,
+            until: schedule::after(now, wait),
+        }
     }
 
     /// Leaves the CA alone: as long as it asked, or longer each time it has trouble.
@@ -329,8 +364,13 @@ impl Loop {
         }
         let tries = before.map_or(0, |before| before.tries).saturating_add(1);
         let until = schedule::after(now, asked.unwrap_or_else(|| schedule::ca_rest(tries - 1)));
-        let hold =
-            Hold { until, code: fault.code.clone(), text: fault.text.clone(), tries, told: asked.is_some() };
+        let hold = Hold {
+            until,
+            code: fault.code.clone(),
+            text: fault.text.clone(),
+            tries,
+            told: asked.is_some(),
+        };
         self.world.set_hold(scope, hold);
     }
 }
@@ -343,7 +383,10 @@ async fn read_notes(outside: &Outside, stop: &CancellationToken) -> Vec<Saved> {
             Ok(saved) => return saved,
             Err(error) => {
                 let wait = match &error {
-                    StoreError::Unavailable { retry_after: Some(wait), .. } => *wait,
+                    StoreError::Unavailable {
+                        retry_after: Some(wait),
+                        ..
+                    } => *wait,
                     StoreError::Conflict { .. }
                     | StoreError::Forbidden { .. }
                     | StoreError::Refused { .. }
@@ -351,7 +394,10 @@ async fn read_notes(outside: &Outside, stop: &CancellationToken) -> Vec<Saved> {
                     | StoreError::Unreadable { .. } => schedule::rest(tries),
                 };
                 if tries == 0 {
-                    tracing::warn!("the notes of earlier runs cannot be read yet: {}", act::chain(&error));
+                    tracing::warn!(
+                        "the notes of earlier runs cannot be read yet: {}",
+                        act::chain(&error)
+                    );
                 }
                 tries += 1;
                 tokio::select! {

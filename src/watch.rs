@@ -276,4 +276,3 @@ fn judge(error: &watcher::Error) -> (Fault, String) {
         watcher::Error::NoResourceVersion => (Fault::Unavailable(None), error.to_string()),
     }
 }
-

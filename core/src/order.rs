@@ -287,11 +287,19 @@ pub fn next(known: &Known<'_>, now: Timestamp) -> Step {
     };
     if ca.status == OrderStatus::Invalid {
         let left = known.note.is_some_and(|note| !note.values.is_empty());
-        return if left && known.published != Published::Withdrawn { Step::Withdraw } else { Step::RecordFailure };
+        return if left && known.published != Published::Withdrawn {
+            Step::Withdraw
+        } else {
+            Step::RecordFailure
+        };
     }
     if known.note.is_none() {
         // Before anything is published, and even if it is wanted no more: an order that is noted can be cleaned up.
-        return if known.goal == Goal::Wanted { Step::Note } else { Step::End(End::Settled) };
+        return if known.goal == Goal::Wanted {
+            Step::Note
+        } else {
+            Step::End(End::Settled)
+        };
     }
     match ca.status {
         OrderStatus::Pending | OrderStatus::Ready if known.goal == Goal::Unwanted || ca.is_past(now) => {

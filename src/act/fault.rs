@@ -60,7 +60,10 @@ impl Fault {
     #[must_use]
     pub fn ca(error: &CaError, during: Exchange) -> Self {
         let text = chain(error);
-        let everything = |wait| Pause::Rest { wait, hold: Some((Scope::Account, wait)) };
+        let everything = |wait| Pause::Rest {
+            wait,
+            hold: Some((Scope::Account, wait)),
+        };
         let (code, pause) = match error {
             CaError::Refused(problem) => return Self::problem(problem, during),
             CaError::Gone { .. } => ("order-gone", Pause::Abandon),
@@ -68,7 +71,11 @@ impl Fault {
             CaError::Unreachable { .. } => ("ca-unreachable", everything(None)),
             CaError::Account(_) => ("account", everything(None)),
         };
-        Self { code: code.to_owned(), text, pause }
+        Self {
+            code: code.to_owned(),
+            text,
+            pause,
+        }
     }
 
     /// An order that the CA has given up.
@@ -79,23 +86,48 @@ impl Fault {
             None => Self {
                 code: "order-invalid".to_owned(),
                 text: "the CA has given the order up and says no reason".to_owned(),
-                pause: Pause::Doom { parked: false, wait: None },
+                pause: Pause::Doom {
+                    parked: false,
+                    wait: None,
+                },
             },
         }
     }
 
     fn problem(problem: &Problem, during: Exchange) -> Self {
         let pause = match problem.reaction(during) {
-            Reaction::Hold { scope: Scope::Name, wait } => Pause::Doom { parked: false, wait },
-            Reaction::Hold { scope, wait } => Pause::Rest { wait, hold: Some((scope, wait)) },
-            Reaction::Later => Pause::Doom { parked: false, wait: problem.retry_after },
-            Reaction::Renew if during == Exchange::NewOrder => Pause::Rest { wait: Some(RENEW_REST), hold: None },
+            Reaction::Hold {
+                scope: Scope::Name,
+                wait,
+            } => Pause::Doom { parked: false, wait },
+            Reaction::Hold { scope, wait } => Pause::Rest {
+                wait,
+                hold: Some((scope, wait)),
+            },
+            Reaction::Later => Pause::Doom {
+                parked: false,
+                wait: problem.retry_after,
+            },
+            Reaction::Renew if during == Exchange::NewOrder => Pause::Rest {
+                wait: Some(RENEW_REST),
+                hold: None,
+            },
             Reaction::Renew => Pause::Abandon,
             // The order is read again when it is taken up again.
-            Reaction::Reread | Reaction::Soon => Pause::Rest { wait: problem.retry_after, hold: None },
-            Reaction::Stop => Pause::Doom { parked: true, wait: problem.retry_after },
+            Reaction::Reread | Reaction::Soon => Pause::Rest {
+                wait: problem.retry_after,
+                hold: None,
+            },
+            Reaction::Stop => Pause::Doom {
+                parked: true,
+                wait: problem.retry_after,
+            },
         };
-        Self { code: problem.kind.as_str().to_owned(), text: format!("the CA says {problem}"), pause }
+        Self {
+            code: problem.kind.as_str().to_owned(),
+            text: format!("the CA says {problem}"),
+            pause,
+        }
     }
 
     /// A server that answered without the value.
@@ -106,15 +138,26 @@ impl Fault {
             1 => "another TXT value".to_owned(),
             more => format!("{more} other TXT values"),
         };
-        let text = format!("{} shows {seen} at {}, not yet the challenge", check.server, value.record);
-        Self { code: "not-visible".to_owned(), text, pause: rest(Some(HIDDEN_REST)) }
+        let text = format!(
+            "{} shows {seen} at {}, not yet the challenge",
+            check.server, value.record
+        );
+        Self {
+            code: "not-visible".to_owned(),
+            text,
+            pause: rest(Some(HIDDEN_REST)),
+        }
     }
 
     /// A server that gave no answer.
     #[must_use]
     pub fn look(check: &Check, value: &ChallengeValue, error: &LookError) -> Self {
         let text = format!("{} {error} (asked for TXT {})", check.server, value.record);
-        Self { code: "no-answer".to_owned(), text, pause: rest(Some(SILENT_REST)) }
+        Self {
+            code: "no-answer".to_owned(),
+            text,
+            pause: rest(Some(SILENT_REST)),
+        }
     }
 
     /// A value that a resolver of the CA may not see before `until`.
@@ -123,7 +166,11 @@ impl Fault {
         let wait = Duration::try_from(now.duration_until(until)).unwrap_or_default();
         let text = "the CA looked at this challenge record for another certificate a moment ago, and its resolvers may \
                     remember what they saw";
-        Self { code: "ca-cache".to_owned(), text: text.to_owned(), pause: rest(Some(wait)) }
+        Self {
+            code: "ca-cache".to_owned(),
+            text: text.to_owned(),
+            pause: rest(Some(wait)),
+        }
     }
 
     /// A CA that leaves an order in one state for too long.
@@ -134,28 +181,47 @@ impl Fault {
             OrderStatus::Processing => "the CA is still making the certificate",
             OrderStatus::Ready | OrderStatus::Valid | OrderStatus::Invalid => "the CA is slow",
         };
-        Self { code: "ca-slow".to_owned(), text: text.to_owned(), pause: rest(Some(SLOW_CA_REST)) }
+        Self {
+            code: "ca-slow".to_owned(),
+            text: text.to_owned(),
+            pause: rest(Some(SLOW_CA_REST)),
+        }
     }
 
     /// A key that makes no request.
     #[must_use]
     pub fn unusable_key(error: &dyn Error) -> Self {
         let text = format!("no signing request can be made: {}", chain(error));
-        Self { code: "key".to_owned(), text, pause: Pause::Abandon }
+        Self {
+            code: "key".to_owned(),
+            text,
+            pause: Pause::Abandon,
+        }
     }
 
     /// A chain that does not keep what the order promised.
     #[must_use]
     pub fn bad_chain(error: &dyn Error) -> Self {
         let text = format!("the CA's certificate is not what was ordered: {}", chain(error));
-        Self { code: "bad-chain".to_owned(), text, pause: Pause::Doom { parked: false, wait: None } }
+        Self {
+            code: "bad-chain".to_owned(),
+            text,
+            pause: Pause::Doom {
+                parked: false,
+                wait: None,
+            },
+        }
     }
 
     /// An order whose challenges are not those that were noted.
     #[must_use]
     pub fn strange_order(url: &str) -> Self {
         let text = format!("the challenges of order {url} are not those that were noted");
-        Self { code: "strange-order".to_owned(), text, pause: Pause::Abandon }
+        Self {
+            code: "strange-order".to_owned(),
+            text,
+            pause: Pause::Abandon,
+        }
     }
 }
 
@@ -167,7 +233,11 @@ impl From<CaError> for Fault {
 
 impl From<DnsError> for Fault {
     fn from(error: DnsError) -> Self {
-        Self { code: error.cause.code().to_owned(), text: chain(&error), pause: rest(None) }
+        Self {
+            code: error.cause.code().to_owned(),
+            text: chain(&error),
+            pause: rest(None),
+        }
     }
 }
 
@@ -180,7 +250,11 @@ impl From<StoreError> for Fault {
             StoreError::Unavailable { retry_after, .. } => ("store-unavailable", *retry_after),
             StoreError::Unreadable { .. } => ("store-unreadable", None),
         };
-        Self { code: code.to_owned(), text: chain(&error), pause: rest(wait) }
+        Self {
+            code: code.to_owned(),
+            text: chain(&error),
+            pause: rest(wait),
+        }
     }
 }
 

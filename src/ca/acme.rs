@@ -18,8 +18,8 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use http::StatusCode;
 use instant_acme::{
-    Account, AuthorizationStatus, ChallengeStatus as Stage, ChallengeType, Error as AcmeError, Identifier, NewOrder,
-    Order, OrderStatus as State,
+    Account, AuthorizationStatus, ChallengeStatus as Stage, ChallengeType, Error as AcmeError, Identifier,
+    NewOrder, Order, OrderStatus as State,
 };
 use serde::Deserialize;
 
@@ -61,10 +61,21 @@ impl Acme {
     /// # Errors
     /// When no request could ever be made: a directory URL that is none, or nobody to trust.
     pub fn new(settings: Settings, store: Arc<dyn Store>, clock: Clock) -> Result<Self, SetupError> {
-        let Settings { directory, email, profile, roots, limits } = settings;
+        let Settings {
+            directory,
+            email,
+            profile,
+            roots,
+            limits,
+        } = settings;
         let http = Http::new(&directory, roots.as_ref(), limits, Arc::clone(&clock))?;
         let keeper = Arc::new(Keeper::new(http.clone(), store, clock, directory, email));
-        Ok(Self { http, keeper, profile, stranded: Mutex::default() })
+        Ok(Self {
+            http,
+            keeper,
+            profile,
+            stranded: Mutex::default(),
+        })
     }
 
     /// How many requests the CA was sent.
@@ -127,7 +138,10 @@ impl Acme {
                     if let Some(profile) = &self.profile {
                         order = order.profile(profile);
                     }
-                    (listen(account.new_order(&order)).await, Asked::Endpoint(self.keeper.directory()))
+                    (
+                        listen(account.new_order(&order)).await,
+                        Asked::Endpoint(self.keeper.directory()),
+                    )
                 }
                 Wanted::Known(url) => (listen(account.order(url.to_owned())).await, Asked::Object(url)),
             };
@@ -148,7 +162,10 @@ impl Acme {
             Some(wanted) if !directory.has_profile(wanted) => Err(CaError::Refused(Problem {
                 status: None,
                 kind: ProblemKind::InvalidProfile,
-                detail: format!("there is no profile {wanted:?}; the CA offers {}", directory.profiles()),
+                detail: format!(
+                    "there is no profile {wanted:?}; the CA offers {}",
+                    directory.profiles()
+                ),
                 retry_after: None,
             })),
             Some(_) | None => Ok(()),
@@ -242,7 +259,12 @@ impl AcmeOrder {
             expires: None,
             retry_after: None,
         };
-        let mut order = Self { order, view, account: account.id().to_owned(), keeper: Arc::clone(keeper) };
+        let mut order = Self {
+            order,
+            view,
+            account: account.id().to_owned(),
+            keeper: Arc::clone(keeper),
+        };
         order.note(answer);
         order
     }
@@ -265,9 +287,17 @@ impl AcmeOrder {
                 Err(error) => nonces.again(fault(error, answer.as_ref(), Asked::Object(&url)))?,
             }
         }
-        let under_way = self.view.challenges.iter().any(|challenge| challenge.status == ChallengeStatus::Processing);
+        let under_way = self
+            .view
+            .challenges
+            .iter()
+            .any(|challenge| challenge.status == ChallengeStatus::Processing);
         // Before we have answered, a pending order's authorizations cannot have changed.
-        if self.view.status == OrderStatus::Pending && !under_way { Ok(()) } else { self.explore().await }
+        if self.view.status == OrderStatus::Pending && !under_way {
+            Ok(())
+        } else {
+            self.explore().await
+        }
     }
 
     async fn tell(&mut self) -> Result<(), CaError> {
@@ -285,7 +315,9 @@ impl AcmeOrder {
                     Ok(()) => break,
                     // A success whose challenge speaks of an error: the CA has begun, and has seen its first try fail
                     // (RFC 8555 §8.2). What becomes of it, the order will say.
-                    Err(AcmeError::Api(_)) if answer.is_some_and(|answer| answer.status.is_success()) => break,
+                    Err(AcmeError::Api(_)) if answer.is_some_and(|answer| answer.status.is_success()) => {
+                        break;
+                    }
                     // It is being validated already; the answer to our first telling must have been lost.
                     Err(_) if answer.is_some_and(|answer| answer.status == StatusCode::CONFLICT) => break,
                     Err(error) => nonces.again(fault(error, answer, Asked::Object(&url)))?,
@@ -368,11 +400,15 @@ impl AcmeOrder {
                         }
                     }
                     Err(error @ CaError::Unreachable { .. }) => return Err(error),
-                    Err(error) => tracing::debug!(order = self.order.url(), %error, "no reason for the order's failure"),
+                    Err(error) => {
+                        tracing::debug!(order = self.order.url(), %error, "no reason for the order's failure")
+                    }
                 }
                 Ok(())
             }
-            OrderStatus::Invalid | OrderStatus::Processing | OrderStatus::Ready | OrderStatus::Valid => Ok(()),
+            OrderStatus::Invalid | OrderStatus::Processing | OrderStatus::Ready | OrderStatus::Valid => {
+                Ok(())
+            }
         }
     }
 
@@ -383,7 +419,9 @@ impl AcmeOrder {
             let (read, answer) = listen(authorizations(&mut self.order)).await;
             match read {
                 Ok(authorizations) => {
-                    self.view.retry_after = answer.and_then(|answer| answer.retry_after).or(self.view.retry_after);
+                    self.view.retry_after = answer
+                        .and_then(|answer| answer.retry_after)
+                        .or(self.view.retry_after);
                     return Ok(authorizations);
                 }
                 Err(error) => nonces.again(fault(error, answer.as_ref(), Asked::Object(&url)))?,
@@ -427,18 +465,32 @@ enum Judgment {
 fn judge(authorizations: &[Authorization]) -> Result<Judgment, CaError> {
     let mut open = Vec::new();
     for authorization in authorizations {
-        let Authorization { name, status, challenge, .. } = authorization;
-        let refused = |kind, detail| Problem { status: None, kind, detail, retry_after: None };
+        let Authorization {
+            name,
+            status,
+            challenge,
+            ..
+        } = authorization;
+        let refused = |kind, detail| Problem {
+            status: None,
+            kind,
+            detail,
+            retry_after: None,
+        };
         match status {
             AuthorizationStatus::Valid => {}
             AuthorizationStatus::Pending => match challenge {
                 Some((stage @ (Stage::Pending | Stage::Processing), value)) => {
                     let host = Hostname::parse(name).map_err(|error| {
-                        let detail = format!("the CA speaks of a name that was not ordered, {name:?}: {error}");
+                        let detail =
+                            format!("the CA speaks of a name that was not ordered, {name:?}: {error}");
                         CaError::Refused(refused(ProblemKind::Malformed, detail))
                     })?;
                     open.push(Challenge {
-                        value: ChallengeValue { record: host.challenge_record(), value: value.clone() },
+                        value: ChallengeValue {
+                            record: host.challenge_record(),
+                            value: value.clone(),
+                        },
                         status: if *stage == Stage::Pending {
                             ChallengeStatus::Pending
                         } else {
@@ -468,7 +520,11 @@ fn reason(authorization: &Authorization) -> Problem {
     authorization.failure.clone().unwrap_or_else(|| Problem {
         status: None,
         kind: ProblemKind::Unknown,
-        detail: format!("the authorization of {} is {:?}", authorization.name, authorization.status).to_lowercase(),
+        detail: format!(
+            "the authorization of {} is {:?}",
+            authorization.name, authorization.status
+        )
+        .to_lowercase(),
         retry_after: None,
     })
 }
@@ -482,7 +538,11 @@ async fn authorizations(order: &mut Order) -> Result<Vec<Authorization>, AcmeErr
         read.push(Authorization {
             name: handle.identifier().to_string(),
             status: handle.status,
-            failure: handle.challenges.iter().find_map(|challenge| challenge.error.as_ref()).map(problem),
+            failure: handle
+                .challenges
+                .iter()
+                .find_map(|challenge| challenge.error.as_ref())
+                .map(problem),
             challenge: handle
                 .challenge(ChallengeType::Dns01)
                 .map(|challenge| (challenge.status, challenge.key_authorization().dns_value())),
@@ -501,10 +561,16 @@ async fn tell(order: &mut Order, value: &str) -> Result<(), AcmeError> {
             && challenge.key_authorization().dns_value() == value
         {
             // Whatever else has become of it shows in the order.
-            return if pending { challenge.set_ready().await } else { Ok(()) };
+            return if pending {
+                challenge.set_ready().await
+            } else {
+                Ok(())
+            };
         }
     }
-    Err(AcmeError::Other("the challenge is not part of the order any more".into()))
+    Err(AcmeError::Other(
+        "the challenge is not part of the order any more".into(),
+    ))
 }
 
 /// When the CA will forget an order, from the answer that showed it.
@@ -513,7 +579,11 @@ fn expires(answer: &Answer) -> Option<Timestamp> {
     struct Expiring {
         expires: String,
     }
-    serde_json::from_slice::<Expiring>(&answer.body).ok()?.expires.parse().ok()
+    serde_json::from_slice::<Expiring>(&answer.body)
+        .ok()?
+        .expires
+        .parse()
+        .ok()
 }
 
 #[cfg(test)]

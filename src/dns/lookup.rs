@@ -73,7 +73,12 @@ async fn ask(peer: SocketAddr, query: &[u8], tried: &mut String) -> Option<Vec<u
 }
 
 async fn ask_tcp(peer: SocketAddr, query: &[u8]) -> io::Result<Vec<u8>> {
-    let late = || io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {} s", TCP_TIMEOUT.as_secs()));
+    let late = || {
+        io::Error::new(
+            io::ErrorKind::TimedOut,
+            format!("no answer within {} s", TCP_TIMEOUT.as_secs()),
+        )
+    };
     let deadline = Instant::now() + TCP_TIMEOUT;
     timeout_at(deadline, async {
         let mut stream = connect(peer, TCP_TIMEOUT).await?;
@@ -91,7 +96,9 @@ fn query(name: &Name<Vec<u8>>, recursion: Recursion) -> Result<Vec<u8>, LookErro
     header.set_opcode(Opcode::QUERY);
     header.set_rd(recursion == Recursion::Wanted);
     let mut question = builder.question();
-    question.push((name, Rtype::TXT)).map_err(|error| LookError::Format(error.to_string()))?;
+    question
+        .push((name, Rtype::TXT))
+        .map_err(|error| LookError::Format(error.to_string()))?;
     Ok(question.finish())
 }
 

@@ -71,12 +71,21 @@ pub(crate) enum SendFault {
 
 impl Link {
     pub(crate) fn new(server: ServerAddr) -> Self {
-        Self { server, kept: None, last: None, fallback: None }
+        Self {
+            server,
+            kept: None,
+            last: None,
+            fallback: None,
+        }
     }
 
     /// How many octets a message should have at most.
     pub(crate) fn limit(&self) -> usize {
-        if self.fallback().is_some() { UDP_MAX } else { TCP_MAX }
+        if self.fallback().is_some() {
+            UDP_MAX
+        } else {
+            TCP_MAX
+        }
     }
 
     /// Sends what `sign` makes of a message ID, and waits for the answer.
@@ -93,7 +102,10 @@ impl Link {
                 return Ok(exchange);
             }
         }
-        let peers = self.peers().await.map_err(|error| SendFault::Unreachable(error.to_string()))?;
+        let peers = self
+            .peers()
+            .await
+            .map_err(|error| SendFault::Unreachable(error.to_string()))?;
         let mut tried = String::new();
         if let Some(fallback) = self.fallback() {
             tried.clone_from(&fallback.cause);
@@ -126,7 +138,10 @@ impl Link {
         mut tried: String,
         sign: &(dyn Fn(u16) -> Signed + Send + Sync),
     ) -> Result<Exchange, SendFault> {
-        let fallback = Fallback { until: Instant::now() + UDP_PERIOD, cause: tried.clone() };
+        let fallback = Fallback {
+            until: Instant::now() + UDP_PERIOD,
+            cause: tried.clone(),
+        };
         for peer in peers {
             for wait in UDP_WAITS {
                 let id = random_id().map_err(|error| SendFault::Unreachable(error.to_string()))?;
@@ -139,7 +154,11 @@ impl Link {
                     Ok(answer) => {
                         self.fallback.get_or_insert(fallback);
                         self.last = Some(*peer);
-                        return Ok(Exchange { request, answer, peer: *peer });
+                        return Ok(Exchange {
+                            request,
+                            answer,
+                            peer: *peer,
+                        });
                     }
                     Err(error) if wait == UDP_WAITS[0] && error.kind() == io::ErrorKind::TimedOut => {}
                     Err(error) => {
@@ -161,12 +180,22 @@ impl Link {
     ) -> io::Result<Exchange> {
         let id = random_id()?;
         let request = sign(id);
-        let answer = converse_tcp(&mut kept.stream, &request.wire, |answer| is_answer(answer, id), ANSWER_TIMEOUT).await?;
+        let answer = converse_tcp(
+            &mut kept.stream,
+            &request.wire,
+            |answer| is_answer(answer, id),
+            ANSWER_TIMEOUT,
+        )
+        .await?;
         let peer = kept.peer;
         self.kept = Some(kept);
         self.last = Some(peer);
         self.fallback = None;
-        Ok(Exchange { request, answer, peer })
+        Ok(Exchange {
+            request,
+            answer,
+            peer,
+        })
     }
 
     /// The addresses to try, the one that answered last first.
@@ -177,7 +206,9 @@ impl Link {
     }
 
     fn fallback(&self) -> Option<&Fallback> {
-        self.fallback.as_ref().filter(|fallback| Instant::now() < fallback.until)
+        self.fallback
+            .as_ref()
+            .filter(|fallback| Instant::now() < fallback.until)
     }
 }
 
@@ -190,7 +221,9 @@ impl Kept {
 
 /// Opens a TCP connection that sends small messages at once.
 pub(crate) async fn connect(peer: SocketAddr, wait: Duration) -> io::Result<TcpStream> {
-    let stream = timeout(wait, TcpStream::connect(peer)).await.map_err(|_| late(wait))??;
+    let stream = timeout(wait, TcpStream::connect(peer))
+        .await
+        .map_err(|_| late(wait))??;
     stream.set_nodelay(true)?;
     Ok(stream)
 }
@@ -202,8 +235,12 @@ pub(crate) async fn converse_tcp(
     is_mine: impl Fn(&[u8]) -> bool,
     wait: Duration,
 ) -> io::Result<Vec<u8>> {
-    let length = u16::try_from(message.len())
-        .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "the message is longer than 65,535 octets"))?;
+    let length = u16::try_from(message.len()).map_err(|_| {
+        io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "the message is longer than 65,535 octets",
+        )
+    })?;
     // RFC 7766 §8: length and message in one write, so that they travel together.
     let mut frame = Vec::with_capacity(2 + message.len());
     frame.extend_from_slice(&length.to_be_bytes());
@@ -274,13 +311,18 @@ pub(crate) fn note(tried: &mut String, peer: SocketAddr, protocol: &str, error: 
 }
 
 fn late(wait: Duration) -> io::Error {
-    io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {} s", wait.as_secs()))
+    io::Error::new(
+        io::ErrorKind::TimedOut,
+        format!("no answer within {} s", wait.as_secs()),
+    )
 }
 
 /// Says in words what the end of a stream means.
 fn closed(error: io::Error) -> io::Error {
     match error.kind() {
-        io::ErrorKind::UnexpectedEof => io::Error::new(error.kind(), "the server closed the connection without an answer"),
+        io::ErrorKind::UnexpectedEof => {
+            io::Error::new(error.kind(), "the server closed the connection without an answer")
+        }
         _ => error,
     }
 }

@@ -96,7 +96,12 @@ impl Events {
 }
 
 fn event(asker: &Asker, announcement: &Announcement, now: Timestamp) -> Event {
-    let Announcement { severity, reason, text, key } = announcement;
+    let Announcement {
+        severity,
+        reason,
+        text,
+        key,
+    } = announcement;
     Event {
         metadata: ObjectMeta {
             name: Some(name(asker, key)),

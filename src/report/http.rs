@@ -52,7 +52,9 @@ pub async fn serve(listener: TcpListener, page: Page, stop: CancellationToken) -
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .with_state(page);
-    axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
+    axum::serve(listener, router)
+        .with_graceful_shutdown(stop.cancelled_owned())
+        .await
 }
 
 async fn metrics(State(page): State<Page>) -> impl IntoResponse {
@@ -83,6 +85,9 @@ async fn readyz(State(page): State<Page>) -> (StatusCode, &'static str) {
     if page.health.borrow().ready {
         (StatusCode::OK, "ok\n")
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "the cluster has not been listed yet\n")
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the cluster has not been listed yet\n",
+        )
     }
 }

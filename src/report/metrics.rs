@@ -7,8 +7,8 @@ use std::time::Duration;
 use faythe_core::name::Hostname;
 use faythe_core::order::Stage;
 use faythe_core::verdict::{Reason, State};
-use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -17,7 +17,9 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 /// From a local name server's answer to a CA that takes its time.
-const SECONDS: [f64; 14] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 600.0];
+const SECONDS: [f64; 14] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 600.0,
+];
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct HostLabel {
@@ -114,31 +116,71 @@ impl Metrics {
         let r = &mut registry;
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         r.register("faythe_build", "Version of the running program", build);
-        r.register("faythe_certificates", "Certificates by state", metrics.states.clone());
+        r.register(
+            "faythe_certificates",
+            "Certificates by state",
+            metrics.states.clone(),
+        );
         r.register(
             "faythe_certificate_not_after_timestamp_seconds",
             "When the certificate that serves the host expires",
             metrics.not_after.clone(),
         );
-        r.register("faythe_issuances", "Issuances by how they ended", metrics.issuances.clone());
-        r.register("faythe_issue_successes", "Certificates issued, by name", metrics.old_successes.clone());
-        r.register("faythe_issue_failures", "Issuances the CA has seen fail, by name", metrics.old_failures.clone());
+        r.register(
+            "faythe_issuances",
+            "Issuances by how they ended",
+            metrics.issuances.clone(),
+        );
+        r.register(
+            "faythe_issue_successes",
+            "Certificates issued, by name",
+            metrics.old_successes.clone(),
+        );
+        r.register(
+            "faythe_issue_failures",
+            "Issuances the CA has seen fail, by name",
+            metrics.old_failures.clone(),
+        );
         r.register(
             "faythe_issuance_duration_seconds",
             "From the start of an order to the stored certificate",
             metrics.issuance_seconds.clone(),
         );
-        r.register("faythe_step_duration_seconds", "Time of one step, by stage", metrics.step_seconds.clone());
-        r.register("faythe_faults", "Steps that failed, by code", metrics.faults.clone());
-        r.register("faythe_dns_errors", "Looks at name servers without the value, by code", metrics.dns_errors.clone());
+        r.register(
+            "faythe_step_duration_seconds",
+            "Time of one step, by stage",
+            metrics.step_seconds.clone(),
+        );
+        r.register(
+            "faythe_faults",
+            "Steps that failed, by code",
+            metrics.faults.clone(),
+        );
+        r.register(
+            "faythe_dns_errors",
+            "Looks at name servers without the value, by code",
+            metrics.dns_errors.clone(),
+        );
         r.register(
             "faythe_kubernetes_requests",
             "Requests to the API server by verb and HTTP status, `none` for no answer",
             metrics.api_requests.clone(),
         );
-        r.register("faythe_acme_requests", "Requests to the CA", metrics.acme_requests.clone());
-        r.register("faythe_hosts_refused", "Hostnames that can have no certificate", metrics.hosts_refused.clone());
-        r.register("faythe_hosts_out_of_zone", "Hostnames outside every zone", metrics.hosts_elsewhere.clone());
+        r.register(
+            "faythe_acme_requests",
+            "Requests to the CA",
+            metrics.acme_requests.clone(),
+        );
+        r.register(
+            "faythe_hosts_refused",
+            "Hostnames that can have no certificate",
+            metrics.hosts_refused.clone(),
+        );
+        r.register(
+            "faythe_hosts_out_of_zone",
+            "Hostnames outside every zone",
+            metrics.hosts_elsewhere.clone(),
+        );
         Self { registry, ..metrics }
     }
 
@@ -156,20 +198,28 @@ impl Metrics {
     pub fn states(&self, count: impl Fn(State) -> usize) {
         for state in State::ALL {
             let label = StateLabel { state: state.code() };
-            self.states.get_or_create(&label).set(i64::try_from(count(state)).unwrap_or(i64::MAX));
+            self.states
+                .get_or_create(&label)
+                .set(i64::try_from(count(state)).unwrap_or(i64::MAX));
         }
     }
 
     /// What became known of one certificate.
     pub fn certificate(&self, host: &Hostname, reason: &Reason) {
         if let Reason::Valid { not_after, .. } = reason {
-            self.not_after.get_or_create(&HostLabel { host: host.to_string() }).set(not_after.as_second());
+            self.not_after
+                .get_or_create(&HostLabel {
+                    host: host.to_string(),
+                })
+                .set(not_after.as_second());
         }
     }
 
     /// A certificate is of no interest any more.
     pub fn forget(&self, host: &Hostname) {
-        self.not_after.remove(&HostLabel { host: host.to_string() });
+        self.not_after.remove(&HostLabel {
+            host: host.to_string(),
+        });
     }
 
     /// An issuance has ended; `took` from its start.
@@ -180,7 +230,9 @@ impl Metrics {
             Issuance::Succeeded => "succeeded",
         };
         self.issuances.get_or_create(&ResultLabel { result }).inc();
-        let label = CertLabel { cert: host.to_string() };
+        let label = CertLabel {
+            cert: host.to_string(),
+        };
         match how {
             Issuance::Failed => drop(self.old_failures.get_or_create(&label).inc()),
             Issuance::Succeeded => drop(self.old_successes.get_or_create(&label).inc()),
@@ -193,23 +245,38 @@ impl Metrics {
 
     /// A step has ended.
     pub fn step(&self, stage: Stage, took: Duration) {
-        self.step_seconds.get_or_create(&StageLabel { stage: stage.code() }).observe(took.as_secs_f64());
+        self.step_seconds
+            .get_or_create(&StageLabel { stage: stage.code() })
+            .observe(took.as_secs_f64());
     }
 
     /// A step has failed.
     pub fn fault(&self, code: &str) {
-        self.faults.get_or_create(&CodeLabel { code: code.to_owned() }).inc();
+        self.faults
+            .get_or_create(&CodeLabel {
+                code: code.to_owned(),
+            })
+            .inc();
     }
 
     /// A name server did not show a value.
     pub fn dns_error(&self, code: &str) {
-        self.dns_errors.get_or_create(&CodeLabel { code: code.to_owned() }).inc();
+        self.dns_errors
+            .get_or_create(&CodeLabel {
+                code: code.to_owned(),
+            })
+            .inc();
     }
 
     /// A request to the API server was answered, or was not.
     pub fn api_request(&self, verb: &str, status: Option<u16>) {
         let status = status.map_or_else(|| "none".to_owned(), |status| status.to_string());
-        self.api_requests.get_or_create(&RequestLabel { verb: verb.to_owned(), status }).inc();
+        self.api_requests
+            .get_or_create(&RequestLabel {
+                verb: verb.to_owned(),
+                status,
+            })
+            .inc();
     }
 
     /// How many requests the CA was sent, in all.
@@ -221,6 +288,7 @@ impl Metrics {
     /// Hostnames that get no certificate.
     pub fn hosts(&self, refused: usize, elsewhere: usize) {
         self.hosts_refused.set(i64::try_from(refused).unwrap_or(i64::MAX));
-        self.hosts_elsewhere.set(i64::try_from(elsewhere).unwrap_or(i64::MAX));
+        self.hosts_elsewhere
+            .set(i64::try_from(elsewhere).unwrap_or(i64::MAX));
     }
 }

@@ -1,0 +1,415 @@
+//! The steps of an order, one function each: what is asked of the CA, the DNS and the store, and what was found.
+//!
+//! Every step may be repeated, and none decides whether it is its turn.
+
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use faythe_core::cert::{Standing, standing};
+use faythe_core::order::{CaView, ChallengeStatus, Note, OrderStatus, Place, Published};
+use faythe_core::problem::Exchange;
+use faythe_core::schedule;
+use tokio::time::Instant;
+
+use super::fault::{Fault, Pause};
+use super::{Outcome, Progress, Then, Work};
+use crate::ca::CaOrder;
+use crate::sealed::Sealed;
+use crate::store::{Saved, Slot, StoreError};
+use crate::x509::{self, KeyType};
+
+/// How long servers may take to show a value before the order rests and makes room.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the CA may take for one state of an order before the order rests.
+const CA_PATIENCE: Duration = Duration::from_secs(60);
+/// How often in a row the place may change under our hands before the order rests.
+const CONFLICTS: u32 = 3;
+/// A pause between two looks at name servers is at least this.
+const LOOK_PAUSE: Duration = Duration::from_millis(10);
+
+impl Work<'_> {
+    pub(super) async fn inspect(&mut self) -> Result<(), Fault> {
+        let slot = self.outside.store.slot(&self.order.host).await?;
+        self.order.place = Some(match &slot {
+            Slot::Vacant => Place::Open,
+            Slot::Foreign(_) => Place::Taken,
+            Slot::Ours(held) => {
+                let now = (self.outside.now)();
+                let threshold = self.outside.policy.threshold;
+                match standing(&self.order.host, std::iter::once(held), threshold, now) {
+                    Standing::Fine { .. } => {
+                        let host = self.order.host.clone();
+                        let held = held.clone();
+                        let _ = self.progress.send(Progress::Held {
+                            host,
+                            held,
+                            issued: None,
+                        });
+                        Place::Served
+                    }
+                    Standing::Short(_) => Place::Open,
+                }
+            }
+        });
+        self.order.slot = Some(slot);
+        Ok(())
+    }
+
+    pub(super) async fn open(&mut self) -> Result<(), Fault> {
+        let opened = self.outside.ca.open(&self.order.host).await;
+        let session = opened.map_err(|error| Fault::ca(&error, Exchange::NewOrder))?;
+        let _ = self.progress.send(Progress::CaAnswered);
+        self.take_up(session);
+        self.made_progress();
+        Ok(())
+    }
+
+    pub(super) async fn resume(&mut self) -> Result<(), Fault> {
+        let Some(note) = &self.order.note else {
+            return Ok(());
+        };
+        let session = self.outside.ca.resume(&note.order_url).await?;
+        for value in &note.values {
+            self.outside
+                .dns
+                .adopt(&self.order.zone, &value.record, &value.value);
+        }
+        let expected = |value| note.values.contains(value);
+        if !session
+            .view()
+            .challenges
+            .iter()
+            .all(|challenge| expected(&challenge.value))
+        {
+            // Values that the note does not have could not be withdrawn after a crash.
+            return Err(Fault::strange_order(&note.order_url));
+        }
+        self.take_up(session);
+        Ok(())
+    }
+
+    fn take_up(&mut self, session: Box<dyn CaOrder>) {
+        let now = (self.outside.now)();
+        let view = session.view();
+        if view.challenges.is_empty() {
+            // Reused authorizations need no value in the DNS.
+            self.outside.board.prepared(&self.order.host);
+        }
+        if view
+            .challenges
+            .iter()
+            .any(|challenge| challenge.status == ChallengeStatus::Processing)
+        {
+            self.outside.board.told(&self.order.host, now);
+        }
+        self.doom_if_invalid(session.view());
+        self.order.session = Some(session);
+    }
+
+    /// An order that the CA has given up is a failure to be recorded, with the CA's words.
+    fn doom_if_invalid(&mut self, view: &CaView) {
+        if view.status == OrderStatus::Invalid && self.order.doom.is_none() && self.order.abandoned.is_none()
+        {
+            let fault = Fault::invalid(view);
+            match fault.pause {
+                Pause::Abandon => self.order.abandoned = Some(fault),
+                Pause::Doom { parked, wait } => self.order.doom = Some(self.failure(fault, parked, wait)),
+                // A limit that is told inside an order has failed the order all the same.
+                Pause::Rest { wait, .. } => self.order.doom = Some(self.failure(fault, false, wait)),
+            }
+        }
+    }
+
+    pub(super) async fn save_note(&mut self) -> Result<(), Fault> {
+        let Some(session) = &self.order.session else {
+            return Ok(());
+        };
+        let key = match &self.order.key {
+            Some(key) => key.clone(),
+            None => new_key(self.outside.key_type).await?,
+        };
+        let view = session.view();
+        let note = Note {
+            host: self.order.host.clone(),
+            order_url: session.url().to_owned(),
+            values: view
+                .challenges
+                .iter()
+                .map(|challenge| challenge.value.clone())
+                .collect(),
+            created: (self.outside.now)(),
+            expires: view.expires,
+        };
+        self.order.key = Some(key.clone());
+        let saved = Saved {
+            host: self.order.host.clone(),
+            order: Some((note.clone(), key)),
+            failures: self.order.failures.clone(),
+        };
+        self.outside.store.save(&saved).await?;
+        self.order.note = Some(note);
+        self.made_progress();
+        Ok(())
+    }
+
+    pub(super) async fn publish(&mut self) -> Result<(), Fault> {
+        let Some(note) = &self.order.note else {
+            return Ok(());
+        };
+        for value in &note.values {
+            self.outside
+                .dns
+                .publish(&self.order.zone, &value.record, &value.value)
+                .await?;
+        }
+        self.order.published = Published::Hidden;
+        self.order.shown.clear();
+        self.made_progress();
+        Ok(())
+    }
+
+    /// Asks the servers of the lowest rank that do not all show the values yet, until they do (S10).
+    pub(super) async fn look(&mut self) -> Result<(), Fault> {
+        // An order that has rested once looks once and makes room again.
+        let patience = if self.order.tries == 0 {
+            PATIENCE
+        } else {
+            Duration::ZERO
+        };
+        let began = Instant::now();
+        let mut round = 0;
+        loop {
+            let Some(rank) = self
+                .order
+                .checks
+                .iter()
+                .filter(|c| !self.order.shown.contains(c))
+                .map(|c| c.rank)
+                .min()
+            else {
+                self.order.published = Published::Shown((self.outside.now)());
+                self.outside.board.prepared(&self.order.host);
+                self.made_progress();
+                return Ok(());
+            };
+            let Some(missing) = self.look_at_rank(rank).await else {
+                continue;
+            };
+            if began.elapsed() >= patience {
+                return Err(missing);
+            }
+            round += 1;
+            self.pause(schedule::poll(Duration::ZERO, round).max(LOOK_PAUSE))
+                .await;
+            if self.stop.is_cancelled() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Asks every server of one rank at the same time; answers what is wrong with the first that does not show all.
+    async fn look_at_rank(&mut self, rank: u8) -> Option<Fault> {
+        let note = self.order.note.as_ref()?;
+        let dns = &self.outside.dns;
+        let waiting: Vec<_> = (self.order.checks.iter())
+            .filter(|check| check.rank == rank && !self.order.shown.contains(check))
+            .cloned()
+            .collect();
+        let asked = waiting.iter().map(|check| async move {
+            for value in &note.values {
+                match dns.look(check, &value.record).await {
+                    Ok(found) if found.contains(&value.value) => {}
+                    Ok(found) => return Some(Fault::hidden(check, value, &found)),
+                    Err(error) => return Some(Fault::look(check, value, &error)),
+                }
+            }
+            None
+        });
+        let answers = futures::future::join_all(asked).await;
+        let mut first = None;
+        for (check, answer) in waiting.into_iter().zip(answers) {
+            match answer {
+                None => {
+                    self.order.shown.insert(check);
+                }
+                Some(fault) => {
+                    self.outside.metrics.dns_error(&fault.code);
+                    first = first.or(Some(fault));
+                }
+            }
+        }
+        first
+    }
+
+    pub(super) async fn tell(&mut self) -> Result<(), Fault> {
+        let Some(session) = &mut self.order.session else {
+            return Ok(());
+        };
+        self.outside.board.told(&self.order.host, (self.outside.now)());
+        self.told = Some(Instant::now());
+        session.answer().await?;
+        self.made_progress();
+        Ok(())
+    }
+
+    /// Asks the CA until the order's state has changed.
+    pub(super) async fn ask(&mut self) -> Result<(), Fault> {
+        let Some(session) = &mut self.order.session else {
+            return Ok(());
+        };
+        let before = session.view().status;
+        let usual = *self.outside.usual.lock().unwrap_or_else(PoisonError::into_inner);
+        let usual = if before == OrderStatus::Pending {
+            usual.validation
+        } else {
+            usual.issuance
+        };
+        let began = Instant::now();
+        let mut round = 0;
+        loop {
+            let pause = schedule::poll(usual, round);
+            let asked = session.view().retry_after.unwrap_or_default();
+            tokio::select! {
+                () = tokio::time::sleep(pause.max(asked)) => {}
+                () = self.stop.cancelled() => return Ok(()),
+            }
+            session.refresh().await?;
+            if session.view().status != before {
+                break;
+            }
+            if began.elapsed() >= CA_PATIENCE {
+                return Err(Fault::slow_ca(before));
+            }
+            round += 1;
+        }
+        let took = self.told.map_or(began, |told| told).elapsed();
+        self.told = None;
+        let mut learned = self.outside.usual.lock().unwrap_or_else(PoisonError::into_inner);
+        if before == OrderStatus::Pending {
+            learned.validation = schedule::usual(learned.validation, took);
+            self.outside.board.settled(&self.order.host, (self.outside.now)());
+        } else {
+            learned.issuance = schedule::usual(learned.issuance, took);
+        }
+        drop(learned);
+        let view = session.view().clone();
+        self.doom_if_invalid(&view);
+        self.made_progress();
+        Ok(())
+    }
+
+    pub(super) async fn finalize(&mut self) -> Result<(), Fault> {
+        let (Some(session), Some(key)) = (&mut self.order.session, &self.order.key) else {
+            return Ok(());
+        };
+        let csr = x509::csr(&self.order.host, key).map_err(|error| Fault::unusable_key(&error))?;
+        session.finalize(&csr).await?;
+        let view = session.view().clone();
+        self.told = Some(Instant::now());
+        self.doom_if_invalid(&view);
+        self.made_progress();
+        Ok(())
+    }
+
+    pub(super) async fn keep(&mut self) -> Result<(), Fault> {
+        let (Some(session), Some(key), Some(slot)) =
+            (&mut self.order.session, &self.order.key, &self.order.slot)
+        else {
+            return Ok(());
+        };
+        let host = &self.order.host;
+        let chain = session.certificate().await?;
+        let now = (self.outside.now)();
+        x509::check_issued(&chain, key, host, now).map_err(|error| Fault::bad_chain(&error))?;
+        match self.outside.store.keep(host, slot, &chain, key, now).await {
+            Ok(held) => {
+                self.order.place = Some(Place::Served);
+                self.order.failures = None;
+                let issued = Some(self.began.elapsed());
+                let _ = self.progress.send(Progress::Held {
+                    host: host.clone(),
+                    held,
+                    issued,
+                });
+                self.made_progress();
+                Ok(())
+            }
+            Err(StoreError::Conflict { .. }) if self.order.tries < CONFLICTS => {
+                // Somebody else wrote there: look again and go on by what is there now.
+                self.order.tries += 1;
+                self.order.place = None;
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    pub(super) async fn withdraw(&mut self) -> Result<(), Fault> {
+        if let Some(note) = &self.order.note {
+            for value in &note.values {
+                self.outside
+                    .dns
+                    .withdraw(&self.order.zone, &value.record, &value.value)
+                    .await?;
+            }
+        }
+        self.order.published = Published::Withdrawn;
+        self.outside.board.settled(&self.order.host, (self.outside.now)());
+        Ok(())
+    }
+
+    pub(super) async fn record_failure(&mut self) -> Result<Then, Fault> {
+        let Some(failures) = self.order.doom.clone() else {
+            return Ok(Then::End(Outcome::Settled));
+        };
+        let saved = Saved {
+            host: self.order.host.clone(),
+            order: None,
+            failures: Some(failures.clone()),
+        };
+        self.outside.store.save(&saved).await?;
+        Ok(Then::End(Outcome::Failed(failures)))
+    }
+
+    pub(super) async fn forget(&mut self) -> Result<(), Fault> {
+        let host = self.order.host.clone();
+        match &self.order.failures {
+            Some(failures) => {
+                let saved = Saved {
+                    host,
+                    order: None,
+                    failures: Some(failures.clone()),
+                };
+                self.outside.store.save(&saved).await?;
+            }
+            None => self.outside.store.forget(&host).await?,
+        }
+        self.order.note = None;
+        self.order.key = None;
+        self.order.session = None;
+        self.order.published = Published::No;
+        self.order.shown.clear();
+        Ok(())
+    }
+
+    /// A step has succeeded: what failed before it is no series any more.
+    fn made_progress(&mut self) {
+        self.order.tries = 0;
+    }
+
+    async fn pause(&self, long: Duration) {
+        tokio::select! {
+            () = tokio::time::sleep(long) => {}
+            () = self.stop.cancelled() => {}
+        }
+    }
+}
+
+/// Makes a key away from the threads that must not wait: an RSA key takes a tenth of a second and more.
+async fn new_key(key_type: KeyType) -> Result<Sealed, Fault> {
+    match tokio::task::spawn_blocking(move || x509::new_key(key_type)).await {
+        Ok(Ok(key)) => Ok(key),
+        Ok(Err(error)) => Err(Fault::unusable_key(&error)),
+        Err(error) => Err(Fault::unusable_key(&error)),
+    }
+}
