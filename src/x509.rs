@@ -13,8 +13,8 @@ use faythe_core::cert::{CertFacts, Unreadable};
 use faythe_core::name::Hostname;
 use rcgen::string::Ia5String;
 use rcgen::{
-    CertificateParams, DistinguishedName, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_RSA_SHA256,
-    RsaKeySize, SanType,
+    CertificateParams, DistinguishedName, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384,
+    PKCS_RSA_SHA256, RsaKeySize, SanType,
 };
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls_pki_types::pem::PemObject;
@@ -53,7 +53,10 @@ pub fn check_issued(chain: &str, key: &Sealed, host: &Hostname, now: Timestamp) 
     if chain.matches("-----BEGIN").count() != sections.len() {
         return Err(Unfit::Foreign);
     }
-    let certificates: Vec<_> = sections.iter().map(|section| parse(section)).collect::<Result<_, _>>()?;
+    let certificates: Vec<_> = sections
+        .iter()
+        .map(|section| parse(section))
+        .collect::<Result<_, _>>()?;
     let leaf = certificates
         .first()
         .ok_or_else(|| Unreadable::BadCert("the chain is empty".to_owned()))?;
@@ -61,20 +64,33 @@ pub fn check_issued(chain: &str, key: &Sealed, host: &Hostname, now: Timestamp) 
 
     let facts = read(leaf);
     if !facts.covers(host) {
-        return Err(Unfit::OtherNames { host: host.clone(), names: facts.names });
+        return Err(Unfit::OtherNames {
+            host: host.clone(),
+            names: facts.names,
+        });
     }
     if now < facts.not_before {
-        return Err(Unfit::NotYetValid { from: facts.not_before, now });
+        return Err(Unfit::NotYetValid {
+            from: facts.not_before,
+            now,
+        });
     }
     if facts.not_after <= now {
-        return Err(Unfit::Expired { at: facts.not_after, now });
+        return Err(Unfit::Expired {
+            at: facts.not_after,
+            now,
+        });
     }
     // Each one must certify the one before it (RFC 8555 §9.1); by name, because that is how consumers link them.
     for (at, pair) in certificates.windows(2).enumerate() {
         if let [below, above] = pair
             && below.issuer().as_raw() != above.subject().as_raw()
         {
-            return Err(Unfit::Broken { place: at + 2, wanted: below.issuer().to_string(), found: above.subject().to_string() });
+            return Err(Unfit::Broken {
+                place: at + 2,
+                wanted: below.issuer().to_string(),
+                found: above.subject().to_string(),
+            });
         }
     }
     Ok(facts)
@@ -149,7 +165,9 @@ pub enum KeyError {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Unfit {
     /// A certificate is not the issuer of the one before it.
-    #[error("certificate {place} of the chain is for {found:?}, but the one before it was issued by {wanted:?}")]
+    #[error(
+        "certificate {place} of the chain is for {found:?}, but the one before it was issued by {wanted:?}"
+    )]
     Broken {
         /// Which one, counted from 1.
         place: usize,
@@ -159,7 +177,9 @@ pub enum Unfit {
         found: String,
     },
     /// The certificate has ended already.
-    #[error("the certificate issued ended at {at}, and the clock here says {now}: one of the two clocks is wrong")]
+    #[error(
+        "the certificate issued ended at {at}, and the clock here says {now}: one of the two clocks is wrong"
+    )]
     Expired {
         /// End of its validity.
         at: Timestamp,
@@ -197,7 +217,13 @@ pub struct UnknownKeyType(String);
 
 impl KeyType {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::EcdsaP256, Self::EcdsaP384, Self::Rsa2048, Self::Rsa3072, Self::Rsa4096];
+    pub const ALL: [Self; 5] = [
+        Self::EcdsaP256,
+        Self::EcdsaP384,
+        Self::Rsa2048,
+        Self::Rsa3072,
+        Self::Rsa4096,
+    ];
 
     /// The name it has in the configuration.
     #[must_use]
@@ -232,7 +258,10 @@ impl FromStr for KeyType {
 /// Puts the signing request together: the name stands in the subject alternative names alone. A common name holds at
 /// most 64 characters (RFC 5280, appendix A.1), and nobody reads it any more (P26).
 fn request(host: &Hostname, key: &KeyPair) -> Result<Vec<u8>, KeyError> {
-    let failed = |source| KeyError::Request { host: host.clone(), source };
+    let failed = |source| KeyError::Request {
+        host: host.clone(),
+        source,
+    };
     let name = Ia5String::try_from(host.to_string()).map_err(failed)?;
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
@@ -245,7 +274,10 @@ fn request(host: &Hostname, key: &KeyPair) -> Result<Vec<u8>, KeyError> {
 fn parse<'a>(der: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, Unreadable> {
     match X509Certificate::from_der(der) {
         Ok(([], certificate)) => Ok(certificate),
-        Ok((rest, _)) => Err(Unreadable::BadCert(format!("{} bytes follow the certificate", rest.len()))),
+        Ok((rest, _)) => Err(Unreadable::BadCert(format!(
+            "{} bytes follow the certificate",
+            rest.len()
+        ))),
         Err(error) => Err(Unreadable::BadCert(error.to_string())),
     }
 }
@@ -255,7 +287,11 @@ fn belongs(key: &[u8], certificate: &X509Certificate<'_>) -> Result<(), Unreadab
     let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| Unreadable::BadKey)?;
     let key = any_supported_type(&key).map_err(|_| Unreadable::BadKey)?;
     let public = key.public_key().ok_or(Unreadable::BadKey)?;
-    if public.as_ref() == certificate.public_key().raw { Ok(()) } else { Err(Unreadable::KeyMismatch) }
+    if public.as_ref() == certificate.public_key().raw {
+        Ok(())
+    } else {
+        Err(Unreadable::KeyMismatch)
+    }
 }
 
 /// Reduces a certificate to what decisions need.
@@ -266,7 +302,13 @@ fn read(certificate: &X509Certificate<'_>) -> CertFacts {
             .value
             .general_names
             .iter()
-            .filter_map(|name| if let GeneralName::DNSName(name) = name { Hostname::parse(name).ok() } else { None })
+            .filter_map(|name| {
+                if let GeneralName::DNSName(name) = name {
+                    Hostname::parse(name).ok()
+                } else {
+                    None
+                }
+            })
             .collect(),
         Ok(None) | Err(_) => Vec::new(),
     };

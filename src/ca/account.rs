@@ -52,8 +52,22 @@ struct Current {
 }
 
 impl Keeper {
-    pub(super) fn new(http: Http, store: Arc<dyn Store>, clock: Clock, directory: String, email: String) -> Self {
-        Self { http, store, clock, directory, email, state: Mutex::default(), failures: AtomicU64::new(0) }
+    pub(super) fn new(
+        http: Http,
+        store: Arc<dyn Store>,
+        clock: Clock,
+        directory: String,
+        email: String,
+    ) -> Self {
+        Self {
+            http,
+            store,
+            clock,
+            directory,
+            email,
+            state: Mutex::default(),
+            failures: AtomicU64::new(0),
+        }
     }
 
     /// The CA's directory URL.
@@ -78,10 +92,22 @@ impl Keeper {
         }
         match self.make(state.lost.as_deref()).await {
             Ok(account) => {
-                *state = State { current: Some(Current { account: account.clone(), since: (self.clock)() }), ..State::default() };
+                *state = State {
+                    current: Some(Current {
+                        account: account.clone(),
+                        since: (self.clock)(),
+                    }),
+                    ..State::default()
+                };
                 Ok(account)
             }
             Err(failure) => {
+                // An old directory is better than none.
+                if let Some(current) = &mut state.current {
+                    tracing::debug!(%failure, "the CA's directory cannot be read again");
+                    current.since = (self.clock)();
+                    return Ok(current.account.clone());
+                }
                 let failure = Arc::new(failure);
                 self.failures.fetch_add(1, Ordering::Release);
                 state.failure = Some(Arc::clone(&failure));
@@ -93,12 +119,20 @@ impl Keeper {
     /// Drops `account` if the CA says that it does not know it; the next use registers our key anew. Says whether it
     /// was so.
     pub(super) async fn reconsider(&self, account: &str, error: &CaError) -> bool {
-        let unknown = matches!(error, CaError::Refused(problem) if problem.kind == ProblemKind::AccountDoesNotExist);
+        let unknown =
+            matches!(error, CaError::Refused(problem) if problem.kind == ProblemKind::AccountDoesNotExist);
         if unknown {
             let mut state = self.state.lock().await;
             // Of many orders that find out at once, the first one tells.
-            if state.current.as_ref().is_some_and(|current| current.account.id() == account) {
-                tracing::warn!(account, "the CA does not know our account any more; its key will be registered again");
+            if state
+                .current
+                .as_ref()
+                .is_some_and(|current| current.account.id() == account)
+            {
+                tracing::warn!(
+                    account,
+                    "the CA does not know our account any more; its key will be registered again"
+                );
                 state.current = None;
                 state.lost = Some(account.to_owned());
             }
@@ -122,13 +156,20 @@ impl Keeper {
         }
         let (_, key) = Key::generate_pkcs8().map_err(|error| CaError::Account(Box::new(error)))?;
         let key = Sealed::new(key.secret_pkcs8_der().to_vec());
-        let fresh = SavedAccount { directory: self.directory.clone(), key, url: None };
+        let fresh = SavedAccount {
+            directory: self.directory.clone(),
+            key,
+            url: None,
+        };
         match self.store.save_account(&fresh).await {
             Ok(()) => Ok(fresh),
             // Another instance was quicker: its account is ours.
-            Err(conflict @ StoreError::Conflict { .. }) => {
-                self.store.account(&self.directory).await.map_err(kept)?.ok_or_else(|| kept(conflict))
-            }
+            Err(conflict @ StoreError::Conflict { .. }) => self
+                .store
+                .account(&self.directory)
+                .await
+                .map_err(kept)?
+                .ok_or_else(|| kept(conflict)),
             Err(error) => Err(kept(error)),
         }
     }
@@ -160,8 +201,15 @@ impl Keeper {
 
         // Only now is nothing left to do: with the URL saved, none of this happens again.
         let url = Some(account.id().to_owned());
-        self.store.save_account(&SavedAccount { url, ..saved }).await.map_err(kept)?;
-        tracing::info!(account = account.id(), ca = self.directory, "registered an account at the CA");
+        self.store
+            .save_account(&SavedAccount { url, ..saved })
+            .await
+            .map_err(kept)?;
+        tracing::info!(
+            account = account.id(),
+            ca = self.directory,
+            "registered an account at the CA"
+        );
         Ok(account)
     }
 
@@ -173,7 +221,9 @@ impl Keeper {
             let (told, answer) = listen(account.update_contacts(&[&contact])).await;
             let Err(error) = told else { return Ok(()) };
             match nonces.again(fault(error, answer.as_ref(), Asked::Endpoint(account.id()))) {
-                Err(CaError::Refused(problem)) if problem.status.is_some_and(|status| status < 500 && status != 429) => {
+                Err(CaError::Refused(problem))
+                    if problem.status.is_some_and(|status| status < 500 && status != 429) =>
+                {
                     tracing::warn!(%problem, "the CA does not accept the contact address; going on without");
                     return Ok(());
                 }
@@ -192,14 +242,21 @@ fn kept(error: StoreError) -> CaError {
 fn shared(error: &Arc<CaError>) -> CaError {
     match &**error {
         CaError::Account(_) => CaError::Account(Box::new(Shared(Arc::clone(error)))),
-        CaError::Garbled { url, what, retry_after } => {
-            CaError::Garbled { url: url.clone(), what: what.clone(), retry_after: *retry_after }
-        }
+        CaError::Garbled {
+            url,
+            what,
+            retry_after,
+        } => CaError::Garbled {
+            url: url.clone(),
+            what: what.clone(),
+            retry_after: *retry_after,
+        },
         CaError::Gone { url } => CaError::Gone { url: url.clone() },
         CaError::Refused(problem) => CaError::Refused(problem.clone()),
-        CaError::Unreachable { url, .. } => {
-            CaError::Unreachable { url: url.clone(), source: Box::new(Shared(Arc::clone(error))) }
-        }
+        CaError::Unreachable { url, .. } => CaError::Unreachable {
+            url: url.clone(),
+            source: Box::new(Shared(Arc::clone(error))),
+        },
     }
 }
 

@@ -44,7 +44,11 @@ impl Nonces {
     pub(super) fn again(&mut self, error: CaError) -> Result<(), CaError> {
         let rejected = matches!(&error, CaError::Refused(problem) if problem.kind == ProblemKind::BadNonce);
         self.rejected += 1;
-        if rejected && self.rejected < INSISTENCE { Ok(()) } else { Err(error) }
+        if rejected && self.rejected < INSISTENCE {
+            Ok(())
+        } else {
+            Err(error)
+        }
     }
 }
 
@@ -62,6 +66,10 @@ pub(super) fn fault(error: AcmeError, answer: Option<&Answer>, asked: Asked<'_>)
         what,
         retry_after: answer.and_then(|answer| answer.retry_after),
     };
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the library keeps its list of errors open"
+    )]
     match error {
         AcmeError::Api(document) => CaError::Refused(problem(&document)),
         AcmeError::Crypto | AcmeError::KeyRejected => CaError::Account(Box::new(error)),
@@ -77,10 +85,15 @@ pub(super) fn fault(error: AcmeError, answer: Option<&Answer>, asked: Asked<'_>)
 pub(super) fn silence(failure: Failure) -> CaError {
     let Failure { url, cause } = failure;
     match cause {
-        Cause::NoDirectory(_) | Cause::TooLong(_) => CaError::Garbled { url, what: cause.to_string(), retry_after: None },
-        Cause::Broken(_) | Cause::Connection(_) | Cause::TimedOut(_) => {
-            CaError::Unreachable { url, source: Box::new(cause) }
-        }
+        Cause::NoDirectory(_) | Cause::TooLong(_) => CaError::Garbled {
+            url,
+            what: cause.to_string(),
+            retry_after: None,
+        },
+        Cause::Broken(_) | Cause::Connection(_) | Cause::TimedOut(_) => CaError::Unreachable {
+            url,
+            source: Box::new(cause),
+        },
     }
 }
 
@@ -88,13 +101,20 @@ pub(super) fn silence(failure: Failure) -> CaError {
 pub(super) fn refusal(answer: &Answer, asked: Asked<'_>) -> CaError {
     let retry_after = answer.retry_after;
     // Objects are asked by POST; a HEAD or GET before it, for a nonce, says nothing about them.
-    if answer.status == StatusCode::NOT_FOUND && answer.method == Method::POST && matches!(asked, Asked::Object(_)) {
-        return CaError::Gone { url: answer.url.clone() };
+    if answer.status == StatusCode::NOT_FOUND
+        && answer.method == Method::POST
+        && matches!(asked, Asked::Object(_))
+    {
+        return CaError::Gone {
+            url: answer.url.clone(),
+        };
     }
     match serde_json::from_slice::<Document>(&answer.body) {
-        Ok(document) if document.urn.is_some() || document.detail.is_some() => {
-            CaError::Refused(Problem { status: Some(answer.status.as_u16()), retry_after, ..document.problem() })
-        }
+        Ok(document) if document.urn.is_some() || document.detail.is_some() => CaError::Refused(Problem {
+            status: Some(answer.status.as_u16()),
+            retry_after,
+            ..document.problem()
+        }),
         Ok(_) | Err(_) => CaError::Garbled {
             url: answer.url.clone(),
             what: format!("HTTP {} without a problem document", answer.status),
@@ -140,11 +160,20 @@ impl Document {
     /// Reduces it. An order has one identifier, so a subproblem says what the whole order suffers from, and says it
     /// better where the document as such says little.
     fn problem(&self) -> Problem {
-        let mut kind = self.urn.as_deref().map_or(ProblemKind::Unknown, ProblemKind::from_urn);
+        let mut kind = self
+            .urn
+            .as_deref()
+            .map_or(ProblemKind::Unknown, ProblemKind::from_urn);
         let mut detail = tidy(self.detail.as_deref().unwrap_or_default());
         if let Some(sub) = self.subproblems.first() {
-            let vague = matches!(kind, ProblemKind::Compound | ProblemKind::Malformed | ProblemKind::Unknown);
-            let precise = sub.urn.as_deref().map_or(ProblemKind::Unknown, ProblemKind::from_urn);
+            let vague = matches!(
+                kind,
+                ProblemKind::Compound | ProblemKind::Malformed | ProblemKind::Unknown
+            );
+            let precise = sub
+                .urn
+                .as_deref()
+                .map_or(ProblemKind::Unknown, ProblemKind::from_urn);
             let words = tidy(sub.detail.as_deref().unwrap_or_default());
             if vague && precise != ProblemKind::Unknown {
                 kind = precise;
@@ -157,11 +186,24 @@ impl Document {
         }
         // A type that we do not know is worth being read by a person.
         if kind == ProblemKind::Unknown
-            && let Some(urn) = self.urn.as_deref().filter(|urn| !urn.is_empty() && *urn != "about:blank")
+            && let Some(urn) = self
+                .urn
+                .as_deref()
+                .filter(|urn| !urn.is_empty() && *urn != "about:blank")
         {
-            let _ = write!(detail, "{}({})", if detail.is_empty() { "" } else { " " }, tidy(urn));
+            let _ = write!(
+                detail,
+                "{}({})",
+                if detail.is_empty() { "" } else { " " },
+                tidy(urn)
+            );
         }
-        Problem { status: None, kind, detail, retry_after: None }
+        Problem {
+            status: None,
+            kind,
+            detail,
+            retry_after: None,
+        }
     }
 }
 
@@ -169,12 +211,20 @@ impl Document {
 /// which lets whoever has it act for our account.
 fn tidy(words: &str) -> String {
     let mut tidied = String::new();
-    for word in words.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()) {
+    for word in words
+        .split(|c: char| c.is_whitespace() || c.is_control())
+        .filter(|word| !word.is_empty())
+    {
         let word = without_token(word);
         if tidied.len() + word.len() >= DETAIL_MAX {
             let room = DETAIL_MAX.saturating_sub(tidied.len() + 1);
             let end = word.floor_char_boundary(room);
-            let _ = write!(tidied, "{}{}…", if tidied.is_empty() { "" } else { " " }, &word[..end]);
+            let _ = write!(
+                tidied,
+                "{}{}…",
+                if tidied.is_empty() { "" } else { " " },
+                &word[..end]
+            );
             break;
         }
         if !tidied.is_empty() {
@@ -214,16 +264,23 @@ mod tests {
     }
 
     fn refused(status: u16, body: &str) -> Problem {
-        match refusal(&answer(status, body), Asked::Endpoint("https://ca.test/new-order")) {
-            CaError::Refused(problem) => problem,
-            other => panic!("{other:?}"),
-        }
+        let error = refusal(
+            &answer(status, body),
+            Asked::Endpoint("https://ca.test/new-order"),
+        );
+        let CaError::Refused(problem) = error else {
+            panic!("{error:?}")
+        };
+        problem
     }
 
     #[test]
     fn an_unpause_link_loses_its_token() {
         let words = "paused. Please visit: https://portal.test/sfe/v1/unpause?jwt=eyJhbGciOi.x.y and wait";
-        assert_eq!(tidy(words), "paused. Please visit: https://portal.test/sfe/v1/unpause and wait");
+        assert_eq!(
+            tidy(words),
+            "paused. Please visit: https://portal.test/sfe/v1/unpause and wait"
+        );
         assert_eq!(tidy("https://a.test/?b=c&JWT=secret"), "https://a.test/");
         assert_eq!(tidy("https://a.test/#jwt=secret?x"), "https://a.test/#");
         assert_eq!(tidy("jwt=secret"), "");
@@ -234,13 +291,20 @@ mod tests {
     fn words_are_one_line_of_bounded_length() {
         assert_eq!(tidy(" a\r\n\tb\u{1b}[31m "), "a b [31m");
         let long = tidy(&"é".repeat(100_000));
-        assert!(long.len() <= DETAIL_MAX + "…".len() && long.ends_with("é…"), "{} bytes", long.len());
+        assert!(
+            long.len() <= DETAIL_MAX + "…".len() && long.ends_with("é…"),
+            "{} bytes",
+            long.len()
+        );
         assert!(tidy(&"word ".repeat(100_000)).len() <= DETAIL_MAX + " …".len());
     }
 
     #[test]
     fn status_and_wait_come_from_the_answer_not_from_the_document() {
-        let problem = refused(503, r#"{"type":"urn:ietf:params:acme:error:rateLimited","detail":"busy","status":429}"#);
+        let problem = refused(
+            503,
+            r#"{"type":"urn:ietf:params:acme:error:rateLimited","detail":"busy","status":429}"#,
+        );
         assert_eq!(problem.status, Some(503));
         assert_eq!(problem.kind, ProblemKind::RateLimited);
         assert_eq!(problem.retry_after, Some(Duration::from_secs(7)));
@@ -249,17 +313,23 @@ mod tests {
     #[test]
     fn a_subproblem_speaks_where_the_problem_is_vague() {
         let sub = r#"[{"type":"urn:ietf:params:acme:error:rejectedIdentifier","detail":"not this one","identifier":{"type":"x","value":"y"}}]"#;
-        let vague = format!(r#"{{"type":"urn:ietf:params:acme:error:compound","detail":"several","subproblems":{sub}}}"#);
+        let vague = format!(
+            r#"{{"type":"urn:ietf:params:acme:error:compound","detail":"several","subproblems":{sub}}}"#
+        );
         assert_eq!(refused(400, &vague).kind, ProblemKind::RejectedIdentifier);
         assert_eq!(refused(400, &vague).detail, "not this one");
-        let clear = format!(r#"{{"type":"urn:ietf:params:acme:error:caa","detail":"no","subproblems":{sub}}}"#);
+        let clear =
+            format!(r#"{{"type":"urn:ietf:params:acme:error:caa","detail":"no","subproblems":{sub}}}"#);
         assert_eq!(refused(403, &clear).kind, ProblemKind::Caa);
         assert_eq!(refused(403, &clear).detail, "no");
     }
 
     #[test]
     fn a_type_unknown_to_us_is_shown() {
-        let problem = refused(400, r#"{"type":"urn:ietf:params:acme:error:brandNew","detail":"hm"}"#);
+        let problem = refused(
+            400,
+            r#"{"type":"urn:ietf:params:acme:error:brandNew","detail":"hm"}"#,
+        );
         assert_eq!(problem.kind, ProblemKind::Unknown);
         assert_eq!(problem.detail, "hm (urn:ietf:params:acme:error:brandNew)");
     }
@@ -269,21 +339,29 @@ mod tests {
         let not_found = answer(404, r#"{"type":"urn:ietf:params:acme:error:malformed"}"#);
         let object = Asked::Object("https://ca.test/order/1");
         assert!(matches!(refusal(&not_found, object), CaError::Gone { .. }));
-        assert!(matches!(refusal(&not_found, Asked::Endpoint("https://ca.test/x")), CaError::Refused(_)));
-        let nonce = Answer { method: Method::HEAD, ..not_found };
+        assert!(matches!(
+            refusal(&not_found, Asked::Endpoint("https://ca.test/x")),
+            CaError::Refused(_)
+        ));
+        let nonce = Answer {
+            method: Method::HEAD,
+            ..not_found
+        };
         assert!(!matches!(refusal(&nonce, object), CaError::Gone { .. }));
     }
 
     #[test]
     fn an_error_page_is_garbled_and_keeps_its_wait() {
         for body in ["<html>busy</html>", "", "[]", r#"{"message":"busy"}"#] {
-            match refusal(&answer(503, body), Asked::Endpoint("https://ca.test/x")) {
-                CaError::Garbled { what, retry_after, .. } => {
-                    assert_eq!(what, "HTTP 503 Service Unavailable without a problem document");
-                    assert_eq!(retry_after, Some(Duration::from_secs(7)));
-                }
-                other => panic!("{body:?} gave {other:?}"),
-            }
+            let error = refusal(&answer(503, body), Asked::Endpoint("https://ca.test/x"));
+            let CaError::Garbled {
+                what, retry_after, ..
+            } = error
+            else {
+                panic!("{body:?} gave {error:?}")
+            };
+            assert_eq!(what, "HTTP 503 Service Unavailable without a problem document");
+            assert_eq!(retry_after, Some(Duration::from_secs(7)));
         }
     }
 

@@ -194,7 +194,11 @@ fn heard(answer: Option<Answer>) {
 impl Default for Limits {
     /// What a healthy CA never comes near: it answers within seconds, in some kilobytes.
     fn default() -> Self {
-        Self { connect: Duration::from_secs(10), whole: Duration::from_secs(30), body: 1 << 20 }
+        Self {
+            connect: Duration::from_secs(10),
+            whole: Duration::from_secs(30),
+            body: 1 << 20,
+        }
     }
 }
 
@@ -223,13 +227,22 @@ impl Http {
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(limits.connect));
         let tls = HttpsConnectorBuilder::new().with_tls_config(trust(roots, encrypted)?);
-        let tls = if encrypted { tls.https_only() } else { tls.https_or_http() };
+        let tls = if encrypted {
+            tls.https_only()
+        } else {
+            tls.https_or_http()
+        };
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIME)
             .pool_max_idle_per_host(IDLE_CONNECTIONS)
             .build(tls.enable_http1().wrap_connector(connector));
-        Ok(Self(Arc::new(Inner { client, limits, clock, counts: Counts::default() })))
+        Ok(Self(Arc::new(Inner {
+            client,
+            limits,
+            clock,
+            counts: Counts::default(),
+        })))
     }
 
     /// How exchanges have ended so far.
@@ -245,8 +258,16 @@ impl Http {
     }
 
     /// One request and its whole answer.
-    async fn exchange(&self, mut request: Request<BodyWrapper<Bytes>>) -> Result<(HeaderMap, Answer), Failure> {
-        let Inner { client, limits, clock, counts } = &*self.0;
+    async fn exchange(
+        &self,
+        mut request: Request<BodyWrapper<Bytes>>,
+    ) -> Result<(HeaderMap, Answer), Failure> {
+        let Inner {
+            client,
+            limits,
+            clock,
+            counts,
+        } = &*self.0;
         let (method, url) = (request.method().clone(), request.uri().to_string());
         request.headers_mut().insert(USER_AGENT, OUR_NAME);
         request.headers_mut().insert(ACCEPT_LANGUAGE, OUR_LANGUAGE);
@@ -255,16 +276,25 @@ impl Http {
         let both = async {
             let (parts, body) = client.request(request).await?.into_parts();
             let body = Limited::new(body, limits.body).collect().await.map_err(|error| {
-                if error.is::<LengthLimitError>() { Cause::TooLong(limits.body) } else { Cause::Broken(error) }
+                if error.is::<LengthLimitError>() {
+                    Cause::TooLong(limits.body)
+                } else {
+                    Cause::Broken(error)
+                }
             })?;
             Ok((parts, body.to_bytes()))
         };
         let outcome = tokio::time::timeout(limits.whole, both).await;
-        let (parts, body) = outcome.unwrap_or(Err(Cause::TimedOut(limits.whole))).map_err(|cause| {
-            counts.unanswered.fetch_add(1, Ordering::Relaxed);
-            tracing::trace!(%method, url, %cause, "no answer of the CA");
-            Failure { url: url.clone(), cause }
-        })?;
+        let (parts, body) = outcome
+            .unwrap_or(Err(Cause::TimedOut(limits.whole)))
+            .map_err(|cause| {
+                counts.unanswered.fetch_add(1, Ordering::Relaxed);
+                tracing::trace!(%method, url, %cause, "no answer of the CA");
+                Failure {
+                    url: url.clone(),
+                    cause,
+                }
+            })?;
 
         let class = match parts.status.as_u16() {
             ..400 => &counts.answered,
@@ -273,8 +303,20 @@ impl Http {
         };
         class.fetch_add(1, Ordering::Relaxed);
         tracing::trace!(%method, url, status = parts.status.as_u16(), bytes = body.len(), "answer of the CA");
-        let retry_after = parts.headers.get(RETRY_AFTER).and_then(|value| wait(value.to_str().ok()?, clock()));
-        Ok((parts.headers, Answer { method, url, status: parts.status, retry_after, body }))
+        let retry_after = parts
+            .headers
+            .get(RETRY_AFTER)
+            .and_then(|value| wait(value.to_str().ok()?, clock()));
+        Ok((
+            parts.headers,
+            Answer {
+                method,
+                url,
+                status: parts.status,
+                retry_after,
+                body,
+            },
+        ))
     }
 }
 
@@ -323,12 +365,19 @@ struct Meta {
 impl Directory {
     /// Asks for the directory; answers other than success are handed back as they are.
     pub(super) async fn ask(http: &Http, url: &str) -> Result<Result<Self, Answer>, Failure> {
-        let request = Request::builder().uri(url).body(BodyWrapper::default()).map_err(|error| Failure {
-            url: url.to_owned(),
-            cause: Cause::NoDirectory(error.to_string()),
-        })?;
+        let request = Request::builder()
+            .uri(url)
+            .body(BodyWrapper::default())
+            .map_err(|error| Failure {
+                url: url.to_owned(),
+                cause: Cause::NoDirectory(error.to_string()),
+            })?;
         let (_, answer) = http.exchange(request).await?;
-        if answer.status.is_success() { Self::read(&answer).map(Ok) } else { Ok(Err(answer)) }
+        if answer.status.is_success() {
+            Self::read(&answer).map(Ok)
+        } else {
+            Ok(Err(answer))
+        }
     }
 
     /// Whether the CA offers a profile (draft-ietf-acme-profiles).
@@ -339,15 +388,28 @@ impl Directory {
     /// The names of all profiles on offer, for people.
     pub(super) fn profiles(&self) -> String {
         let names: Vec<_> = self.meta.profiles.keys().map(String::as_str).collect();
-        if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+        if names.is_empty() {
+            "none".to_owned()
+        } else {
+            names.join(", ")
+        }
     }
 
     /// Reads an answer as a directory. The library unwraps the URLs when it builds requests, so they are tried here.
     fn read(answer: &Answer) -> Result<Self, Failure> {
-        let failed = |what: String| Failure { url: answer.url.clone(), cause: Cause::NoDirectory(what) };
-        let directory: Self = serde_json::from_slice(&answer.body).map_err(|error| failed(error.to_string()))?;
+        let failed = |what: String| Failure {
+            url: answer.url.clone(),
+            cause: Cause::NoDirectory(what),
+        };
+        let directory: Self =
+            serde_json::from_slice(&answer.body).map_err(|error| failed(error.to_string()))?;
         for url in [&directory.new_nonce, &directory.new_account, &directory.new_order] {
-            if url.parse::<Uri>().ok().and_then(|url| url.host().map(str::is_empty)) != Some(false) {
+            if url
+                .parse::<Uri>()
+                .ok()
+                .and_then(|url| url.host().map(str::is_empty))
+                != Some(false)
+            {
                 return Err(failed(format!("{url:?} in it is not an absolute URL")));
             }
         }
@@ -362,7 +424,10 @@ fn response(status: StatusCode, headers: HeaderMap, body: Bytes) -> BytesRespons
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     response.headers_mut().remove(RETRY_AFTER);
-    BytesResponse { parts: response.into_parts().0, body: Box::new(body) }
+    BytesResponse {
+        parts: response.into_parts().0,
+        body: Box::new(body),
+    }
 }
 
 /// Reads `Retry-After`: seconds, or a date that is compared with `now` (RFC 9110 §10.2.3).
@@ -372,7 +437,10 @@ fn wait(text: &str, now: Timestamp) -> Option<Duration> {
         // More digits than a number can hold are still a very long time.
         Duration::from_secs(text.parse().unwrap_or(u64::MAX))
     } else {
-        let date = DateTimeParser::new().relaxed_weekday(true).parse_timestamp(text).ok()?;
+        let date = DateTimeParser::new()
+            .relaxed_weekday(true)
+            .parse_timestamp(text)
+            .ok()?;
         Duration::try_from(date.duration_since(now)).unwrap_or(Duration::ZERO)
     };
     Some(wait.min(LONGEST_WAIT))
@@ -382,7 +450,10 @@ fn wait(text: &str, now: Timestamp) -> Option<Duration> {
 fn trust(file: Option<&PathBuf>, encrypted: bool) -> Result<ClientConfig, SetupError> {
     let mut roots = RootCertStore::empty();
     if let Some(path) = file {
-        let failed = |source| SetupError::Roots { path: path.clone(), source };
+        let failed = |source| SetupError::Roots {
+            path: path.clone(),
+            source,
+        };
         let certificates = CertificateDer::pem_file_iter(path).map_err(failed)?;
         let certificates = certificates.collect::<Result<Vec<_>, _>>().map_err(failed)?;
         if roots.add_parsable_certificates(certificates).0 == 0 {

@@ -4,7 +4,9 @@ use faythe_core::Timestamp;
 use faythe_core::cert::Unreadable;
 use faythe_core::name::Hostname;
 use proptest::prelude::*;
-use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, SerialNumber};
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, SerialNumber,
+};
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::extensions::ParsedExtension;
 use x509_parser::prelude::FromDer;
@@ -20,17 +22,26 @@ struct Issued {
 fn issue(names: &[&str], key: &KeyPair) -> Issued {
     let mut above = CertificateParams::default();
     above.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    above.distinguished_name.push(DnType::CommonName, "Test Issuer Y1");
+    above
+        .distinguished_name
+        .push(DnType::CommonName, "Test Issuer Y1");
     let above_key = KeyPair::generate().unwrap();
     let above_pem = above.self_signed(&above_key).unwrap().pem();
 
-    let mut params = CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap();
+    let mut params =
+        CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap();
     params.distinguished_name = DistinguishedName::new();
     params.not_before = rcgen::date_time_ymd(2026, 1, 1);
     params.not_after = rcgen::date_time_ymd(2026, 4, 1);
     params.serial_number = Some(SerialNumber::from_slice(&[0xfa, 0x03, 0x0b]));
-    let leaf = params.signed_by(key, &Issuer::new(above, above_key)).unwrap().pem();
-    Issued { leaf, above: above_pem }
+    let leaf = params
+        .signed_by(key, &Issuer::new(above, above_key))
+        .unwrap()
+        .pem();
+    Issued {
+        leaf,
+        above: above_pem,
+    }
 }
 
 fn host(name: &str) -> Hostname {
@@ -54,14 +65,26 @@ fn openssl(arguments: &[&str], input: &str) -> String {
         .expect("openssl is needed for this test");
     child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8(output.stdout).unwrap()
 }
 
 #[test]
 fn s05_a_certificate_with_its_key_becomes_facts() {
     let key = KeyPair::generate().unwrap();
-    let issued = issue(&["a.example.com", "*.Example.com", "under_score.example.com", "192.0.2.1"], &key);
+    let issued = issue(
+        &[
+            "a.example.com",
+            "*.Example.com",
+            "under_score.example.com",
+            "192.0.2.1",
+        ],
+        &key,
+    );
     let chain = format!("{}{}", issued.leaf, issued.above);
     let facts = facts(Some(chain.as_bytes()), Some(key.serialize_pem().as_bytes())).unwrap();
     assert_eq!(facts.names, [host("a.example.com"), host("*.example.com")]);
@@ -79,7 +102,8 @@ fn s05_a_broken_secret_says_what_is_wrong() {
     let other = KeyPair::generate().unwrap().serialize_pem();
     let truncated = &cert[..cert.len() / 2];
     let check = |cert: Option<&str>, key: Option<&str>| {
-        facts(cert.map(str::as_bytes), key.map(str::as_bytes)).expect_err("this is no certificate with its key")
+        facts(cert.map(str::as_bytes), key.map(str::as_bytes))
+            .expect_err("this is no certificate with its key")
     };
 
     assert_eq!(check(None, Some(&pem)), Unreadable::NoCert);
@@ -89,8 +113,17 @@ fn s05_a_broken_secret_says_what_is_wrong() {
     assert_eq!(check(Some(&cert), Some("garbage")), Unreadable::BadKey);
     assert_eq!(check(Some(&cert), Some("")), Unreadable::BadKey);
     assert_eq!(check(Some(&cert), Some(&cert)), Unreadable::BadKey);
-    for bad in ["", "garbage", truncated, &pem, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
-        assert!(matches!(check(Some(bad), Some(&pem)), Unreadable::BadCert(_)), "for {bad:?}");
+    for bad in [
+        "",
+        "garbage",
+        truncated,
+        &pem,
+        "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+    ] {
+        assert!(
+            matches!(check(Some(bad), Some(&pem)), Unreadable::BadCert(_)),
+            "for {bad:?}"
+        );
     }
 }
 
@@ -105,10 +138,47 @@ fn the_leaf_is_the_first_certificate() {
 
 #[test]
 fn keys_of_every_form_and_type_are_recognised() {
-    let rsa = openssl(&["genpkey", "-quiet", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"], "");
-    let p256 = openssl(&["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"], "");
-    let p384 = openssl(&["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-384"], "");
-    let p521 = openssl(&["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-521"], "");
+    let rsa = openssl(
+        &[
+            "genpkey",
+            "-quiet",
+            "-algorithm",
+            "RSA",
+            "-pkeyopt",
+            "rsa_keygen_bits:2048",
+        ],
+        "",
+    );
+    let p256 = openssl(
+        &[
+            "genpkey",
+            "-algorithm",
+            "EC",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+        ],
+        "",
+    );
+    let p384 = openssl(
+        &[
+            "genpkey",
+            "-algorithm",
+            "EC",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-384",
+        ],
+        "",
+    );
+    let p521 = openssl(
+        &[
+            "genpkey",
+            "-algorithm",
+            "EC",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-521",
+        ],
+        "",
+    );
     let ed25519 = openssl(&["genpkey", "-algorithm", "ED25519"], "");
     let pkcs1 = openssl(&["rsa", "-traditional"], &rsa);
     let sec1 = openssl(&["ec"], &p384);
@@ -117,15 +187,31 @@ fn keys_of_every_form_and_type_are_recognised() {
     assert!(sec1.contains("BEGIN EC PRIVATE KEY"));
     assert!(with_parameters.starts_with("-----BEGIN EC PARAMETERS"));
 
-    for key in [&rsa, &p256, &p384, &p521, &ed25519, &pkcs1, &sec1, &with_parameters] {
+    for key in [
+        &rsa,
+        &p256,
+        &p384,
+        &p521,
+        &ed25519,
+        &pkcs1,
+        &sec1,
+        &with_parameters,
+    ] {
         let signer = KeyPair::try_from(&PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap()).unwrap();
         let cert = issue(&["a.example.com"], &signer).leaf;
-        assert!(facts(Some(cert.as_bytes()), Some(key.as_bytes())).is_ok(), "for {}", key.lines().next().unwrap());
+        assert!(
+            facts(Some(cert.as_bytes()), Some(key.as_bytes())).is_ok(),
+            "for {}",
+            key.lines().next().unwrap()
+        );
     }
     let locked = openssl(&["pkcs8", "-topk8", "-passout", "pass:x"], &p256);
     let signer = KeyPair::try_from(&PrivateKeyDer::from_pem_slice(p256.as_bytes()).unwrap()).unwrap();
     let cert = issue(&["a.example.com"], &signer).leaf;
-    assert_eq!(facts(Some(cert.as_bytes()), Some(locked.as_bytes())), Err(Unreadable::BadKey));
+    assert_eq!(
+        facts(Some(cert.as_bytes()), Some(locked.as_bytes())),
+        Err(Unreadable::BadKey)
+    );
 }
 
 #[test]
@@ -152,14 +238,23 @@ fn p26_a_request_names_the_host_in_its_alternative_names_alone() {
         let names: Vec<_> = request
             .requested_extensions()
             .unwrap()
-            .filter_map(|extension| match extension {
-                ParsedExtension::SubjectAlternativeName(names) => Some(&names.general_names),
-                _ => None,
+            .filter_map(|extension| {
+                let ParsedExtension::SubjectAlternativeName(names) = extension else {
+                    return None;
+                };
+                Some(&names.general_names)
             })
             .flatten()
             .collect();
-        assert!(matches!(names[..], [GeneralName::DNSName(found)] if *found == name), "{names:?}");
-        assert_eq!(super::csr(&host, &key).unwrap().len() / 10, csr.len() / 10, "the kept key makes the same request");
+        assert!(
+            matches!(names[..], [GeneralName::DNSName(found)] if *found == name),
+            "{names:?}"
+        );
+        assert_eq!(
+            super::csr(&host, &key).unwrap().len() / 10,
+            csr.len() / 10,
+            "the kept key makes the same request"
+        );
     }
 }
 
@@ -168,10 +263,13 @@ fn openssl_takes_the_requests_of_every_key_type() {
     for key_type in KeyType::ALL {
         let (key, csr) = key_and_csr(&host("a.example.com"), key_type).unwrap();
         assert!(key.open().starts_with(b"-----BEGIN PRIVATE KEY-----"));
-        let pem = format!("-----BEGIN CERTIFICATE REQUEST-----\n{}\n-----END CERTIFICATE REQUEST-----\n", {
-            use base64::prelude::{BASE64_STANDARD, Engine};
-            BASE64_STANDARD.encode(&csr)
-        });
+        let pem = format!(
+            "-----BEGIN CERTIFICATE REQUEST-----\n{}\n-----END CERTIFICATE REQUEST-----\n",
+            {
+                use base64::prelude::{BASE64_STANDARD, Engine};
+                BASE64_STANDARD.encode(&csr)
+            }
+        );
         let text = openssl(&["req", "-verify", "-noout", "-text"], &pem);
         let expected = match key_type {
             KeyType::EcdsaP256 => "Public-Key: (256 bit)",
@@ -180,7 +278,10 @@ fn openssl_takes_the_requests_of_every_key_type() {
             KeyType::Rsa3072 => "Public-Key: (3072 bit)",
             KeyType::Rsa4096 => "Public-Key: (4096 bit)",
         };
-        assert!(text.contains(expected) && text.contains("DNS:a.example.com"), "{key_type}: {text}");
+        assert!(
+            text.contains(expected) && text.contains("DNS:a.example.com"),
+            "{key_type}: {text}"
+        );
         assert!(super::csr(&host("b.example.com"), &key).is_ok());
     }
 }
@@ -200,7 +301,13 @@ fn a_good_chain_passes() {
     let issued = issue(&["*.example.com"], &key);
     let chain = format!("{}\n{}", issued.leaf, issued.above);
     let sealed = Sealed::from(key.serialize_pem());
-    let facts = check_issued(&chain, &sealed, &host("a.example.com"), at("2026-02-01T00:00:00Z")).unwrap();
+    let facts = check_issued(
+        &chain,
+        &sealed,
+        &host("a.example.com"),
+        at("2026-02-01T00:00:00Z"),
+    )
+    .unwrap();
     assert_eq!(facts.names, [host("*.example.com")]);
 }
 
@@ -217,16 +324,52 @@ fn a_chain_that_does_not_fit_is_refused_in_words() {
     let good = format!("{}{}", issued.leaf, issued.above);
     let now = "2026-02-01T00:00:00Z";
 
-    check(&good, &sealed, "b.example.com", now, "not for b.example.com but for [a.example.com]");
-    check(&good, &sealed, "a.example.com", "2025-12-31T23:59:59Z", "begins at 2026-01-01T00:00:00Z");
-    check(&good, &sealed, "a.example.com", "2026-04-01T00:00:00Z", "ended at 2026-04-01T00:00:00Z");
-    check(&good, &KeyPair::generate().unwrap().serialize_pem().into(), "a.example.com", now, "does not belong");
-    check(&format!("{}{}", issued.leaf, unrelated.leaf), &sealed, "a.example.com", now, "certificate 2 of the chain");
+    check(
+        &good,
+        &sealed,
+        "b.example.com",
+        now,
+        "not for b.example.com but for [a.example.com]",
+    );
+    check(
+        &good,
+        &sealed,
+        "a.example.com",
+        "2025-12-31T23:59:59Z",
+        "begins at 2026-01-01T00:00:00Z",
+    );
+    check(
+        &good,
+        &sealed,
+        "a.example.com",
+        "2026-04-01T00:00:00Z",
+        "ended at 2026-04-01T00:00:00Z",
+    );
+    check(
+        &good,
+        &KeyPair::generate().unwrap().serialize_pem().into(),
+        "a.example.com",
+        now,
+        "does not belong",
+    );
+    check(
+        &format!("{}{}", issued.leaf, unrelated.leaf),
+        &sealed,
+        "a.example.com",
+        now,
+        "certificate 2 of the chain",
+    );
     check("", &sealed, "a.example.com", now, "the chain is empty");
     check("garbage", &sealed, "a.example.com", now, "the chain is empty");
     // RFC 8555 §11.4: a key smuggled into the chain.
     let smuggled = format!("{good}{}", KeyPair::generate().unwrap().serialize_pem());
-    check(&smuggled, &sealed, "a.example.com", now, "something else than certificates");
+    check(
+        &smuggled,
+        &sealed,
+        "a.example.com",
+        now,
+        "something else than certificates",
+    );
 }
 
 proptest! {

@@ -9,7 +9,11 @@ fn now() -> Timestamp {
 #[test]
 fn retry_after_is_read_in_both_forms() {
     let check = |text: &str, expected: Option<u64>| {
-        assert_eq!(wait(text, now()), expected.map(Duration::from_secs), "for {text:?}");
+        assert_eq!(
+            wait(text, now()),
+            expected.map(Duration::from_secs),
+            "for {text:?}"
+        );
     };
     check("120", Some(120));
     check(" 0 ", Some(0));
@@ -45,21 +49,37 @@ fn the_library_never_sees_a_retry_after() {
 fn only_http_urls_make_a_directory() {
     let make = |url: &str| Http::new(url, None, Limits::default(), Arc::new(now)).map(drop);
     assert!(make("http://127.0.0.1:1/dir").is_ok());
-    for wrong in ["", "directory", "/dir", "ftp://ca.test/dir", "http://", "http:///dir", "http://a b/"] {
-        assert!(matches!(make(wrong), Err(SetupError::Directory(_))), "for {wrong:?}");
+    for wrong in [
+        "",
+        "directory",
+        "/dir",
+        "ftp://ca.test/dir",
+        "http://",
+        "http:///dir",
+        "http://a b/",
+    ] {
+        assert!(
+            matches!(make(wrong), Err(SetupError::Directory(_))),
+            "for {wrong:?}"
+        );
     }
 }
 
 #[test]
 fn roots_that_are_none_are_named() {
     let directory = tempfile::tempdir().unwrap();
-    let make = |path: &PathBuf| Http::new("https://ca.test/", Some(path), Limits::default(), Arc::new(now)).map(drop);
+    let make = |path: &PathBuf| {
+        Http::new("https://ca.test/", Some(path), Limits::default(), Arc::new(now)).map(drop)
+    };
     let missing = directory.path().join("missing.pem");
     assert!(matches!(make(&missing), Err(SetupError::Roots { .. })));
     let empty = directory.path().join("empty.pem");
     std::fs::write(&empty, "no certificate here\n").unwrap();
     let error = make(&empty).unwrap_err();
-    assert!(matches!(&error, SetupError::RootsEmpty { path } if *path == empty), "{error}");
+    assert!(
+        matches!(&error, SetupError::RootsEmpty { path } if *path == empty),
+        "{error}"
+    );
 }
 
 #[test]
