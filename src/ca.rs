@@ -14,8 +14,10 @@ use thiserror::Error;
 
 mod account;
 pub mod acme;
+mod authorization;
 mod fault;
 mod http;
+mod order;
 
 /// A certification authority and our account there.
 pub trait Ca: Send + Sync {

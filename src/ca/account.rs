@@ -102,6 +102,12 @@ impl Keeper {
                 Ok(account)
             }
             Err(failure) => {
+                // An old directory is better than none.
+                if let Some(current) = &mut state.current {
+                    tracing::debug!(%failure, "the CA's directory cannot be read again");
+                    current.since = (self.clock)();
+                    return Ok(current.account.clone());
+                }
                 let failure = Arc::new(failure);
                 self.failures.fetch_add(1, Ordering::Release);
                 state.failure = Some(Arc::clone(&failure));

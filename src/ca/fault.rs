@@ -66,6 +66,10 @@ pub(super) fn fault(error: AcmeError, answer: Option<&Answer>, asked: Asked<'_>)
         what,
         retry_after: answer.and_then(|answer| answer.retry_after),
     };
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the library keeps its list of errors open"
+    )]
     match error {
         AcmeError::Api(document) => CaError::Refused(problem(&document)),
         AcmeError::Crypto | AcmeError::KeyRejected => CaError::Account(Box::new(error)),
@@ -260,13 +264,14 @@ mod tests {
     }
 
     fn refused(status: u16, body: &str) -> Problem {
-        match refusal(
+        let error = refusal(
             &answer(status, body),
             Asked::Endpoint("https://ca.test/new-order"),
-        ) {
-            CaError::Refused(problem) => problem,
-            other => panic!("{other:?}"),
-        }
+        );
+        let CaError::Refused(problem) = error else {
+            panic!("{error:?}")
+        };
+        problem
     }
 
     #[test]
@@ -348,15 +353,15 @@ mod tests {
     #[test]
     fn an_error_page_is_garbled_and_keeps_its_wait() {
         for body in ["<html>busy</html>", "", "[]", r#"{"message":"busy"}"#] {
-            match refusal(&answer(503, body), Asked::Endpoint("https://ca.test/x")) {
-                CaError::Garbled {
-                    what, retry_after, ..
-                } => {
-                    assert_eq!(what, "HTTP 503 Service Unavailable without a problem document");
-                    assert_eq!(retry_after, Some(Duration::from_secs(7)));
-                }
-                other => panic!("{body:?} gave {other:?}"),
-            }
+            let error = refusal(&answer(503, body), Asked::Endpoint("https://ca.test/x"));
+            let CaError::Garbled {
+                what, retry_after, ..
+            } = error
+            else {
+                panic!("{body:?} gave {error:?}")
+            };
+            assert_eq!(what, "HTTP 503 Service Unavailable without a problem document");
+            assert_eq!(retry_after, Some(Duration::from_secs(7)));
         }
     }
 

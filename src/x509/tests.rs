@@ -239,9 +239,11 @@ fn p26_a_request_names_the_host_in_its_alternative_names_alone() {
         let names: Vec<_> = request
             .requested_extensions()
             .unwrap()
-            .filter_map(|extension| match extension {
-                ParsedExtension::SubjectAlternativeName(names) => Some(&names.general_names),
-                _ => None,
+            .filter_map(|extension| {
+                let ParsedExtension::SubjectAlternativeName(names) = extension else {
+                    return None;
+                };
+                Some(&names.general_names)
             })
             .flatten()
             .collect();

@@ -1,0 +1,15 @@
+//! The ACME adapter against a real Pebble, and against a CA that misbehaves.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has to stop")]
+
+#[path = "ca/hostile.rs"]
+mod hostile;
+#[path = "ca/memory.rs"]
+mod memory;
+#[path = "ca/pebble.rs"]
+mod pebble;
+
+#[path = "ca/faults.rs"]
+mod faults;
+#[path = "ca/issuance.rs"]
+mod issuance;

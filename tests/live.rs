@@ -1,0 +1,5 @@
+//! The whole of Faythe on real servers: kube-apiserver, etcd, Pebble and BIND, started by the bed.
+
+mod live {
+    mod base;
+}
