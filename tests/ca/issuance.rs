@@ -7,7 +7,8 @@ use std::time::Duration;
 use faythe::ca::acme::{Acme, Limits, Settings};
 use faythe::ca::{Ca, CaError, CaOrder};
 use faythe::sealed::Sealed;
-use faythe::x509::{KeyType, check_issued, key_and_csr};
+use faythe::sealed::Sealed;
+use faythe::x509::{KeyType, check_issued, csr, new_key};
 use faythe_core::Timestamp;
 use faythe_core::cert::CertFacts;
 use faythe_core::name::Hostname;
@@ -65,7 +66,7 @@ async fn issue(acme: &Acme, host: &Hostname) -> Result<Story, CaError> {
         looks_beneath: 0,
         reused: false,
     };
-    let (key, csr) = key_and_csr(host, KeyType::default()).unwrap();
+    let (key, csr) = key_and_csr(host, KeyType::default());
     if order.view().status == OrderStatus::Pending {
         assert_eq!(order.view().challenges.len(), 1);
         assert_eq!(order.view().challenges[0].value.record, host.challenge_record());
@@ -270,7 +271,7 @@ async fn an_order_is_taken_up_where_it_stands() {
         (order.view().status, order.view().challenges.len()),
         (OrderStatus::Ready, 0)
     );
-    let (key, csr) = key_and_csr(&host, KeyType::Rsa2048).unwrap();
+    let (key, csr) = key_and_csr(&host, KeyType::Rsa2048);
     order.finalize(&csr).await.unwrap();
     loop {
         order = acme.resume(first.url()).await.unwrap();
@@ -291,7 +292,7 @@ async fn a_step_out_of_turn_is_refused_and_does_no_harm() {
     let pebble = Pebble::start(&PLAIN);
     let acme = acme(&pebble, &Arc::default());
     let host = host("a.example.com");
-    let (key, csr) = key_and_csr(&host, KeyType::EcdsaP384).unwrap();
+    let (key, csr) = key_and_csr(&host, KeyType::EcdsaP384);
     let mut order = acme.open(&host).await.unwrap();
     let asked = acme.requests();
     assert_eq!(
@@ -312,7 +313,7 @@ async fn a_step_out_of_turn_is_refused_and_does_no_harm() {
     while order.view().status == OrderStatus::Pending {
         order.refresh().await.unwrap();
     }
-    let (_, wrong) = key_and_csr(&"b.example.com".parse().unwrap(), KeyType::default()).unwrap();
+    let (_, wrong) = key_and_csr(&"b.example.com".parse().unwrap(), KeyType::default());
     let problem = refused(order.finalize(&wrong).await);
     assert_eq!(
         (problem.kind, problem.status),
@@ -413,4 +414,11 @@ async fn a_ca_that_nobody_vouches_for_is_not_spoken_to() {
         .map(ToString::to_string)
         .collect();
     assert!(chain.join(": ").contains("invalid peer certificate"), "{chain:?}");
+}
+
+/// A key and the request made with it.
+fn key_and_csr(host: &Hostname, key_type: KeyType) -> (Sealed, Vec<u8>) {
+    let key = new_key(key_type).unwrap();
+    let csr = csr(host, &key).unwrap();
+    (key, csr)
 }
