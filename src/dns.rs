@@ -75,7 +75,9 @@ pub struct DnsError {
 #[non_exhaustive]
 pub enum UpdateFault {
     /// The server does not know the key's name, or not with this algorithm.
-    #[error("BADKEY: the server does not know this key name or not with this algorithm; compare both with its configuration")]
+    #[error(
+        "BADKEY: the server does not know this key name or not with this algorithm; compare both with its configuration"
+    )]
     BadKey,
     /// The server has the key with another secret.
     #[error("BADSIG: the server has this key with another secret; copy the key file again")]
@@ -87,7 +89,9 @@ pub enum UpdateFault {
         offset_secs: i64,
     },
     /// The server does not accept truncated signatures of this length.
-    #[error("BADTRUNC: the server does not accept a signature truncated to this length; use the key's full length")]
+    #[error(
+        "BADTRUNC: the server does not accept a signature truncated to this length; use the key's full length"
+    )]
     BadTrunc,
     /// The server's answer was not signed, or its signature is wrong, though it says success.
     #[error("the server's answer is {0}; it is not taken as success")]

@@ -72,12 +72,24 @@ impl Zone {
         link: Arc<tokio::sync::Mutex<Link>>,
         now: Now,
     ) -> Self {
-        Self { apex, server, key, link, now, state: Mutex::default(), wake: Notify::new() }
+        Self {
+            apex,
+            server,
+            key,
+            link,
+            now,
+            state: Mutex::default(),
+            wake: Notify::new(),
+        }
     }
 
     /// Counts `value` among the live ones.
     pub(crate) fn adopt(&self, record: &RecordName, value: &str) {
-        self.state().live.entry(record.clone()).or_default().insert(value.to_owned());
+        self.state()
+            .live
+            .entry(record.clone())
+            .or_default()
+            .insert(value.to_owned());
     }
 
     /// Writes the live values at `record`, `value` among them.
@@ -103,7 +115,12 @@ impl Zone {
     async fn wait(&self, record: &RecordName, wish: Wish) -> Outcome {
         let wire = wire_name(record.as_str()).map_err(|fault| self.error(fault, None))?;
         let (done, outcome) = oneshot::channel();
-        self.state().queue.push(Job { record: record.clone(), wire, wish, done });
+        self.state().queue.push(Job {
+            record: record.clone(),
+            wire,
+            wish,
+            done,
+        });
         self.wake.notify_one();
         match outcome.await {
             Ok(outcome) => outcome,
@@ -146,8 +163,15 @@ impl Zone {
                     // When nobody answers, the rest would only wait in vain, one time-out after another.
                     let silent = matches!(fault, Fault::Silent(_));
                     let outcome = Err(self.error(fault.into_update(), peer));
-                    let rest = if silent { mem::take(&mut pending) } else { VecDeque::new() };
-                    batch.into_iter().chain(rest.into_iter().flatten()).for_each(|unit| unit.end(&outcome));
+                    let rest = if silent {
+                        mem::take(&mut pending)
+                    } else {
+                        VecDeque::new()
+                    };
+                    batch
+                        .into_iter()
+                        .chain(rest.into_iter().flatten())
+                        .for_each(|unit| unit.end(&outcome));
                 }
             }
         }
@@ -195,7 +219,12 @@ impl Zone {
             Some(peer) => At(&configured, peer).to_string(),
             None => configured,
         };
-        DnsError { zone: self.apex.clone(), server, key: self.key.to_string(), cause }
+        DnsError {
+            zone: self.apex.clone(),
+            server,
+            key: self.key.to_string(),
+            cause,
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -211,10 +240,18 @@ fn gather(jobs: Vec<Job>) -> Vec<Unit> {
     for job in jobs {
         let place = *places.entry(job.record.clone()).or_insert_with(|| {
             let (record, wire) = (job.record, job.wire);
-            units.push(Unit { record, wire, replace: false, removals: BTreeSet::new(), waiters: Vec::new() });
+            units.push(Unit {
+                record,
+                wire,
+                replace: false,
+                removals: BTreeSet::new(),
+                waiters: Vec::new(),
+            });
             units.len() - 1
         });
-        let Some(unit) = units.get_mut(place) else { continue };
+        let Some(unit) = units.get_mut(place) else {
+            continue;
+        };
         match job.wish {
             Wish::Publish => unit.replace = true,
             Wish::Withdraw(value) => {
@@ -260,14 +297,15 @@ impl Fault {
     fn is_about_some(&self) -> bool {
         match self {
             Self::Judged(fault) => match fault {
-                UpdateFault::Format(_)
+                // Knot says BADKEY where its ACL does not let the key change a name (measured with 3.2.6).
+                UpdateFault::BadKey
+                | UpdateFault::Format(_)
                 | UpdateFault::NotZone
                 | UpdateFault::Rcode(_)
                 | UpdateFault::Refused(_)
                 | UpdateFault::ServFail => true,
-                // These are about the key, the zone or the way.
-                UpdateFault::BadKey
-                | UpdateFault::BadSig
+                // These are about the secret, the clock, the zone or the way.
+                UpdateFault::BadSig
                 | UpdateFault::BadTime { .. }
                 | UpdateFault::BadTrunc
                 | UpdateFault::Forged(_)
@@ -282,9 +320,9 @@ impl Fault {
     fn into_update(self) -> UpdateFault {
         match self {
             Self::Judged(fault) | Self::Silent(fault) => fault,
-            Self::TooLong(tried) => {
-                UpdateFault::Unreachable(format!("{tried}, and the update is too long for UDP; let us reach the server by TCP"))
-            }
+            Self::TooLong(tried) => UpdateFault::Unreachable(format!(
+                "{tried}, and the update is too long for UDP; let us reach the server by TCP"
+            )),
         }
     }
 }

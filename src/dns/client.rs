@@ -52,11 +52,19 @@ impl Client {
         let mut links: BTreeMap<ServerAddr, Arc<tokio::sync::Mutex<Link>>> = BTreeMap::new();
         let mut entries = BTreeMap::new();
         for ZoneSetup { apex, server, key } in zones {
-            let link = links.entry(server.clone()).or_insert_with(|| Arc::new(Link::new(server.clone()).into()));
+            let link = links
+                .entry(server.clone())
+                .or_insert_with(|| Arc::new(Link::new(server.clone()).into()));
             let zone = Zone::new(apex.clone(), server, key, Arc::clone(link), Arc::clone(&now));
-            entries.entry(apex).or_insert(Entry { zone: Arc::new(zone), started: OnceLock::new() });
+            entries.entry(apex).or_insert(Entry {
+                zone: Arc::new(zone),
+                started: OnceLock::new(),
+            });
         }
-        Self { zones: entries, writers: Mutex::default() }
+        Self {
+            zones: entries,
+            writers: Mutex::default(),
+        }
     }
 
     /// The zone's queue, with its writer at work.
@@ -109,10 +117,17 @@ impl Dns for Client {
         record: &'a RecordName,
     ) -> BoxFuture<'a, Result<Vec<String>, LookError>> {
         Box::pin(async move {
-            let server = check.server.parse().map_err(|error: ServerAddrError| LookError::Unreachable(error.to_string()))?;
+            let server = check
+                .server
+                .parse()
+                .map_err(|error: ServerAddrError| LookError::Unreachable(error.to_string()))?;
             let name = wire_name(record.as_str()).map_err(|fault| LookError::Format(fault.to_string()))?;
             // The zone's own server answers for itself; further ones may be resolvers.
-            let recursion = if check.rank == 0 { Recursion::Off } else { Recursion::Wanted };
+            let recursion = if check.rank == 0 {
+                Recursion::Off
+            } else {
+                Recursion::Wanted
+            };
             texts(&server, &name, recursion).await
         })
     }

@@ -24,7 +24,8 @@ mod pair;
 /// The longest file that is read; real ones have a few hundred octets.
 const FILE_MAX: u64 = 64 * 1024;
 /// What a file should look like.
-const SAMPLE: &str = r#"write `key "NAME" { algorithm hmac-sha256; secret "BASE64"; };`, as tsig-keygen prints it"#;
+const SAMPLE: &str =
+    r#"write `key "NAME" { algorithm hmac-sha256; secret "BASE64"; };`, as tsig-keygen prints it"#;
 
 /// Why a key file cannot be used.
 #[derive(Debug, Error)]
@@ -62,14 +63,21 @@ pub fn read(path: &Path) -> Result<Key, KeyFileError> {
     let base = base(path);
     let (public_path, private_path) = (suffixed(&base, ".key"), suffixed(&base, ".private"));
     let (public, private) = (load(&public_path), load(&private_path));
-    if let (Ok(public), Ok(private)) = (&public, &private) {
-        if pair::is_private(private) {
-            return read_pair((&public_path, public), (&private_path, private));
-        }
+    if let (Ok(public), Ok(private)) = (&public, &private)
+        && pair::is_private(private)
+    {
+        return read_pair((&public_path, public), (&private_path, private));
     }
     let half = |found: &Path, partner: &Path| {
-        let remedy = format!("put {} beside it; the key's name is in one file and its length in the other", partner.display());
-        whole(found, "this is one of a pair of files, and the other cannot be read", &remedy)
+        let remedy = format!(
+            "put {} beside it; the key's name is in one file and its length in the other",
+            partner.display()
+        );
+        whole(
+            found,
+            "this is one of a pair of files, and the other cannot be read",
+            &remedy,
+        )
     };
     match load(path) {
         Ok(text) if pair::is_private(&text) => Err(half(path, &public_path)),
@@ -86,17 +94,31 @@ fn read_pair(public: (&Path, &str), private: (&Path, &str)) -> Result<Key, KeyFi
     let of_public = pair::parse_public(public.1).map_err(|fault| fault.at(public.0, public.1))?;
     let of_private = pair::parse_private(private.1).map_err(|fault| fault.at(private.0, private.1))?;
     if of_public.algorithm != of_private.algorithm || of_public.secret != of_private.secret {
-        let what = format!("its algorithm or secret is not the one in {}", private.0.display());
-        return Err(whole(public.0, &what, "copy both files of the pair again, from one place"));
+        let what = format!(
+            "its algorithm or secret is not the one in {}",
+            private.0.display()
+        );
+        return Err(whole(
+            public.0,
+            &what,
+            "copy both files of the pair again, from one place",
+        ));
     }
-    Key::new(of_public.name, of_public.algorithm, of_private.bits, of_private.secret)
-        .map_err(|error| Fault::key(0, &error).at(public.0, public.1))
+    Key::new(
+        of_public.name,
+        of_public.algorithm,
+        of_private.bits,
+        of_private.secret,
+    )
+    .map_err(|error| Fault::key(0, &error).at(public.0, public.1))
 }
 
 /// The common part of a pair's names.
 fn base(path: &Path) -> OsString {
     let bytes = path.as_os_str().as_encoded_bytes();
-    let stem = [".private", ".key", "."].iter().find_map(|suffix| bytes.strip_suffix(suffix.as_bytes()));
+    let stem = [".private", ".key", "."]
+        .iter()
+        .find_map(|suffix| bytes.strip_suffix(suffix.as_bytes()));
     match stem.and_then(|stem| std::str::from_utf8(stem).ok()) {
         Some(stem) => stem.into(),
         None => path.as_os_str().to_owned(),
@@ -112,10 +134,12 @@ fn suffixed(base: &OsStr, suffix: &str) -> PathBuf {
 /// Reads a text file that is not too long.
 fn load(path: &Path) -> Result<Zeroizing<String>, KeyFileError> {
     let unreadable = |error: &io::Error| {
-        let remedy = match error.kind() {
-            io::ErrorKind::NotFound => "mend the path, or mount the Secret that holds the file",
-            io::ErrorKind::PermissionDenied => "let the user that Faythe runs as read it",
-            _ => "see that it is an ordinary file",
+        let remedy = if error.kind() == io::ErrorKind::NotFound {
+            "mend the path, or mount the Secret that holds the file"
+        } else if error.kind() == io::ErrorKind::PermissionDenied {
+            "let the user that Faythe runs as read it"
+        } else {
+            "see that it is an ordinary file"
         };
         whole(path, &format!("it cannot be read: {error}"), remedy)
     };
@@ -123,7 +147,9 @@ fn load(path: &Path) -> Result<Zeroizing<String>, KeyFileError> {
     // Room for all of it at once: growing would leave copies of the secret behind.
     let room = file.metadata().map_or(0, |metadata| metadata.len()).min(FILE_MAX) + 1;
     let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(room).unwrap_or(0)));
-    file.take(FILE_MAX + 1).read_to_end(&mut bytes).map_err(|error| unreadable(&error))?;
+    file.take(FILE_MAX + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| unreadable(&error))?;
     if bytes.len() as u64 > FILE_MAX {
         return Err(whole(path, "it is longer than 64 KiB", SAMPLE));
     }
@@ -135,7 +161,12 @@ fn load(path: &Path) -> Result<Zeroizing<String>, KeyFileError> {
 
 /// An error about a file as a whole.
 fn whole(path: &Path, what: &str, remedy: &str) -> KeyFileError {
-    KeyFileError { path: path.to_owned(), place: Place(None), what: what.to_owned(), remedy: remedy.to_owned() }
+    KeyFileError {
+        path: path.to_owned(),
+        place: Place(None),
+        what: what.to_owned(),
+        remedy: remedy.to_owned(),
+    }
 }
 
 /// What is wrong at an octet of a text.
@@ -148,7 +179,11 @@ struct Fault {
 
 impl Fault {
     fn new(offset: usize, what: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { offset, what: what.into(), remedy: remedy.into() }
+        Self {
+            offset,
+            what: what.into(),
+            remedy: remedy.into(),
+        }
     }
 
     /// A key that cannot be made of what stands at `offset`.
@@ -166,7 +201,12 @@ impl Fault {
         let before = text.get(..self.offset).unwrap_or(text);
         let line = before.matches('\n').count() + 1;
         let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-        KeyFileError { path: path.to_owned(), place: Place(Some((line, column))), what: self.what, remedy: self.remedy }
+        KeyFileError {
+            path: path.to_owned(),
+            place: Place(Some((line, column))),
+            what: self.what,
+            remedy: self.remedy,
+        }
     }
 }
 

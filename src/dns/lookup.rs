@@ -39,18 +39,26 @@ pub(crate) async fn texts(
     recursion: Recursion,
 ) -> Result<Vec<String>, LookError> {
     let peers = server.addresses().await.map_err(|error| LookError::io(&error))?;
+    texts_at(&peers, name, recursion).await
+}
+
+async fn texts_at(
+    peers: &[SocketAddr],
+    name: &Name<Vec<u8>>,
+    recursion: Recursion,
+) -> Result<Vec<String>, LookError> {
     let mut answered = None;
     let mut tried = String::new();
     for peer in peers {
         let query = query(name, recursion)?;
-        match ask(peer, &query, &mut tried).await {
-            Some(answer) => match read(&answer) {
-                Ok(texts) => return Ok(texts),
-                // One bad server of several behind a name shall not hide the others, but what it said is worth more than
-                // that others are silent.
-                Err(error) => answered = answered.or(Some(error)),
-            },
-            None => {}
+        let Some(answer) = ask(*peer, &query, &mut tried).await else {
+            continue;
+        };
+        match read(&answer) {
+            Ok(texts) => return Ok(texts),
+            // One bad server of several behind a name shall not hide the others, but what it said is worth more than
+            // that others are silent.
+            Err(error) => answered = answered.or(Some(error)),
         }
     }
     Err(answered.unwrap_or(LookError::Unreachable(tried)))
@@ -73,7 +81,12 @@ async fn ask(peer: SocketAddr, query: &[u8], tried: &mut String) -> Option<Vec<u
 }
 
 async fn ask_tcp(peer: SocketAddr, query: &[u8]) -> io::Result<Vec<u8>> {
-    let late = || io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {} s", TCP_TIMEOUT.as_secs()));
+    let late = || {
+        io::Error::new(
+            io::ErrorKind::TimedOut,
+            format!("no answer within {} s", TCP_TIMEOUT.as_secs()),
+        )
+    };
     let deadline = Instant::now() + TCP_TIMEOUT;
     timeout_at(deadline, async {
         let mut stream = connect(peer, TCP_TIMEOUT).await?;
@@ -91,7 +104,9 @@ fn query(name: &Name<Vec<u8>>, recursion: Recursion) -> Result<Vec<u8>, LookErro
     header.set_opcode(Opcode::QUERY);
     header.set_rd(recursion == Recursion::Wanted);
     let mut question = builder.question();
-    question.push((name, Rtype::TXT)).map_err(|error| LookError::Format(error.to_string()))?;
+    question
+        .push((name, Rtype::TXT))
+        .map_err(|error| LookError::Format(error.to_string()))?;
     Ok(question.finish())
 }
 

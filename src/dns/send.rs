@@ -71,12 +71,21 @@ pub(crate) enum SendFault {
 
 impl Link {
     pub(crate) fn new(server: ServerAddr) -> Self {
-        Self { server, kept: None, last: None, fallback: None }
+        Self {
+            server,
+            kept: None,
+            last: None,
+            fallback: None,
+        }
     }
 
     /// How many octets a message should have at most.
     pub(crate) fn limit(&self) -> usize {
-        if self.fallback().is_some() { UDP_MAX } else { TCP_MAX }
+        if self.fallback().is_some() {
+            UDP_MAX
+        } else {
+            TCP_MAX
+        }
     }
 
     /// Sends what `sign` makes of a message ID, and waits for the answer.
@@ -88,12 +97,26 @@ impl Link {
     ) -> Result<Exchange, SendFault> {
         // Servers close idle connections after 5 to 30 s, so that a kept one is often dead; whatever goes wrong on it is
         // no reason to give up.
-        if let Some(kept) = self.kept.take().filter(Kept::is_open) {
-            if let Ok(exchange) = self.converse(kept, sign).await {
-                return Ok(exchange);
-            }
+        if let Some(kept) = self.kept.take().filter(Kept::is_open)
+            && let Ok(exchange) = self.converse(kept, sign).await
+        {
+            return Ok(exchange);
         }
-        let peers = self.peers().await.map_err(|error| SendFault::Unreachable(error.to_string()))?;
+        let peers = self
+            .server
+            .addresses()
+            .await
+            .map_err(|error| SendFault::Unreachable(error.to_string()))?;
+        self.exchange_anew(peers, sign).await
+    }
+
+    /// The same over a new connection to the first of `peers` that answers.
+    async fn exchange_anew(
+        &mut self,
+        mut peers: Vec<SocketAddr>,
+        sign: &(dyn Fn(u16) -> Signed + Send + Sync),
+    ) -> Result<Exchange, SendFault> {
+        peers.sort_by_key(|peer| Some(*peer) != self.last);
         let mut tried = String::new();
         if let Some(fallback) = self.fallback() {
             tried.clone_from(&fallback.cause);
@@ -126,9 +149,13 @@ impl Link {
         mut tried: String,
         sign: &(dyn Fn(u16) -> Signed + Send + Sync),
     ) -> Result<Exchange, SendFault> {
-        let fallback = Fallback { until: Instant::now() + UDP_PERIOD, cause: tried.clone() };
+        let fallback = Fallback {
+            until: Instant::now() + UDP_PERIOD,
+            cause: tried.clone(),
+        };
         for peer in peers {
-            for wait in UDP_WAITS {
+            let mut waits = UDP_WAITS.into_iter().peekable();
+            while let Some(wait) = waits.next() {
                 let id = random_id().map_err(|error| SendFault::Unreachable(error.to_string()))?;
                 let request = sign(id);
                 if request.wire.len() > UDP_MAX {
@@ -137,11 +164,19 @@ impl Link {
                 }
                 match converse_udp(*peer, &request.wire, |answer| is_answer(answer, id), wait).await {
                     Ok(answer) => {
-                        self.fallback.get_or_insert(fallback);
+                        // A period that is running is not prolonged, or TCP would never be tried again.
+                        if self.fallback().is_none() {
+                            self.fallback = Some(fallback);
+                        }
                         self.last = Some(*peer);
-                        return Ok(Exchange { request, answer, peer: *peer });
+                        return Ok(Exchange {
+                            request,
+                            answer,
+                            peer: *peer,
+                        });
                     }
-                    Err(error) if wait == UDP_WAITS[0] && error.kind() == io::ErrorKind::TimedOut => {}
+                    // A datagram may be lost; a refusal is final.
+                    Err(error) if waits.peek().is_some() && error.kind() == io::ErrorKind::TimedOut => {}
                     Err(error) => {
                         note(&mut tried, *peer, "UDP", &error);
                         break;
@@ -161,23 +196,28 @@ impl Link {
     ) -> io::Result<Exchange> {
         let id = random_id()?;
         let request = sign(id);
-        let answer = converse_tcp(&mut kept.stream, &request.wire, |answer| is_answer(answer, id), ANSWER_TIMEOUT).await?;
+        let answer = converse_tcp(
+            &mut kept.stream,
+            &request.wire,
+            |answer| is_answer(answer, id),
+            ANSWER_TIMEOUT,
+        )
+        .await?;
         let peer = kept.peer;
         self.kept = Some(kept);
         self.last = Some(peer);
         self.fallback = None;
-        Ok(Exchange { request, answer, peer })
-    }
-
-    /// The addresses to try, the one that answered last first.
-    async fn peers(&self) -> io::Result<Vec<SocketAddr>> {
-        let mut peers = self.server.addresses().await?;
-        peers.sort_by_key(|peer| Some(*peer) != self.last);
-        Ok(peers)
+        Ok(Exchange {
+            request,
+            answer,
+            peer,
+        })
     }
 
     fn fallback(&self) -> Option<&Fallback> {
-        self.fallback.as_ref().filter(|fallback| Instant::now() < fallback.until)
+        self.fallback
+            .as_ref()
+            .filter(|fallback| Instant::now() < fallback.until)
     }
 }
 
@@ -190,7 +230,9 @@ impl Kept {
 
 /// Opens a TCP connection that sends small messages at once.
 pub(crate) async fn connect(peer: SocketAddr, wait: Duration) -> io::Result<TcpStream> {
-    let stream = timeout(wait, TcpStream::connect(peer)).await.map_err(|_| late(wait))??;
+    let stream = timeout(wait, TcpStream::connect(peer))
+        .await
+        .map_err(|_| late(wait))??;
     stream.set_nodelay(true)?;
     Ok(stream)
 }
@@ -202,8 +244,12 @@ pub(crate) async fn converse_tcp(
     is_mine: impl Fn(&[u8]) -> bool,
     wait: Duration,
 ) -> io::Result<Vec<u8>> {
-    let length = u16::try_from(message.len())
-        .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "the message is longer than 65,535 octets"))?;
+    let length = u16::try_from(message.len()).map_err(|_| {
+        io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "the message is longer than 65,535 octets",
+        )
+    })?;
     // RFC 7766 §8: length and message in one write, so that they travel together.
     let mut frame = Vec::with_capacity(2 + message.len());
     frame.extend_from_slice(&length.to_be_bytes());
@@ -274,15 +320,18 @@ pub(crate) fn note(tried: &mut String, peer: SocketAddr, protocol: &str, error: 
 }
 
 fn late(wait: Duration) -> io::Error {
-    io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {} s", wait.as_secs()))
+    io::Error::new(
+        io::ErrorKind::TimedOut,
+        format!("no answer within {} s", wait.as_secs()),
+    )
 }
 
 /// Says in words what the end of a stream means.
 fn closed(error: io::Error) -> io::Error {
-    match error.kind() {
-        io::ErrorKind::UnexpectedEof => io::Error::new(error.kind(), "the server closed the connection without an answer"),
-        _ => error,
+    if error.kind() != io::ErrorKind::UnexpectedEof {
+        return error;
     }
+    io::Error::new(error.kind(), "the server closed the connection without an answer")
 }
 
 #[cfg(test)]

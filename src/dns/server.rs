@@ -36,7 +36,9 @@ enum Host {
 
 /// Why a text names no server.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("{text:?} is no name server: {what}; write `host`, `host:port`, `address`, `address:port` or `[IPv6 address]:port`")]
+#[error(
+    "{text:?} is no name server: {what}; write `host`, `host:port`, `address`, `address:port` or `[IPv6 address]:port`"
+)]
 pub struct ServerAddrError {
     /// What was written.
     pub text: String,
@@ -65,7 +67,10 @@ impl ServerAddr {
             }
         }
         if addresses.is_empty() {
-            return Err(io::Error::new(io::ErrorKind::NotFound, format!("{name} has no address")));
+            return Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                format!("{name} has no address"),
+            ));
         }
         Ok(addresses)
     }
@@ -75,15 +80,24 @@ impl FromStr for ServerAddr {
     type Err = ServerAddrError;
 
     fn from_str(text: &str) -> Result<Self, ServerAddrError> {
-        let error = |what: &str| ServerAddrError { text: text.to_owned(), what: what.to_owned() };
+        let error = |what: &str| ServerAddrError {
+            text: text.to_owned(),
+            what: what.to_owned(),
+        };
         let trimmed = text.trim();
         let (host, port) = if let Some(bracketed) = trimmed.strip_prefix('[') {
-            let (inside, rest) = bracketed.split_once(']').ok_or_else(|| error("the ']' is missing"))?;
-            let ip: Ipv6Addr =
-                inside.parse().map_err(|_| error("what stands in brackets is no IPv6 address"))?;
+            let (inside, rest) = bracketed
+                .split_once(']')
+                .ok_or_else(|| error("the ']' is missing"))?;
+            let ip: Ipv6Addr = inside
+                .parse()
+                .map_err(|_| error("what stands in brackets is no IPv6 address"))?;
             let port = match rest {
                 "" => None,
-                rest => Some(rest.strip_prefix(':').ok_or_else(|| error("':' must follow ']'"))?),
+                rest => Some(
+                    rest.strip_prefix(':')
+                        .ok_or_else(|| error("':' must follow ']'"))?,
+                ),
             };
             (Host::Ip(ip.into()), port)
         } else if let Ok(ip) = trimmed.parse() {
@@ -107,7 +121,11 @@ impl FromStr for ServerAddr {
                 _ => return Err(error("the port must be a number from 1 to 65535")),
             },
         };
-        Ok(Self { text: trimmed.to_owned(), host, port })
+        Ok(Self {
+            text: trimmed.to_owned(),
+            host,
+            port,
+        })
     }
 }
 

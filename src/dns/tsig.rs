@@ -47,8 +47,14 @@ pub enum Algorithm {
 
 impl Algorithm {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::HmacMd5, Self::HmacSha1, Self::HmacSha224, Self::HmacSha256, Self::HmacSha384, Self::HmacSha512];
+    pub const ALL: [Self; 6] = [
+        Self::HmacMd5,
+        Self::HmacSha1,
+        Self::HmacSha224,
+        Self::HmacSha256,
+        Self::HmacSha384,
+        Self::HmacSha512,
+    ];
 
     /// The name that key files use.
     #[must_use]
@@ -140,14 +146,26 @@ impl Key {
         };
         if sent > algorithm.size() {
             let (algorithm, bits, asked) = (algorithm.as_str(), algorithm.size() * 8, bits);
-            return Err(KeyError::Truncation { algorithm, bits, asked });
+            return Err(KeyError::Truncation {
+                algorithm,
+                bits,
+                asked,
+            });
         }
-        Ok(Self { name, algorithm, sent, secret })
+        Ok(Self {
+            name,
+            algorithm,
+            sent,
+            secret,
+        })
     }
 
     /// The shortest MAC that is believed: what we send ourselves, but never less than RFC 8945 §5.2.2.1 asks.
     fn shortest(&self) -> usize {
-        self.sent.max(MAC_MIN).max(self.algorithm.size() / 2).min(self.algorithm.size())
+        self.sent
+            .max(MAC_MIN)
+            .max(self.algorithm.size() / 2)
+            .min(self.algorithm.size())
     }
 
     /// The MAC over `parts`, whole.
@@ -201,7 +219,9 @@ fn mac<D: EagerHash>(secret: &[u8], parts: &[&[u8]]) -> Vec<u8>
 where
     Hmac<D>: KeyInit + Mac,
 {
-    begin::<D>(secret, parts).map(|hmac| hmac.finalize().into_bytes().to_vec()).unwrap_or_default()
+    begin::<D>(secret, parts)
+        .map(|hmac| hmac.finalize().into_bytes().to_vec())
+        .unwrap_or_default()
 }
 
 fn agrees<D: EagerHash>(secret: &[u8], parts: &[&[u8]], claimed: &[u8]) -> bool
@@ -256,7 +276,12 @@ pub(crate) fn sign(mut message: Vec<u8>, id: u16, key: &Key, now: Timestamp) -> 
         // The request has no other additional records.
         field.copy_from_slice(&be16(1));
     }
-    Signed { wire: message, id, time, mac }
+    Signed {
+        wire: message,
+        id,
+        time,
+        mac,
+    }
 }
 
 /// What the signature on an answer is worth.
@@ -285,12 +310,7 @@ pub(crate) struct Complaint {
 ///
 /// # Errors
 /// An answer that is no DNS message.
-pub(crate) fn judge(
-    answer: &[u8],
-    request: &Signed,
-    key: &Key,
-    now: Timestamp,
-) -> Result<Seal, ParseError> {
+pub(crate) fn judge(answer: &[u8], request: &Signed, key: &Key, now: Timestamp) -> Result<Seal, ParseError> {
     let message = Message::from_slice(answer).map_err(|_| ParseError::ShortInput)?;
     let Some(found) = find(message.additional()?)? else {
         return Ok(Seal::Missing);
@@ -327,7 +347,13 @@ pub(crate) fn judge(
     header[ARCOUNT].copy_from_slice(&message.header_counts().arcount().saturating_sub(1).to_be_bytes());
     let time = tsig.time_signed().into();
     let variables = variables(key, time, tsig.fudge(), tsig.error(), tsig.other());
-    let parts = [&be16(request.mac.len())[..], &request.mac, &header, body, &variables];
+    let parts = [
+        &be16(request.mac.len())[..],
+        &request.mac,
+        &header,
+        body,
+        &variables,
+    ];
     if !key.agrees(&parts, tsig.mac_slice()) {
         return Ok(Seal::Broken("signed wrongly"));
     }
@@ -363,7 +389,11 @@ fn find<'a>(mut section: RecordSection<'a, [u8]>) -> Result<Option<Found<'a>>, P
                 return Err(ParseError::form_error("the TSIG record has a wrong class or TTL"));
             }
             let owner = record.owner();
-            found = record.into_record::<Tsig<_, _>>()?.map(|record| Found { start, owner, tsig: record.into_data() });
+            found = record.into_record::<Tsig<_, _>>()?.map(|record| Found {
+                start,
+                owner,
+                tsig: record.into_data(),
+            });
         }
     }
 }

@@ -68,7 +68,8 @@ pub(crate) fn overhead(apex: &DnsName, key: &Key) -> usize {
 /// # Errors
 /// [`UpdateFault::Format`] for one that is too long, as a challenge's name below the longest host is.
 pub(crate) fn wire_name(name: &str) -> Result<Name<Vec<u8>>, UpdateFault> {
-    Name::vec_from_str(name).map_err(|error| UpdateFault::Format(format!("{name} is no domain name: {error}")))
+    Name::vec_from_str(name)
+        .map_err(|error| UpdateFault::Format(format!("{name} is no domain name: {error}")))
 }
 
 /// Writes the update of zone `apex` that makes all `changes`, still without ID and signature (RFC 2136 §2).
@@ -79,12 +80,14 @@ pub(crate) fn compose<'a>(
     apex: &DnsName,
     changes: impl IntoIterator<Item = (&'a Name<Vec<u8>>, &'a Change)>,
 ) -> Result<Vec<u8>, UpdateFault> {
-    let unfit = |_: PushError| UpdateFault::Format("the values at this name do not fit into one message".to_owned());
+    let unfit =
+        |_: PushError| UpdateFault::Format("the values at this name do not fit into one message".to_owned());
     let mut builder = MessageBuilder::new_vec();
     builder.set_push_limit(UNSIGNED_MAX);
     builder.header_mut().set_opcode(Opcode::UPDATE);
     let mut zone = builder.question();
-    zone.push((wire_name(apex.as_str())?, Rtype::SOA)).map_err(unfit)?;
+    zone.push((wire_name(apex.as_str())?, Rtype::SOA))
+        .map_err(unfit)?;
     let mut update = zone.authority();
     for (name, change) in changes {
         match change {
@@ -100,7 +103,9 @@ pub(crate) fn compose<'a>(
             Change::Remove(values) => {
                 for value in values {
                     // RFC 2136 §2.5.4: class NONE and TTL 0 delete the record with exactly this data.
-                    update.push((name, Class::NONE, Ttl::ZERO, text(value)?)).map_err(unfit)?;
+                    update
+                        .push((name, Class::NONE, Ttl::ZERO, text(value)?))
+                        .map_err(unfit)?;
                 }
             }
         }
@@ -135,7 +140,9 @@ pub(crate) fn interpret(
     }
     let rcode = header.rcode();
     match &seal {
-        Seal::Complaint(complaint) | Seal::Genuine(Some(complaint)) => return Err(complain(complaint, request)),
+        Seal::Complaint(complaint) | Seal::Genuine(Some(complaint)) => {
+            return Err(complain(complaint, request));
+        }
         Seal::Genuine(None) if rcode == Rcode::NOERROR => return Ok(()),
         Seal::Missing if rcode == Rcode::NOERROR => return Err(UpdateFault::Forged("not signed")),
         Seal::Broken(how) if rcode == Rcode::NOERROR => return Err(UpdateFault::Forged(how)),
@@ -164,7 +171,9 @@ fn complain(complaint: &Complaint, request: &Signed) -> UpdateFault {
         TsigRcode::BADTRUNC => UpdateFault::BadTrunc,
         TsigRcode::BADTIME => match complaint.server_time {
             // Both are 48 bits, so neither the casts nor the difference can overflow.
-            Some(server) => UpdateFault::BadTime { offset_secs: request.time as i64 - server as i64 },
+            Some(server) => UpdateFault::BadTime {
+                offset_secs: request.time as i64 - server as i64,
+            },
             None => UpdateFault::Rcode("BADTIME without its clock; mend the time synchronization".to_owned()),
         },
         other => UpdateFault::Rcode(format!("TSIG error {other}")),

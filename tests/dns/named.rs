@@ -14,7 +14,14 @@ use tempfile::TempDir;
 pub(crate) const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
 /// The same in base64.
 const SECRET_BASE64: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
-const ALGORITHMS: [&str; 6] = ["hmac-md5", "hmac-sha1", "hmac-sha224", "hmac-sha256", "hmac-sha384", "hmac-sha512"];
+const ALGORITHMS: [&str; 6] = [
+    "hmac-md5",
+    "hmac-sha1",
+    "hmac-sha224",
+    "hmac-sha256",
+    "hmac-sha384",
+    "hmac-sha512",
+];
 /// How often another port is tried when somebody else was quicker.
 const PORT_TRIES: usize = 5;
 
@@ -31,13 +38,21 @@ impl Named {
     /// Starts a server and waits until it answers.
     pub(crate) fn start() -> Self {
         // Memory rather than disk where there is one: BIND syncs its journal twice for each update.
-        let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+        let folder = tempfile::tempdir_in("/dev/shm")
+            .or_else(|_| tempfile::tempdir())
+            .unwrap();
         for _ in 0..PORT_TRIES {
             let port = free_port();
             configure(folder.path(), port);
             let log = Arc::default();
             if let Some((child, reader)) = launch(folder.path(), &log) {
-                return Self { folder, port, child, log, reader: Some(reader) };
+                return Self {
+                    folder,
+                    port,
+                    child,
+                    log,
+                    reader: Some(reader),
+                };
             }
         }
         panic!("named does not start on {PORT_TRIES} ports");
@@ -67,7 +82,12 @@ impl Named {
 
     /// The zone's serial number, which grows by one with each update that changes something.
     pub(crate) fn serial(&self, zone: &str) -> u32 {
-        self.dig(&["+short", zone, "SOA"]).split(' ').nth(2).unwrap().parse().unwrap()
+        self.dig(&["+short", zone, "SOA"])
+            .split(' ')
+            .nth(2)
+            .unwrap()
+            .parse()
+            .unwrap()
     }
 
     /// How many TCP connections clients have with the server.
@@ -85,7 +105,9 @@ impl Named {
     /// What `dig` prints of an answer.
     pub(crate) fn dig(&self, arguments: &[&str]) -> String {
         let port = self.port.to_string();
-        run(Command::new("dig").args(["@127.0.0.1", "-p", &port, "+noall", "+answer"]).args(arguments))
+        run(Command::new("dig")
+            .args(["@127.0.0.1", "-p", &port, "+noall", "+answer"])
+            .args(arguments))
     }
 
     /// Has `nsupdate` send one update.
@@ -93,7 +115,14 @@ impl Named {
         let file = self.folder.path().join("nsupdate.key");
         std::fs::write(&file, self.key_file("key-hmac-sha256")).unwrap();
         let script = self.folder.path().join("script");
-        std::fs::write(&script, format!("server 127.0.0.1 {}\nzone example.test\n{command}\nsend\n", self.port)).unwrap();
+        std::fs::write(
+            &script,
+            format!(
+                "server 127.0.0.1 {}\nzone example.test\n{command}\nsend\n",
+                self.port
+            ),
+        )
+        .unwrap();
         run(Command::new("nsupdate").arg("-k").arg(file).arg(script));
     }
 
@@ -132,7 +161,11 @@ fn run(command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|error| {
         panic!("{command:?}: {error}; install BIND's tools (Debian: apt-get install bind9 bind9-dnsutils)")
     });
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{command:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
 }
 
@@ -156,16 +189,29 @@ fn configure(folder: &Path, port: u16) {
     );
     let mut grants = String::new();
     for algorithm in ALGORITHMS {
-        write!(text, "key key-{algorithm} {{ algorithm {algorithm}; secret \"{SECRET_BASE64}\"; }};\n").unwrap();
+        writeln!(
+            text,
+            "key key-{algorithm} {{ algorithm {algorithm}; secret \"{SECRET_BASE64}\"; }};"
+        )
+        .unwrap();
         write!(grants, " grant key-{algorithm} zonesub TXT;").unwrap();
     }
-    write!(text, "key key-truncated {{ algorithm hmac-sha256-128; secret \"{SECRET_BASE64}\"; }};\n").unwrap();
+    writeln!(
+        text,
+        "key key-truncated {{ algorithm hmac-sha256-128; secret \"{SECRET_BASE64}\"; }};"
+    )
+    .unwrap();
     grants.push_str(" grant key-truncated zonesub TXT;");
     let mut zone = |name: &str, policy: &str, records: &str| {
         let file: PathBuf = folder.join(name);
         let soa = "@ 60 IN SOA ns hostmaster 1 3600 600 86400 1\n@ 60 IN NS ns\nns 60 IN A 127.0.0.1\n";
         std::fs::write(&file, format!("$ORIGIN {name}.\n{soa}{records}")).unwrap();
-        write!(text, "zone {name} {{ type primary; file \"{}\"; {policy} }};\n", file.display()).unwrap();
+        writeln!(
+            text,
+            "zone {name} {{ type primary; file \"{}\"; {policy} }};",
+            file.display()
+        )
+        .unwrap();
     };
     let deny = "deny * subdomain no-grant.example.test. ANY;";
     zone(
@@ -209,7 +255,11 @@ fn launch(folder: &Path, log: &Arc<Mutex<String>>) -> Option<(Child, JoinHandle<
             }
             Some(Err(_)) | None => {
                 let _ = child.wait();
-                let _ = writeln!(std::io::stderr(), "--- named did not start:\n{}", log.lock().unwrap());
+                let _ = writeln!(
+                    std::io::stderr(),
+                    "--- named did not start:\n{}",
+                    log.lock().unwrap()
+                );
                 return None;
             }
         }

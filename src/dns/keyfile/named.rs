@@ -8,8 +8,20 @@ use crate::sealed::Sealed;
 
 /// Statements of named.conf that people leave in a key file.
 const STATEMENTS: [&str; 14] = [
-    "acl", "controls", "dnssec-policy", "http", "include", "logging", "options", "server", "statistics-channels", "tls",
-    "trust-anchors", "view", "zone", "primaries",
+    "acl",
+    "controls",
+    "dnssec-policy",
+    "http",
+    "include",
+    "logging",
+    "options",
+    "server",
+    "statistics-channels",
+    "tls",
+    "trust-anchors",
+    "view",
+    "zone",
+    "primaries",
 ];
 
 /// Reads the one key of a file.
@@ -31,10 +43,18 @@ pub(super) fn parse(text: &str) -> Result<Key, Fault> {
     tokens.semicolon("after the '}' that closes the key")?;
     let end = tokens.next()?;
     if end.is_word("key") {
-        return Err(Fault::new(end.offset, "there is a second key", "keep one key in each file"));
+        return Err(Fault::new(
+            end.offset,
+            "there is a second key",
+            "keep one key in each file",
+        ));
     }
     if end.kind != Kind::End {
-        return Err(Fault::new(end.offset, "something follows the key", "keep nothing but the key in this file"));
+        return Err(Fault::new(
+            end.offset,
+            "something follows the key",
+            "keep nothing but the key in this file",
+        ));
     }
     let missing = |what: &str| Fault::new(open.offset, format!("the key has no `{what}`"), SAMPLE);
     let (algorithm, bits) = clauses.algorithm.ok_or_else(|| missing("algorithm"))?;
@@ -49,8 +69,17 @@ struct Clauses {
 }
 
 fn clauses(tokens: &mut Tokens<'_>) -> Result<Clauses, Fault> {
-    let mut found = Clauses { algorithm: None, secret: None };
-    let again = |offset, what| Fault::new(offset, format!("`{what}` is there twice"), "remove one of the two");
+    let mut found = Clauses {
+        algorithm: None,
+        secret: None,
+    };
+    let again = |offset, what| {
+        Fault::new(
+            offset,
+            format!("`{what}` is there twice"),
+            "remove one of the two",
+        )
+    };
     loop {
         let clause = tokens.next()?;
         if clause.kind == Kind::Close {
@@ -67,16 +96,28 @@ fn clauses(tokens: &mut Tokens<'_>) -> Result<Clauses, Fault> {
             let value = tokens.value("secret")?;
             let decoded = secret(value.offset, value.value().unwrap_or_default())?;
             if decoded.open().is_empty() {
-                return Err(Fault::new(value.offset, "the secret is empty", "copy the secret from the server's key"));
+                return Err(Fault::new(
+                    value.offset,
+                    "the secret is empty",
+                    "copy the secret from the server's key",
+                ));
             }
             if found.secret.replace(decoded).is_some() {
                 return Err(again(clause.offset, "secret"));
             }
             tokens.semicolon("after the secret; put a secret between double quotes")?;
         } else if clause.kind == Kind::End {
-            return Err(Fault::new(clause.offset, "the file ends within the key", "close it with `};`"));
+            return Err(Fault::new(
+                clause.offset,
+                "the file ends within the key",
+                "close it with `};`",
+            ));
         } else {
-            return Err(Fault::new(clause.offset, "`algorithm`, `secret` or '}' must stand here", SAMPLE));
+            return Err(Fault::new(
+                clause.offset,
+                "`algorithm`, `secret` or '}' must stand here",
+                SAMPLE,
+            ));
         }
     }
 }
@@ -84,30 +125,54 @@ fn clauses(tokens: &mut Tokens<'_>) -> Result<Clauses, Fault> {
 /// Reads an algorithm's name with the bits that are left of it: `hmac-sha256-128`; 0 bits mean all.
 fn algorithm(offset: usize, text: &str) -> Result<(Algorithm, usize), Fault> {
     let remedy = || {
-        let names: Vec<&str> = Algorithm::ALL.iter().map(|algorithm| algorithm.as_str()).collect();
+        let names: Vec<&str> = Algorithm::ALL
+            .iter()
+            .map(|algorithm| algorithm.as_str())
+            .collect();
         format!("write one of {}", names.join(", "))
     };
     let unknown = || {
         // Shown only when it cannot be a secret that has slipped into the wrong place.
-        let shown = text.len() < 40 && ["hmac", "sha", "md5"].iter().any(|start| {
-            text.get(..start.len()).is_some_and(|head| head.eq_ignore_ascii_case(start))
-        });
-        let what = if shown { format!("the algorithm {text:?} is not known") } else { "this is no algorithm".to_owned() };
+        let shown = text.len() < 40
+            && ["hmac", "sha", "md5"].iter().any(|start| {
+                text.get(..start.len())
+                    .is_some_and(|head| head.eq_ignore_ascii_case(start))
+            });
+        let what = if shown {
+            format!("the algorithm {text:?} is not known")
+        } else {
+            "this is no algorithm".to_owned()
+        };
         Fault::new(offset, what, remedy())
     };
     let lower = text.to_ascii_lowercase();
     let (algorithm, rest) = Algorithm::ALL
         .iter()
-        .find_map(|algorithm| lower.strip_prefix(algorithm.as_str()).map(|rest| (*algorithm, rest)))
+        .find_map(|algorithm| {
+            lower
+                .strip_prefix(algorithm.as_str())
+                .map(|rest| (*algorithm, rest))
+        })
         .ok_or_else(unknown)?;
     if rest.is_empty() {
         return Ok((algorithm, 0));
     }
-    let bits = rest.strip_prefix('-').filter(|bits| bits.bytes().all(|b| b.is_ascii_digit())).ok_or_else(unknown)?;
+    let bits = rest
+        .strip_prefix('-')
+        .filter(|bits| bits.bytes().all(|b| b.is_ascii_digit()))
+        .ok_or_else(unknown)?;
     let bits: usize = bits.parse().map_err(|_| unknown())?;
     if bits > algorithm.size() * 8 {
-        let what = format!("{} has {} bits, so it cannot be truncated to {bits}", algorithm.as_str(), algorithm.size() * 8);
-        return Err(Fault::new(offset, what, "leave the number of bits out, to use all of them"));
+        let what = format!(
+            "{} has {} bits, so it cannot be truncated to {bits}",
+            algorithm.as_str(),
+            algorithm.size() * 8
+        );
+        return Err(Fault::new(
+            offset,
+            what,
+            "leave the number of bits out, to use all of them",
+        ));
     }
     Ok((algorithm, bits))
 }
@@ -128,7 +193,10 @@ fn not_a_key(text: &str, first: &Token<'_>) -> Fault {
         return fault("the file begins with a byte order mark", "save it without one");
     }
     if matches!(first.kind, Kind::Word(_)) && word.contains(':') {
-        return fault("this is the form that `nsupdate -y` takes, not a key file", SAMPLE);
+        return fault(
+            "this is the form that `nsupdate -y` takes, not a key file",
+            SAMPLE,
+        );
     }
     match STATEMENTS.iter().find(|statement| first.is_word(statement)) {
         Some(statement) => fault(
@@ -189,7 +257,11 @@ impl<'a> Tokens<'a> {
             Some('"') => {
                 let inside = rest.get(1..).unwrap_or_default();
                 let length = closing_quote(inside).ok_or_else(|| {
-                    Fault::new(offset, "the quotation that begins here does not end", "close it with '\"'")
+                    Fault::new(
+                        offset,
+                        "the quotation that begins here does not end",
+                        "close it with '\"'",
+                    )
                 })?;
                 (Kind::Quoted(inside.get(..length).unwrap_or_default()), length + 2)
             }
@@ -206,7 +278,11 @@ impl<'a> Tokens<'a> {
     fn value(&mut self, clause: &str) -> Result<Token<'a>, Fault> {
         let token = self.next()?;
         if token.value().is_none() {
-            return Err(Fault::new(token.offset, format!("`{clause}` has no value"), SAMPLE));
+            return Err(Fault::new(
+                token.offset,
+                format!("`{clause}` has no value"),
+                SAMPLE,
+            ));
         }
         Ok(token)
     }
@@ -216,7 +292,11 @@ impl<'a> Tokens<'a> {
         if token.kind == Kind::Semicolon {
             return Ok(());
         }
-        Err(Fault::new(token.offset, "a ';' is missing before this", format!("write ';' {whereabouts}")))
+        Err(Fault::new(
+            token.offset,
+            "a ';' is missing before this",
+            format!("write ';' {whereabouts}"),
+        ))
     }
 
     /// Passes over blanks and comments.
@@ -229,7 +309,11 @@ impl<'a> Tokens<'a> {
                 self.offset += trimmed.find('\n').unwrap_or(trimmed.len());
             } else if let Some(comment) = trimmed.strip_prefix("/*") {
                 let Some(length) = comment.find("*/") else {
-                    return Err(Fault::new(self.offset, "the comment that begins here does not end", "close it with `*/`"));
+                    return Err(Fault::new(
+                        self.offset,
+                        "the comment that begins here does not end",
+                        "close it with `*/`",
+                    ));
                 };
                 self.offset += length + 4;
             } else {

@@ -51,7 +51,9 @@ pub(super) fn parse_public(text: &str) -> Result<Public<'_>, Fault> {
     let mut words = words(text).peekable();
     let missing = |what: &str| Fault::new(text.len(), format!("the KEY record has no {what}"), AGAIN);
     let name = words.next().ok_or_else(|| missing("name"))?;
-    words.find(|word| word.text.eq_ignore_ascii_case("KEY")).ok_or_else(|| missing("type"))?;
+    words
+        .find(|word| word.text.eq_ignore_ascii_case("KEY"))
+        .ok_or_else(|| missing("type"))?;
     // Flags and protocol; nsupdate does not look at them.
     words.next();
     words.next();
@@ -62,7 +64,11 @@ pub(super) fn parse_public(text: &str) -> Result<Public<'_>, Fault> {
     for word in words {
         encoded.push_str(word.text);
     }
-    Ok(Public { name: name.text, algorithm, secret: secret(offset, &encoded)? })
+    Ok(Public {
+        name: name.text,
+        algorithm,
+        secret: secret(offset, &encoded)?,
+    })
 }
 
 /// Reads the fields `Algorithm`, `Key` and `Bits`; the times that may follow are not needed.
@@ -91,9 +97,19 @@ pub(super) fn parse_private(text: &str) -> Result<Private, Fault> {
     let (at, encoded) = needed("Bits")?;
     let bits = match secret(at, encoded)?.open() {
         [high, low] => usize::from(u16::from_be_bytes([*high, *low])),
-        _ => return Err(Fault::new(at, "`Bits:` must be two octets in base64", "write `Bits: AAA=`, for no truncation")),
+        _ => {
+            return Err(Fault::new(
+                at,
+                "`Bits:` must be two octets in base64",
+                "write `Bits: AAA=`, for no truncation",
+            ));
+        }
     };
-    Ok(Private { algorithm, bits, secret: key })
+    Ok(Private {
+        algorithm,
+        bits,
+        secret: key,
+    })
 }
 
 fn algorithm(offset: usize, number: &str) -> Result<Algorithm, Fault> {
@@ -101,7 +117,11 @@ fn algorithm(offset: usize, number: &str) -> Result<Algorithm, Fault> {
         return Ok(*algorithm);
     }
     // Public keys (SIG(0)) stand in files of the same form.
-    Err(Fault::new(offset, "this is no HMAC key", "make one with tsig-keygen; public keys (SIG(0)) are not supported"))
+    Err(Fault::new(
+        offset,
+        "this is no HMAC key",
+        "make one with tsig-keygen; public keys (SIG(0)) are not supported",
+    ))
 }
 
 /// A word of a zone file, with its place.

@@ -3,6 +3,7 @@
 use super::*;
 use crate::dns::tsig::Algorithm;
 use proptest::prelude::*;
+use std::slice::from_ref;
 
 /// 32 octets; with a '/' and a '+', so that a bare one is not mistaken for anything else.
 const SECRET: &str = "q83vASNFZ4mrze8BI0VniavN7wEjRWeJq83v/+NFZ4k=";
@@ -24,7 +25,10 @@ fn check(text: &str, expected: &str) {
 fn check_refused(text: &str, place: &str, what: &str) {
     let text = text.replace("SECRET", SECRET);
     let error = parse(&text).unwrap_err();
-    assert!(error.starts_with(&format!("key file f:{place}: ")), "{error:?} for {text:?}");
+    assert!(
+        error.starts_with(&format!("key file f:{place}: ")),
+        "{error:?} for {text:?}"
+    );
     assert!(error.contains(what), "{error:?} for {text:?}");
     let remedy = error.rsplit("; ").next().unwrap();
     assert!(!remedy.is_empty() && remedy != error, "{error:?} has no remedy");
@@ -34,21 +38,47 @@ fn check_refused(text: &str, place: &str, what: &str) {
 #[test]
 fn p11_every_spelling_that_nsupdate_takes_is_taken() {
     let plain = "k-sha256. (hmac-sha256)";
-    check("key \"k-sha256.\" {\n\talgorithm hmac-sha256;\n\tsecret \"SECRET\";\n};\n", plain);
+    check(
+        "key \"k-sha256.\" {\n\talgorithm hmac-sha256;\n\tsecret \"SECRET\";\n};\n",
+        plain,
+    );
     check("key k-sha256 { algorithm hmac-sha256; secret SECRET; };", plain);
-    check("key\nk-sha256\n{\nalgorithm\nhmac-sha256\n;\nsecret\nSECRET\n;\n}\n;", plain);
-    check("key \"k-sha256.\" {\r\n\talgorithm hmac-sha256;\r\n\tsecret \"SECRET\";\r\n};\r\n", plain);
-    check("key k-sha256 { algorithm \"hmac-sha256\"; secret SECRET; };", plain);
-    check("key k-sha256 { secret \"SECRET\"; algorithm hmac-sha256; };", plain);
-    check("KEY K-SHA256. { Algorithm HMAC-SHA256; SECRET2 \"SECRET\"; };".replace("SECRET2", "Secret").as_str(), plain);
+    check(
+        "key\nk-sha256\n{\nalgorithm\nhmac-sha256\n;\nsecret\nSECRET\n;\n}\n;",
+        plain,
+    );
+    check(
+        "key \"k-sha256.\" {\r\n\talgorithm hmac-sha256;\r\n\tsecret \"SECRET\";\r\n};\r\n",
+        plain,
+    );
+    check(
+        "key k-sha256 { algorithm \"hmac-sha256\"; secret SECRET; };",
+        plain,
+    );
+    check(
+        "key k-sha256 { secret \"SECRET\"; algorithm hmac-sha256; };",
+        plain,
+    );
+    check(
+        "KEY K-SHA256. { Algorithm HMAC-SHA256; SECRET2 \"SECRET\"; };"
+            .replace("SECRET2", "Secret")
+            .as_str(),
+        plain,
+    );
     check("key\"k-sha256\"{algorithm hmac-sha256;secret\"SECRET\";};", plain);
     check(
         "# one\n// two\n/* three\nlines */ key /**/ k-sha256 { # four\nalgorithm /* x */ hmac-sha256; // five\n secret SECRET;}; # end",
         plain,
     );
-    check("key k-sha256 { algorithm hmac-sha256#c\n; secret SECRET; };", plain);
+    check(
+        "key k-sha256 { algorithm hmac-sha256#c\n; secret SECRET; };",
+        plain,
+    );
     let (start, end) = SECRET.split_at(10);
-    check(&format!("key k-sha256 {{ algorithm hmac-sha256; secret \"{start} \n\t{end}\"; }};"), plain);
+    check(
+        &format!("key k-sha256 {{ algorithm hmac-sha256; secret \"{start} \n\t{end}\"; }};"),
+        plain,
+    );
     check("key k-sha256 { algorithm hmac-sha256; secret YWJj; };", plain);
 }
 
@@ -56,58 +86,183 @@ fn p11_every_spelling_that_nsupdate_takes_is_taken() {
 fn p11_all_algorithms_and_their_truncated_forms_are_known() {
     for algorithm in Algorithm::ALL {
         let name = algorithm.as_str();
-        check(&format!("key k {{ algorithm {name}; secret SECRET; }};"), &format!("k. ({name})"));
-        check(&format!("key k {{ algorithm {name}-80; secret SECRET; }};"), &format!("k. ({name}-80)"));
+        check(
+            &format!("key k {{ algorithm {name}; secret SECRET; }};"),
+            &format!("k. ({name})"),
+        );
+        check(
+            &format!("key k {{ algorithm {name}-80; secret SECRET; }};"),
+            &format!("k. ({name}-80)"),
+        );
         let all = algorithm.size() * 8;
-        check(&format!("key k {{ algorithm {name}-{all}; secret SECRET; }};"), &format!("k. ({name})"));
+        check(
+            &format!("key k {{ algorithm {name}-{all}; secret SECRET; }};"),
+            &format!("k. ({name})"),
+        );
     }
-    check("key k { algorithm hmac-sha256-128; secret SECRET; };", "k. (hmac-sha256-128)");
-    check("key k { algorithm hmac-sha256-127; secret SECRET; };", "k. (hmac-sha256-128)");
-    check("key k { algorithm hmac-sha256-0; secret SECRET; };", "k. (hmac-sha256)");
+    check(
+        "key k { algorithm hmac-sha256-128; secret SECRET; };",
+        "k. (hmac-sha256-128)",
+    );
+    check(
+        "key k { algorithm hmac-sha256-127; secret SECRET; };",
+        "k. (hmac-sha256-128)",
+    );
+    check(
+        "key k { algorithm hmac-sha256-0; secret SECRET; };",
+        "k. (hmac-sha256)",
+    );
 }
 
 #[test]
 fn p11_what_nsupdate_refuses_is_refused_with_place_and_remedy() {
     check_refused("key k { secret SECRET; };", "1:7", "no `algorithm`");
     check_refused("key k { algorithm hmac-sha256; };", "1:7", "no `secret`");
-    for name in ["sha256", "hmac-sha256.", "HMAC-MD5.SIG-ALG.REG.INT", "hmac-sha256-x", "hmac-sha256-", "hmac-sha3"] {
-        check_refused(&format!("key k {{\n algorithm {name};\n secret SECRET;\n}};"), "2:12", name);
+    for name in [
+        "sha256",
+        "hmac-sha256.",
+        "HMAC-MD5.SIG-ALG.REG.INT",
+        "hmac-sha256-x",
+        "hmac-sha256-",
+        "hmac-sha3",
+    ] {
+        check_refused(
+            &format!("key k {{\n algorithm {name};\n secret SECRET;\n}};"),
+            "2:12",
+            name,
+        );
     }
-    check_refused("key k { algorithm hmac-sha256-264; secret SECRET; };", "1:19", "truncated to 264");
-    check_refused("key k {\n algorithm hmac-sha256\n secret SECRET; };", "3:2", "a ';' is missing");
-    check_refused("key k { algorithm hmac-sha256; secret SECRET };", "1:84", "a ';' is missing");
-    check_refused("key k { algorithm hmac-sha256; secret SECRET; }\n", "2:1", "a ';' is missing");
-    check_refused("key k { algorithm hmac-sha256; secret SECRET; secret SECRET; };", "1:85", "twice");
-    check_refused("key k { algorithm hmac-sha256; algorithm hmac-sha1; };", "1:32", "twice");
-    check_refused("key k { algorithm hmac-sha256; comment x; };", "1:32", "must stand here");
-    check_refused("key k { algorithm hmac-sha256; secret YWJj; };\nkey l { };", "2:1", "second key");
+    check_refused(
+        "key k { algorithm hmac-sha256-264; secret SECRET; };",
+        "1:19",
+        "truncated to 264",
+    );
+    check_refused(
+        "key k {\n algorithm hmac-sha256\n secret SECRET; };",
+        "3:2",
+        "a ';' is missing",
+    );
+    check_refused(
+        "key k { algorithm hmac-sha256; secret SECRET };",
+        "1:84",
+        "a ';' is missing",
+    );
+    check_refused(
+        "key k { algorithm hmac-sha256; secret SECRET; }\n",
+        "2:1",
+        "a ';' is missing",
+    );
+    check_refused(
+        "key k { algorithm hmac-sha256; secret SECRET; secret SECRET; };",
+        "1:85",
+        "twice",
+    );
+    check_refused(
+        "key k { algorithm hmac-sha256; algorithm hmac-sha1; };",
+        "1:32",
+        "twice",
+    );
+    check_refused(
+        "key k { algorithm hmac-sha256; comment x; };",
+        "1:32",
+        "must stand here",
+    );
+    check_refused(
+        "key k { algorithm hmac-sha256; secret YWJj; };\nkey l { };",
+        "2:1",
+        "second key",
+    );
     check_refused("options { };", "1:1", "`options`");
-    check_refused("key k { algorithm hmac-sha256; secret YWJj; };\nserver ::1 { };", "2:1", "follows");
+    check_refused(
+        "key k { algorithm hmac-sha256; secret YWJj; };\nserver ::1 { };",
+        "2:1",
+        "follows",
+    );
     check_refused("", "1:1", "empty");
     check_refused("# nothing\n", "2:1", "comments");
     check_refused("hmac-sha256:k:SECRET\n", "1:1", "nsupdate -y");
-    check_refused("key 'k' { algorithm hmac-sha256; secret 'SECRET'; };", "1:41", "not base64");
-    check_refused("\u{feff}key k { algorithm hmac-sha256; secret SECRET; };", "1:1", "byte order mark");
-    check_refused("key k { algorithm hmac-sha256; secret \"YWJjZA\"; };", "1:39", "not base64");
-    check_refused("key k { algorithm hmac-sha256; secret \"SECRET!\"; };", "1:39", "not base64");
-    check_refused("key k { algorithm hmac-sha256; secret \"\"; };", "1:39", "secret is empty");
-    check_refused("key \"\" { algorithm hmac-sha256; secret SECRET; };", "1:5", "no name");
-    check_refused("key a..b { algorithm hmac-sha256; secret SECRET; };", "1:5", "no domain name");
-    check_refused("key k { algorithm hmac-sha256; secret \"SECRET; };", "1:39", "does not end");
-    check_refused("key k { algorithm hmac-sha256; /* secret SECRET; };", "1:32", "does not end");
-    check_refused("key k { algorithm hmac-sha256; secret SECRET;", "1:84", "ends within");
+    check_refused(
+        "key 'k' { algorithm hmac-sha256; secret 'SECRET'; };",
+        "1:41",
+        "not base64",
+    );
+    check_refused(
+        "\u{feff}key k { algorithm hmac-sha256; secret SECRET; };",
+        "1:1",
+        "byte order mark",
+    );
+    check_refused(
+        "key k { algorithm hmac-sha256; secret \"YWJjZA\"; };",
+        "1:39",
+        "not base64",
+    );
+    check_refused(
+        "key k { algorithm hmac-sha256; secret \"SECRET!\"; };",
+        "1:39",
+        "not base64",
+    );
+    check_refused(
+        "key k { algorithm hmac-sha256; secret \"\"; };",
+        "1:39",
+        "secret is empty",
+    );
+    check_refused(
+        "key \"\" { algorithm hmac-sha256; secret SECRET; };",
+        "1:5",
+        "no name",
+    );
+    check_refused(
+        "key a..b { algorithm hmac-sha256; secret SECRET; };",
+        "1:5",
+        "no domain name",
+    );
+    check_refused(
+        "key k { algorithm hmac-sha256; secret \"SECRET; };",
+        "1:39",
+        "does not end",
+    );
+    check_refused(
+        "key k { algorithm hmac-sha256; /* secret SECRET; };",
+        "1:32",
+        "does not end",
+    );
+    check_refused(
+        "key k { algorithm hmac-sha256; secret SECRET;",
+        "1:84",
+        "ends within",
+    );
     check_refused("key k algorithm hmac-sha256; secret SECRET;", "1:7", "'{'");
-    check_refused("key k { algorithm hmac-sha256; secret SECRET; };;", "1:87", "follows");
+    check_refused(
+        "key k { algorithm hmac-sha256; secret SECRET; };;",
+        "1:87",
+        "follows",
+    );
     check_refused("key k { algorithm; secret SECRET; };", "1:18", "no value");
-    check_refused("\u{c}key k { algorithm hmac-sha256; secret SECRET; };", "1:1", "`key` must stand here");
+    check_refused(
+        "\u{c}key k { algorithm hmac-sha256; secret SECRET; };",
+        "1:1",
+        "`key` must stand here",
+    );
 }
 
 #[test]
 fn a_secret_in_the_wrong_place_is_not_shown() {
     check_refused("SECRET", "1:1", "`key` must stand here");
-    check_refused("key k { algorithm \"SECRET\"; secret hmac-sha256; };", "1:19", "no algorithm");
-    check_refused("key k { algorithm hmac-sha256; \"SECRET\"; };", "1:32", "must stand here");
-    check_refused("key k { algorithm hmac-sha256; secret x SECRET; };", "1:39", "not base64");
+    check_refused(
+        "key k { algorithm \"SECRET\"; secret hmac-sha256; };",
+        "1:19",
+        "no algorithm",
+    );
+    check_refused(
+        "key k { algorithm hmac-sha256; \"SECRET\"; };",
+        "1:32",
+        "must stand here",
+    );
+    check_refused(
+        "key k { algorithm hmac-sha256; secret x SECRET; };",
+        "1:39",
+        "not base64",
+    );
 }
 
 /// The two files of a pair.
@@ -115,7 +270,10 @@ fn pair(number: u16, bits: &str) -> [(&'static str, String); 2] {
     let private = format!(
         "Private-key-format: v1.3\nAlgorithm: {number} (HMAC)\nKey: {SECRET}\nBits: {bits}\nCreated: 20260101000000\n"
     );
-    [("k.key", format!("K-Sha256. IN KEY 512 3 {number} {SECRET}\n")), ("k.private", private)]
+    [
+        ("k.key", format!("K-Sha256. IN KEY 512 3 {number} {SECRET}\n")),
+        ("k.private", private),
+    ]
 }
 
 /// Writes `files` and reads the key at `name` among them; the folder's name is cut out of errors.
@@ -136,15 +294,26 @@ fn p11_pairs_of_files_with_any_hmac_are_read_by_any_of_their_names() {
     for (number, algorithm) in numbers.into_iter().zip(Algorithm::ALL) {
         let expected = Ok(format!("k-sha256. ({})", algorithm.as_str()));
         for name in ["k.key", "k.private", "k", "k."] {
-            assert_eq!(read_among(&pair(number, "AAA="), name), expected, "{number} by {name}");
+            assert_eq!(
+                read_among(&pair(number, "AAA="), name),
+                expected,
+                "{number} by {name}"
+            );
         }
     }
-    assert_eq!(read_among(&pair(163, "AIA="), "k"), Ok("k-sha256. (hmac-sha256-128)".to_owned()));
+    assert_eq!(
+        read_among(&pair(163, "AIA="), "k"),
+        Ok("k-sha256. (hmac-sha256-128)".to_owned())
+    );
 }
 
 #[test]
 fn p11_pairs_may_be_of_the_older_version_with_ttl_comments_and_without_label() {
-    let public = format!("; made long ago\nk. 300 IN KEY (512 3 163 {} {} ) ; end\n", &SECRET[..20], &SECRET[20..]);
+    let public = format!(
+        "; made long ago\nk. 300 IN KEY (512 3 163 {} {} ) ; end\n",
+        &SECRET[..20],
+        &SECRET[20..]
+    );
     let private = format!("Private-key-format: v1.2\nAlgorithm: 163\nKey: {SECRET}\nBits: AAA=\n");
     let files = [("k.key", public), ("k.private", private)];
     assert_eq!(read_among(&files, "k.key"), Ok("k. (hmac-sha256)".to_owned()));
@@ -158,19 +327,59 @@ fn p11_what_is_wrong_with_a_pair_is_said() {
         assert!(error.contains("; ") && !error.contains(&SECRET[..8]), "{error:?}");
     };
     let [public, private] = pair(163, "AAA=");
-    check(&[public.clone()], "k.key", "key file k.key: this is one of a pair");
-    check(&[public.clone()], "k.private", "key file k.key: this is one of a pair");
-    check(&[private.clone()], "k", "key file k.private: this is one of a pair");
-    check(&[("other", private.1.clone())], "other", "key file other: this is one of a pair");
+    check(
+        from_ref(&public),
+        "k.key",
+        "key file k.key: this is one of a pair",
+    );
+    check(
+        from_ref(&public),
+        "k.private",
+        "key file k.key: this is one of a pair",
+    );
+    check(
+        from_ref(&private),
+        "k",
+        "key file k.private: this is one of a pair",
+    );
+    check(
+        &[("other", private.1.clone())],
+        "other",
+        "key file other: this is one of a pair",
+    );
 
     let with = |from: &str, to: &str| [public.clone(), ("k.private", private.1.replace(from, to))];
-    check(&with("163", "165"), "k", "key file k.key: its algorithm or secret is not the one in k.private");
-    check(&with("q83v", "Q83v"), "k", "key file k.key: its algorithm or secret");
-    check(&with("Bits: AAA=\n", ""), "k", "key file k.private:5:1: there is no line `Bits:`");
-    check(&with("AAA=", "AA=="), "k", "key file k.private:4:1: `Bits:` must be two octets");
+    check(
+        &with("163", "165"),
+        "k",
+        "key file k.key: its algorithm or secret is not the one in k.private",
+    );
+    check(
+        &with("q83v", "Q83v"),
+        "k",
+        "key file k.key: its algorithm or secret",
+    );
+    check(
+        &with("Bits: AAA=\n", ""),
+        "k",
+        "key file k.private:5:1: there is no line `Bits:`",
+    );
+    check(
+        &with("AAA=", "AA=="),
+        "k",
+        "key file k.private:4:1: `Bits:` must be two octets",
+    );
     check(&with("v1.3", "v2.0"), "k", "key file k.private:1:1: this version");
-    check(&with(SECRET, "!"), "k", "key file k.private:3:1: the secret is not base64");
-    check(&with("163", "13"), "k", "key file k.private:2:1: this is no HMAC key");
+    check(
+        &with(SECRET, "!"),
+        "k",
+        "key file k.private:3:1: the secret is not base64",
+    );
+    check(
+        &with("163", "13"),
+        "k",
+        "key file k.private:2:1: this is no HMAC key",
+    );
     let broken = [("k.key", public.1.replace("163", "13")), private.clone()];
     check(&broken, "k", "key file k.key:1:24: this is no HMAC key");
     let short = [("k.key", "k. IN KEY 512 3 163\n".to_owned()), private];
@@ -181,18 +390,29 @@ fn p11_what_is_wrong_with_a_pair_is_said() {
 fn a_file_of_either_form_may_have_either_ending() {
     let text = format!("key k {{ algorithm hmac-sha256; secret {SECRET}; }};");
     for name in ["tsig.key", "tsig.private", "tsig", "tsig.conf"] {
-        assert_eq!(read_among(&[(name, text.clone())], name), Ok("k. (hmac-sha256)".to_owned()));
+        assert_eq!(
+            read_among(&[(name, text.clone())], name),
+            Ok("k. (hmac-sha256)".to_owned())
+        );
     }
 }
 
 #[test]
 fn a_file_that_cannot_be_read_says_why() {
     let missing = read_among(&[], "none.key").unwrap_err();
-    assert!(missing.contains("none.key: it cannot be read") && missing.contains("mend the path"), "{missing}");
+    assert!(
+        missing.contains("none.key: it cannot be read") && missing.contains("mend the path"),
+        "{missing}"
+    );
     let long = read_among(&[("long", "#".repeat(70_000))], "long").unwrap_err();
     assert!(long.contains("longer than 64 KiB"), "{long}");
     let folder = tempfile::tempdir().unwrap();
-    assert!(read(folder.path()).unwrap_err().to_string().contains("cannot be read"));
+    assert!(
+        read(folder.path())
+            .unwrap_err()
+            .to_string()
+            .contains("cannot be read")
+    );
     let binary = folder.path().join("binary");
     std::fs::write(&binary, [0xff, 0xfe]).unwrap();
     assert!(read(&binary).unwrap_err().to_string().contains("it is not text"));

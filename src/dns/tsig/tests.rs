@@ -11,8 +11,16 @@ const REQUEST: &str = "123428000001000000010000076578616d706c6503636f6d000006000
 /// The MACs of that request, signed at [`TIME`] with [`SECRET`] as `faythe-key.example`, and of an empty NOERROR answer to it,
 /// signed 2 s later; computed with Python's `hmac` from the text of RFC 8945.
 const VECTORS: [(Algorithm, &str, &str); 6] = [
-    (Algorithm::HmacMd5, "4978690dd0bc30dd11f949af9113c1fb", "2b1b97aa18aa5bb70399d774328862c5"),
-    (Algorithm::HmacSha1, "6c09cf9d040ebbcd760b05ae30812ff2e17e34e7", "b03e44b2034ea31ffe0a9d003c2cb49eec28e1a4"),
+    (
+        Algorithm::HmacMd5,
+        "4978690dd0bc30dd11f949af9113c1fb",
+        "2b1b97aa18aa5bb70399d774328862c5",
+    ),
+    (
+        Algorithm::HmacSha1,
+        "6c09cf9d040ebbcd760b05ae30812ff2e17e34e7",
+        "b03e44b2034ea31ffe0a9d003c2cb49eec28e1a4",
+    ),
     (
         Algorithm::HmacSha224,
         "108ff122ef6827fcbac833c85ea36ced8d36ff9b93e4139dcc38ce8e",
@@ -53,12 +61,23 @@ pub(crate) struct Said {
 impl Said {
     /// An answer at `time` without complaint.
     pub(crate) fn plain(rcode: Rcode, time: i64) -> Self {
-        Self { rcode, error: TsigRcode::NOERROR, time, clock: None }
+        Self {
+            rcode,
+            error: TsigRcode::NOERROR,
+            time,
+            clock: None,
+        }
     }
 }
 
 pub(crate) fn key(algorithm: Algorithm, bits: usize) -> Key {
-    Key::new("Faythe-Key.Example", algorithm, bits, Sealed::new(SECRET.to_vec())).unwrap()
+    Key::new(
+        "Faythe-Key.Example",
+        algorithm,
+        bits,
+        Sealed::new(SECRET.to_vec()),
+    )
+    .unwrap()
 }
 
 pub(crate) fn at(seconds: i64) -> Timestamp {
@@ -79,8 +98,13 @@ pub(crate) fn unsigned(request: &[u8], rcode: Rcode) -> Vec<u8> {
 /// An answer to the signed message `request` as a server with `key` gives it; `length` octets of MAC.
 pub(crate) fn answer(request: &[u8], key: &Key, said: Said, length: usize) -> Vec<u8> {
     let mut message = unsigned(request, said.rcode);
-    let asked = find(Message::from_slice(request).unwrap().additional().unwrap()).unwrap().unwrap();
-    let other = said.clock.map(|clock| be48(u64::try_from(clock).unwrap()).to_vec()).unwrap_or_default();
+    let asked = find(Message::from_slice(request).unwrap().additional().unwrap())
+        .unwrap()
+        .unwrap();
+    let other = said
+        .clock
+        .map(|clock| be48(u64::try_from(clock).unwrap()).to_vec())
+        .unwrap_or_default();
     let time = u64::try_from(said.time).unwrap();
     let asked_mac = asked.tsig.mac_slice();
     let mac = key.mac(&[
@@ -108,7 +132,10 @@ pub(crate) fn answer(request: &[u8], key: &Key, said: Said, length: usize) -> Ve
 
 fn bytes(hex: &str) -> Vec<u8> {
     let digits: Vec<u8> = hex.bytes().filter(u8::is_ascii_hexdigit).collect();
-    digits.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
+    digits
+        .chunks(2)
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
+        .collect()
 }
 
 fn request(key: &Key) -> Signed {
@@ -147,7 +174,12 @@ fn p11_all_six_algorithms_verify_what_another_implementation_signed() {
     for (algorithm, _, expected) in VECTORS {
         let key = key(algorithm, 0);
         let signed = request(&key);
-        let answer = answer(&signed.wire, &key, Said::plain(Rcode::NOERROR, TIME + 2), algorithm.size());
+        let answer = answer(
+            &signed.wire,
+            &key,
+            Said::plain(Rcode::NOERROR, TIME + 2),
+            algorithm.size(),
+        );
         let message = Message::from_slice(&answer).unwrap();
         let found = find(message.additional().unwrap()).unwrap().unwrap();
         assert_eq!(found.tsig.mac_slice(), bytes(expected), "{}", algorithm.as_str());
@@ -166,7 +198,10 @@ fn p11_a_truncated_key_sends_and_takes_truncated_signatures() {
     };
     assert_eq!(judged(16), Seal::Genuine(None));
     assert_eq!(judged(32), Seal::Genuine(None));
-    assert_eq!(judged(15), Seal::Broken("signed with a signature of the wrong length"));
+    assert_eq!(
+        judged(15),
+        Seal::Broken("signed with a signature of the wrong length")
+    );
 }
 
 #[test]
@@ -182,7 +217,10 @@ fn a_signature_shorter_than_the_rfc_allows_is_not_believed_whatever_the_key_says
 fn a_signature_shorter_than_the_key_says_is_not_believed() {
     let key = key(Algorithm::HmacSha256, 0);
     let answer = answer(&request(&key).wire, &key, Said::plain(Rcode::NOERROR, TIME), 16);
-    check(&answer, Seal::Broken("signed with a signature of the wrong length"));
+    check(
+        &answer,
+        Seal::Broken("signed with a signature of the wrong length"),
+    );
 }
 
 #[test]
@@ -213,11 +251,26 @@ fn another_key_or_algorithm_is_not_believed() {
     let ours = request(&key(Algorithm::HmacSha256, 0));
     let renamed = Key::new("other", Algorithm::HmacSha256, 0, Sealed::new(SECRET.to_vec())).unwrap();
     let said = Said::plain(Rcode::NOERROR, TIME);
-    check(&answer(&ours.wire, &renamed, said, 32), Seal::Broken("signed with another key"));
+    check(
+        &answer(&ours.wire, &renamed, said, 32),
+        Seal::Broken("signed with another key"),
+    );
     let sha1 = key(Algorithm::HmacSha1, 0);
-    check(&answer(&ours.wire, &sha1, said, 20), Seal::Broken("signed with another algorithm"));
-    let secret = Key::new("faythe-key.example", Algorithm::HmacSha256, 0, Sealed::new(b"x".to_vec())).unwrap();
-    check(&answer(&ours.wire, &secret, said, 32), Seal::Broken("signed wrongly"));
+    check(
+        &answer(&ours.wire, &sha1, said, 20),
+        Seal::Broken("signed with another algorithm"),
+    );
+    let secret = Key::new(
+        "faythe-key.example",
+        Algorithm::HmacSha256,
+        0,
+        Sealed::new(b"x".to_vec()),
+    )
+    .unwrap();
+    check(
+        &answer(&ours.wire, &secret, said, 32),
+        Seal::Broken("signed wrongly"),
+    );
 }
 
 #[test]
@@ -234,24 +287,49 @@ fn p12_an_answer_from_another_time_is_not_believed() {
 #[test]
 fn p12_badtime_brings_the_servers_clock() {
     let key = key(Algorithm::HmacSha256, 0);
-    let said = Said { rcode: Rcode::NOTAUTH, error: TsigRcode::BADTIME, time: TIME, clock: Some(TIME + 7200) };
-    let complaint = Complaint { error: TsigRcode::BADTIME, server_time: Some(1_700_007_200) };
-    check(&answer(&request(&key).wire, &key, said, 32), Seal::Genuine(Some(complaint)));
+    let said = Said {
+        rcode: Rcode::NOTAUTH,
+        error: TsigRcode::BADTIME,
+        time: TIME,
+        clock: Some(TIME + 7200),
+    };
+    let complaint = Complaint {
+        error: TsigRcode::BADTIME,
+        server_time: Some(1_700_007_200),
+    };
+    check(
+        &answer(&request(&key).wire, &key, said, 32),
+        Seal::Genuine(Some(complaint)),
+    );
 }
 
 #[test]
 fn an_empty_signature_is_a_complaint_and_never_success() {
     let key = key(Algorithm::HmacSha256, 0);
     let wire = request(&key).wire;
-    let said = Said { rcode: Rcode::NOTAUTH, error: TsigRcode::BADKEY, time: TIME, clock: None };
-    let complaint = Complaint { error: TsigRcode::BADKEY, server_time: None };
+    let said = Said {
+        rcode: Rcode::NOTAUTH,
+        error: TsigRcode::BADKEY,
+        time: TIME,
+        clock: None,
+    };
+    let complaint = Complaint {
+        error: TsigRcode::BADKEY,
+        server_time: None,
+    };
     check(&answer(&wire, &key, said, 0), Seal::Complaint(complaint));
-    check(&answer(&wire, &key, Said::plain(Rcode::NOERROR, TIME), 0), Seal::Broken("signed with nothing"));
+    check(
+        &answer(&wire, &key, Said::plain(Rcode::NOERROR, TIME), 0),
+        Seal::Broken("signed with nothing"),
+    );
 }
 
 #[test]
 fn an_answer_without_signature_says_so() {
-    check(&unsigned(&request(&key(Algorithm::HmacSha256, 0)).wire, Rcode::NOERROR), Seal::Missing);
+    check(
+        &unsigned(&request(&key(Algorithm::HmacSha256, 0)).wire, Rcode::NOERROR),
+        Seal::Missing,
+    );
 }
 
 #[test]
@@ -266,8 +344,14 @@ fn the_signature_must_be_the_last_record() {
 
 #[test]
 fn a_key_prints_its_name_and_algorithm_and_hides_its_secret() {
-    assert_eq!(key(Algorithm::HmacSha256, 0).to_string(), "faythe-key.example. (hmac-sha256)");
-    assert_eq!(key(Algorithm::HmacSha512, 256).to_string(), "faythe-key.example. (hmac-sha512-256)");
+    assert_eq!(
+        key(Algorithm::HmacSha256, 0).to_string(),
+        "faythe-key.example. (hmac-sha256)"
+    );
+    assert_eq!(
+        key(Algorithm::HmacSha512, 256).to_string(),
+        "faythe-key.example. (hmac-sha512-256)"
+    );
     assert!(!format!("{:?}", key(Algorithm::HmacSha256, 0)).contains("0123"));
 }
 
@@ -277,7 +361,14 @@ fn a_key_that_cannot_be_one_says_why() {
         Key::new(name, Algorithm::HmacSha1, bits, Sealed::new(secret.to_vec())).unwrap_err()
     };
     assert_eq!(make("k", 0, b""), KeyError::EmptySecret);
-    assert_eq!(make("k", 168, b"x"), KeyError::Truncation { algorithm: "hmac-sha1", bits: 160, asked: 168 });
+    assert_eq!(
+        make("k", 168, b"x"),
+        KeyError::Truncation {
+            algorithm: "hmac-sha1",
+            bits: 160,
+            asked: 168
+        }
+    );
     assert!(matches!(make("a..b", 0, b"x"), KeyError::Name(_)));
 }
 
