@@ -206,7 +206,6 @@ impl Link {
         let peer = kept.peer;
         self.kept = Some(kept);
         self.last = Some(peer);
-        self.fallback = None;
         Ok(Exchange {
             request,
             answer,

@@ -194,6 +194,21 @@ async fn p13_tcp_is_tried_again_after_a_while_and_udp_used_on_if_that_fails() {
 }
 
 #[tokio::test]
+async fn p13_tcp_is_tried_again_at_once_when_udp_fails_too() {
+    let (tcp, udp, address) = both().await;
+    drop((tcp, udp));
+    let mut link = link(address);
+    let running = Instant::now() + UDP_PERIOD;
+    link.fallback = Some(Fallback {
+        until: running,
+        cause: "TCP was refused".to_owned(),
+    });
+    let fault = link.exchange(&signer(40)).await.err().unwrap();
+    assert!(matches!(fault, SendFault::Unreachable(tried) if tried.starts_with("TCP was refused, ")));
+    assert!(link.fallback().is_none());
+}
+
+#[tokio::test]
 async fn p13_a_lost_datagram_is_sent_again_signed_anew() {
     let (tcp, udp, address) = both().await;
     drop(tcp);
