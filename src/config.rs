@@ -46,7 +46,8 @@ pub struct Config {
     pub acme_root_certificates: Option<PathBuf>,
     /// Kind of key made for a new certificate.
     pub key_type: KeyType,
-    /// The server that takes updates, as configured: `host`, `host:port`, `[v6]:port`, `v4` or `v6`.
+    /// The server that takes updates, as configured: `host`, `host:port`, `v4`, `v4:port`, `v6`, `[v6]` or
+    /// `[v6]:port`.
     pub auth_dns_server: String,
     /// The zone that is updated.
     pub auth_dns_zone: DnsName,
@@ -169,7 +170,7 @@ impl KeyType {
 
     /// The name in the configuration.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::EcdsaP256 => "ecdsa-p256",
             Self::EcdsaP384 => "ecdsa-p384",
@@ -223,7 +224,7 @@ impl Problems {
 
 impl fmt::Display for KeyType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        f.write_str(self.as_str())
     }
 }
 

@@ -370,6 +370,7 @@ fn servers_are_names_or_addresses_with_an_optional_port() {
         "192.0.2.1",
         "192.0.2.1:53",
         "2001:db8::1",
+        "[2001:db8::1]",
         "[2001:db8::1]:53",
     ];
     for server in good {
@@ -389,7 +390,8 @@ fn servers_are_names_or_addresses_with_an_optional_port() {
         "ns1:dns",
         "300.1.1.1",
         "192.0.2",
-        "[2001:db8::1]",
+        "[ns1]",
+        "[2001:db8::1]:",
         "[ns1]:53",
         "1:2:3",
         "udp://192.0.2.1",
