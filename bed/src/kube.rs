@@ -99,7 +99,7 @@ impl Kube {
     }
 
     /// Runs kubectl as admin with arguments and stdin, and returns its stdout.
-    pub fn kubectl(&self, arguments: &[&str], input: &str) -> Result<String> {
+    pub async fn kubectl(&self, arguments: &[&str], input: &str) -> Result<String> {
         let mut kubectl = Command::new(tools::built("kubectl")?);
         // Its cache of what the server offers is kept by address, and addresses come back.
         kubectl
@@ -107,25 +107,28 @@ impl Kube {
             .arg(self.admin_kubeconfig())
             .arg("--cache-dir")
             .arg(self.scratch.path());
-        process::run(kubectl.args(arguments), input)
+        kubectl.args(arguments);
+        process::run(kubectl, input).await
     }
 
     /// Applies manifests (YAML, any number of documents). Objects that name no namespace go to `namespace`.
-    pub fn apply(&self, manifests: &str, namespace: &str) -> Result<()> {
+    pub async fn apply(&self, manifests: &str, namespace: &str) -> Result<()> {
         self.kubectl(
             &["apply", "--server-side", "--namespace", namespace, "-f", "-"],
             manifests,
         )
+        .await
         .map(drop)
     }
 
     /// Applies a file, or all manifests of a directory, like [`Kube::apply`].
-    pub fn apply_path(&self, path: &Path, namespace: &str) -> Result<()> {
+    pub async fn apply_path(&self, path: &Path, namespace: &str) -> Result<()> {
         let path = path.to_str().context("the path is not UTF-8")?;
         self.kubectl(
             &["apply", "--server-side", "--namespace", namespace, "-f", path],
             "",
         )
+        .await
         .map(drop)
     }
 
