@@ -111,25 +111,19 @@ impl Kube {
         process::run(kubectl, input).await
     }
 
-    /// Applies manifests (YAML, any number of documents). Objects that name no namespace go to `namespace`.
-    pub async fn apply(&self, manifests: &str, namespace: &str) -> Result<()> {
-        self.kubectl(
-            &["apply", "--server-side", "--namespace", namespace, "-f", "-"],
-            manifests,
-        )
-        .await
-        .map(drop)
+    /// Applies manifests (YAML, any number of documents).
+    pub async fn apply(&self, manifests: &str) -> Result<()> {
+        self.kubectl(&["apply", "--server-side", "-f", "-"], manifests)
+            .await
+            .map(drop)
     }
 
-    /// Applies a file, or all manifests of a directory, like [`Kube::apply`].
-    pub async fn apply_path(&self, path: &Path, namespace: &str) -> Result<()> {
+    /// Applies a file, or all manifests of a directory.
+    pub async fn apply_path(&self, path: &Path) -> Result<()> {
         let path = path.to_str().context("the path is not UTF-8")?;
-        self.kubectl(
-            &["apply", "--server-side", "--namespace", namespace, "-f", path],
-            "",
-        )
-        .await
-        .map(drop)
+        self.kubectl(&["apply", "--server-side", "-f", path], "")
+            .await
+            .map(drop)
     }
 
     /// Stores an object in etcd past all checks of the API server, which then serves it as if it had come

@@ -79,21 +79,21 @@ async fn an_identity_may_do_what_its_manifests_grant_and_no_more() {
     let bed = Bed::start().await.unwrap();
     let account = Identity::service_account(&bed.namespace, "reader");
     let user = Identity::user(&format!("{}-stranger", bed.namespace));
+    let namespace = &bed.namespace;
     let manifests = format!(
         "apiVersion: rbac.authorization.k8s.io/v1
 kind: Role
-metadata: {{ name: reader }}
+metadata: {{ namespace: {namespace}, name: reader }}
 rules: [{{ apiGroups: [networking.k8s.io], resources: [ingresses], verbs: [list] }}]
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: RoleBinding
-metadata: {{ name: reader }}
+metadata: {{ namespace: {namespace}, name: reader }}
 roleRef: {{ apiGroup: rbac.authorization.k8s.io, kind: Role, name: reader }}
-subjects: [{{ kind: ServiceAccount, namespace: {}, name: reader }}]
-",
-        bed.namespace
+subjects: [{{ kind: ServiceAccount, namespace: {namespace}, name: reader }}]
+"
     );
-    bed.kube.apply(&manifests, &bed.namespace).await.unwrap();
+    bed.kube.apply(&manifests).await.unwrap();
 
     let reader = client_of(&bed.kube.kubeconfig_for(&account).await.unwrap())
         .await

@@ -37,7 +37,7 @@ pub(crate) async fn until_settled(
     let mut cluster = Cluster::default();
     let mut hosts = Hosts::default();
     let mut watches = watches(bed);
-    let mut apply = std::pin::pin!(bed.kube.apply_path(manifests, &bed.namespace));
+    let mut apply = std::pin::pin!(bed.kube.apply_path(manifests));
     let mut is_applied = false;
     let mut tick = tokio::time::interval(TICK);
     let mut settled_since = None;

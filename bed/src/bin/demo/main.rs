@@ -70,7 +70,10 @@ async fn demo(screen: &mut Screen) -> Result<()> {
 
     let faythe = bed.faythe(&faythe, bed.config()).await?;
     faythe.ready(Duration::from_secs(30)).await?;
-    screen.say(&format!("faythe {} is ready", faythe.config_file().display()));
+    screen.say(&format!(
+        "faythe is ready; its configuration is {}",
+        faythe.config_file().display()
+    ));
 
     screen.say("applying the Ingresses of demo/");
     let settled = look::until_settled(screen, &bed, &faythe, Path::new(SAMPLES), SETTLE).await?;
