@@ -26,6 +26,8 @@ const HOST_LABEL: &str = "faythe.example/host";
 /// What a bed is made of. The default is the quick one that most tests want.
 #[derive(Debug, Clone, Default)]
 pub struct Setup {
+    /// From which the names of the zone and the namespaces are made, see [`Bed`]. A number is, if it is empty.
+    pub name: String,
     /// Whether the bed has an API server of its own, which costs 3 seconds. Needed by a test that stops it,
     /// or whose Ingresses would disturb others: every faythe sees those of all namespaces.
     pub own_kube: bool,
@@ -110,7 +112,11 @@ impl Bed {
     /// Starts one.
     pub async fn start_as(setup: Setup) -> Result<Self> {
         static NUMBER: AtomicU32 = AtomicU32::new(1);
-        let namespace = format!("zone{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        let namespace = if setup.name.is_empty() {
+            format!("zone{}", NUMBER.fetch_add(1, Ordering::Relaxed))
+        } else {
+            setup.name.clone()
+        };
         let zone = format!("{namespace}.test");
 
         let (kube, (bind, secondary, pebble)) =
@@ -274,7 +280,7 @@ impl Drop for Bed {
 }
 
 /// What the Secret of a host is called (S11).
-fn secret_name(host: &str) -> String {
+pub fn secret_name(host: &str) -> String {
     host.strip_prefix("*.")
         .map_or_else(|| host.to_owned(), |parent| format!("wild--card.{parent}"))
 }

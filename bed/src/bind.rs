@@ -135,20 +135,22 @@ impl Bind {
     }
 
     /// Adds a TXT value by signed update, as another tool would.
-    pub fn add_txt(&self, name: &str, value: &str) -> Result<()> {
+    pub async fn add_txt(&self, name: &str, value: &str) -> Result<()> {
         self.update(&format!("update add {name}. 120 IN TXT \"{value}\""))
+            .await
     }
 
     /// Removes all TXT values at a name.
-    pub fn delete_txt(&self, name: &str) -> Result<()> {
-        self.update(&format!("update delete {name}. TXT"))
+    pub async fn delete_txt(&self, name: &str) -> Result<()> {
+        self.update(&format!("update delete {name}. TXT")).await
     }
 
     /// Sends lines of nsupdate's language as one update, signed with the first key.
-    pub fn update(&self, lines: &str) -> Result<()> {
+    pub async fn update(&self, lines: &str) -> Result<()> {
         let script = format!("server 127.0.0.1 {}\n{lines}\nsend\n", self.port.number());
         let mut nsupdate = Command::new(tools::bind("nsupdate")?);
-        process::run(nsupdate.arg("-v").arg("-k").arg(self.key_file()), &script).map(drop)
+        nsupdate.arg("-v").arg("-k").arg(self.key_file());
+        process::run(nsupdate, &script).await.map(drop)
     }
 
     /// Runs dig against this server, over TCP, and returns its output.
@@ -157,8 +159,7 @@ impl Bind {
         let mut dig = Command::new(tools::bind("dig")?);
         dig.args(["@127.0.0.1", "-p", &port, "+tcp", "+time=2", "+tries=1"])
             .args(arguments);
-        // A server that hangs would hold up the caller's own tasks too.
-        tokio::task::spawn_blocking(move || process::run(&mut dig, "")).await?
+        process::run(dig, "").await
     }
 
     /// The same question as a command line for people.

@@ -34,5 +34,5 @@ pub mod tls;
 pub mod tools;
 pub mod wait;
 
-pub use bed::{Bed, Server, Setup};
+pub use bed::{Bed, Server, Setup, secret_name};
 pub use wait::until;

@@ -5,7 +5,7 @@
 //! one thread that never ends starts them all.
 
 use std::fs::{File, OpenOptions};
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -177,11 +177,15 @@ pub fn tail(text: &str) -> String {
     lines[from..].join("\n")
 }
 
-/// Runs a program to its end and returns its stdout; fails with its stderr if it does.
-///
-/// `input` goes to its stdin. This blocks, so it is for programs that take milliseconds.
-pub fn run(command: &mut Command, input: &str) -> Result<String> {
-    use std::io::Write;
+/// Runs a program to its end, with `input` as its stdin, and returns its stdout; fails with what it said
+/// if it does.
+pub async fn run(mut command: Command, input: &str) -> Result<String> {
+    let input = input.to_owned();
+    // The tasks of a test go on meanwhile, even on a runtime of one thread.
+    tokio::task::spawn_blocking(move || run_blocking(&mut command, &input)).await?
+}
+
+fn run_blocking(command: &mut Command, input: &str) -> Result<String> {
     let name = command.get_program().to_string_lossy().into_owned();
     let mut child = command
         .stdin(Stdio::piped())
