@@ -38,8 +38,9 @@ pub struct World {
 }
 
 /// What one Ingress asks for.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 struct Ask {
+    asker: Arc<Asker>,
     certificates: BTreeSet<Hostname>,
     refusals: Vec<Refusal>,
     elsewhere: usize,
@@ -141,10 +142,13 @@ impl World {
     // ---- what Ingresses say ----
 
     /// An Ingress was seen with these hosts; it replaces what was seen of it before.
+    ///
+    /// One that has not changed concerns nothing, so that a list made anew costs no plan.
     pub fn ask(&mut self, asker: Asker, hosts: &[String]) {
         let key = (asker.namespace.clone(), asker.name.clone());
         let asker = Arc::new(asker);
         let mut ask = Ask {
+            asker: Arc::clone(&asker),
             certificates: BTreeSet::new(),
             refusals: Vec::new(),
             elsewhere: 0,
@@ -164,14 +168,18 @@ impl World {
                 }
             }
         }
-        let before = self
-            .asks
-            .remove(&key)
-            .map(|ask| ask.certificates)
-            .unwrap_or_default();
+        if self.asks.get(&key) == Some(&ask) {
+            return;
+        }
+        let before = self.drop_ask(&key);
+        let (before, refused) = before.map_or_else(Default::default, |ask| (ask.certificates, ask.refusals));
         for host in before.difference(&ask.certificates) {
             self.unask(host, &key);
         }
+        self.elsewhere += ask.elsewhere;
+        self.refusals += ask.refusals.len();
+        let fresh = ask.refusals.iter().filter(|refusal| !refused.contains(refusal));
+        self.fresh_refusals.extend(fresh.cloned());
         for host in &ask.certificates {
             let arrivals = &mut self.arrivals;
             let want = self.wants.entry(host.clone()).or_insert_with(|| {
