@@ -340,8 +340,16 @@ impl World {
         self.dirty.insert(host.clone());
     }
 
-    /// The CA has to be left alone, as far as `scope` says.
+    /// The CA has to be left alone, as far as `scope` says. A time that the CA has named is never made shorter: of two
+    /// answers to two requests the more patient one holds.
     pub fn set_hold(&mut self, scope: Scope, hold: Hold) {
+        if self
+            .holds
+            .get(&scope)
+            .is_some_and(|known| known.told && known.until > hold.until)
+        {
+            return;
+        }
         self.holds.insert(scope, hold);
         self.holds_changed = true;
     }
@@ -352,6 +360,12 @@ impl World {
             self.holds.remove(&Scope::Account);
             self.holds_changed = true;
         }
+    }
+
+    /// Forgets the holds that are over. One that the CA did not name stays, for it counts how often in a row there was
+    /// trouble, until [`Self::clear_trouble`].
+    pub(crate) fn expire_holds(&mut self, now: Timestamp) {
+        self.holds.retain(|_, hold| !hold.told || hold.until > now);
     }
 
     // ---- questions ----
