@@ -167,11 +167,11 @@ impl Planner {
         plan: &mut Plan,
     ) {
         self.steer(&host, world, plan);
+        let before = self.remove(&host);
         if world.want(&host).is_none() {
             self.drop_unwanted(&host, world, policy, now);
         }
         let conclusion = assess(&host, world, policy, now);
-        let before = self.remove(&host);
         let Some(Assessment {
             reason,
             rank,

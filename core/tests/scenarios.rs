@@ -21,6 +21,7 @@
 //! hold account|below NAME until TIME CODE [told]  the CA wants to be left alone
 //! answered                                        the CA has no trouble any more
 //! ```
+#![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
 use std::collections::BTreeMap;
 use std::env;
