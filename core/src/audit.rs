@@ -6,11 +6,12 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use crate::cert::{Standing, standing};
+use crate::cert::{Shortfall, Standing, standing};
 use crate::name::Hostname;
 use crate::order::Goal;
 use crate::plan::{Action, Plan, Planner};
 use crate::policy::Policy;
+use crate::schedule::settled_at;
 use crate::world::{Activity, World};
 
 /// Checks a plan against the world in which it was made and the planner that made it.
@@ -68,10 +69,18 @@ pub fn audit(
 /// Whether a new order for `host` may be begun in `world`: asked before a turn, with nothing of the planner's own.
 #[must_use]
 pub fn may_order(host: &Hostname, world: &World, policy: &Policy, now: Timestamp) -> bool {
-    let served = matches!(
-        standing(host, world.claims(host), policy.threshold, now),
-        Standing::Fine { .. }
-    );
+    let standing = standing(host, world.claims(host), policy.threshold, now);
+    let served = matches!(standing, Standing::Fine { .. });
+    // One that was stored within the grace and is due already would only be followed by another like it.
+    let settled = !matches!(standing, Standing::Short(Shortfall::Due(_)))
+        || world
+            .claims(host)
+            .all(|held| match (&held.content, held.issued_at) {
+                (Ok(facts), Some(issued)) if facts.covers(host) => {
+                    settled_at(issued, facts.not_before, facts.not_after, policy.issue_grace) <= now
+                }
+                (Ok(_) | Err(_), _) => true,
+            });
     let spaced = world
         .failures(host)
         .is_none_or(|failures| failures.next_attempt(policy.issue_grace) <= now);
@@ -80,5 +89,5 @@ pub fn may_order(host: &Hostname, world: &World, policy: &Policy, now: Timestamp
         Some(Activity::Resting(rest)) => rest.until <= now,
         Some(Activity::Noted | Activity::Running(_)) => false,
     };
-    world.want(host).is_some() && !served && spaced && idle && world.hold_on(host, now).is_none()
+    world.want(host).is_some() && !served && settled && spaced && idle && world.hold_on(host, now).is_none()
 }

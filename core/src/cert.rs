@@ -143,6 +143,23 @@ pub fn standing<'a>(
     }
 }
 
+/// When time alone next changes how `host` stands: the nearest bound ahead of `now` of anything held for it.
+pub fn turns_at<'a>(
+    host: &Hostname,
+    held: impl Iterator<Item = &'a Held>,
+    threshold: Threshold,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    held.filter_map(|held| held.content.as_ref().ok())
+        .filter(|facts| facts.covers(host))
+        .flat_map(|facts| {
+            let renew_at = renew_at(facts.not_before, facts.not_after, threshold);
+            [facts.not_before, renew_at, facts.not_after]
+        })
+        .filter(|bound| *bound > now)
+        .min()
+}
+
 impl CertFacts {
     /// Whether it serves `host`.
     #[must_use]

@@ -68,6 +68,11 @@ pub enum NameError {
     /// A label above 63 octets.
     #[error("label {0:?} is longer than 63 characters")]
     LabelTooLong(String),
+    /// No room for the label of the challenge record (RFC 8555 §8.4).
+    #[error(
+        "it is {0} characters long; with the challenge's label in front it is above the 253 that a name may have"
+    )]
+    NoRoom(usize),
     /// A single label: nothing a public CA or a zone could serve.
     #[error("it has a single label; a certificate needs a name with at least one dot")]
     SingleLabel,
@@ -96,6 +101,9 @@ impl Hostname {
         }
         if !base.0.contains('.') {
             return Err(NameError::SingleLabel);
+        }
+        if CHALLENGE_LABEL.len() + 1 + base.0.len() > NAME_MAX {
+            return Err(NameError::NoRoom(base.0.len()));
         }
         Ok(Self { base, wildcard })
     }
@@ -166,6 +174,10 @@ impl DnsName {
             // reason is ours to word.
             idna::domain_to_ascii(text).map_err(|_| NameError::Idna)?
         };
+        if ascii.parse::<IpAddr>().is_ok() {
+            // Full-width digits become plain ones.
+            return Err(NameError::IpAddress);
+        }
         check_labels(&ascii)?;
         if ascii.len() > NAME_MAX {
             return Err(NameError::TooLong(ascii.len()));
@@ -367,6 +379,7 @@ mod tests {
         check("192.0.2.1", Err(NameError::IpAddress));
         check("2001:db8::1", Err(NameError::IpAddress));
         check("[2001:db8::1]", Err(NameError::IpAddress));
+        check("１９２.0.2.1", Err(NameError::IpAddress));
         check("localhost", Err(NameError::SingleLabel));
         check("-a.example.com", Err(NameError::Hyphen("-a".into())));
         check(
@@ -382,17 +395,16 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_name_fits_and_one_more_does_not() {
+    fn the_longest_name_has_room_for_its_challenge() {
         let label = "a".repeat(63);
-        let longest = format!("{label}.{label}.{label}.{}", "b".repeat(61));
-        assert_eq!(longest.len(), 253);
-        assert!(Hostname::parse(&longest).is_ok());
-        assert_eq!(
-            Hostname::parse(&format!("*.{longest}")),
-            Err(NameError::TooLong(255))
-        );
-        let longer = format!("{label}.{label}.{label}.{}", "b".repeat(62));
-        assert_eq!(Hostname::parse(&longer), Err(NameError::TooLong(254)));
+        let of = |last: usize| format!("{label}.{label}.{label}.{}", "b".repeat(last));
+        let longest = Hostname::parse(&of(45)).unwrap();
+        assert_eq!(longest.challenge_record().as_str().len(), 253);
+        assert!(Hostname::parse(&format!("*.{longest}")).is_ok());
+        check(&of(46), Err(NameError::NoRoom(238)));
+        check(&of(61), Err(NameError::NoRoom(253)));
+        check(&of(62), Err(NameError::TooLong(254)));
+        check(&format!("*.{}", of(61)), Err(NameError::TooLong(255)));
     }
 
     #[test]

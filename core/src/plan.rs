@@ -8,13 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::cert::{Shortfall, Standing, standing};
+use crate::cert::{Shortfall, Standing, standing, turns_at};
 use crate::name::Hostname;
 use crate::order::{Goal, Stage};
 use crate::policy::Policy;
-use crate::schedule::ahead;
+use crate::schedule::{ahead, settled_at};
 use crate::verdict::{Reason, State, Verdict};
-use crate::world::{Activity, World};
+use crate::world::{Activity, Hold, Want, World};
 
 /// How long the place of a certificate counts as somebody else's before it is looked at again.
 const TAKEN_RECHECK: SignedDuration = SignedDuration::from_secs(60);
@@ -40,7 +40,8 @@ pub enum Action {
         /// What for.
         goal: Goal,
     },
-    /// Drop what is saved about a certificate that nobody asks for.
+    /// Drop what is saved about a certificate that nobody asks for. Until that has ended, and its activity is set anew,
+    /// nothing else begins for the certificate.
     Forget(Hostname),
     /// Tell the work on an order that its goal has changed.
     Steer {
@@ -109,6 +110,7 @@ impl Planner {
         if !world.is_known() {
             return plan;
         }
+        world.expire_holds(now);
         let (mut stale, holds_changed) = world.take_changes();
         if holds_changed {
             stale.extend(
@@ -165,11 +167,11 @@ impl Planner {
         plan: &mut Plan,
     ) {
         self.steer(&host, world, plan);
-        if world.want(&host).is_none() && self.drop_unwanted(&host, world, policy, now, plan) {
-            return;
+        let before = self.remove(&host);
+        if world.want(&host).is_none() {
+            self.drop_unwanted(&host, world, policy, now);
         }
         let conclusion = assess(&host, world, policy, now);
-        let before = self.remove(&host);
         let Some(Assessment {
             reason,
             rank,
@@ -226,34 +228,20 @@ impl Planner {
     }
 
     /// Lets go of what is known of a certificate that nobody asks for and that has no order; its failures are kept as
-    /// long as they space attempts. Answers whether nothing is left to be assessed.
-    fn drop_unwanted(
-        &mut self,
-        host: &Hostname,
-        world: &mut World,
-        policy: &Policy,
-        now: Timestamp,
-        plan: &mut Plan,
-    ) -> bool {
+    /// long as they space attempts.
+    fn drop_unwanted(&mut self, host: &Hostname, world: &mut World, policy: &Policy, now: Timestamp) {
         if has_order(world.activity(host)) {
-            return false;
+            return;
         }
         if world.activity(host).is_some() {
             world.set_activity(host, None);
         }
-        if self.remove(host).is_some() {
-            plan.changed.insert(host.clone());
-        }
         if let Some(failures) = world.failures(host) {
             let next = failures.next_attempt(policy.issue_grace);
-            if next <= now {
-                world.set_failures(host, None);
-                plan.actions.push(Action::Forget(host.clone()));
-            } else {
+            if next > now {
                 self.due.insert((next, host.clone()));
             }
         }
-        true
     }
 
     fn remove(&mut self, host: &Hostname) -> Option<Assessed> {
@@ -291,12 +279,19 @@ impl Planner {
                 .flatten()
             {
                 let goal = goal(&host, world);
-                plan.actions.push(Action::Drive {
-                    host: host.clone(),
-                    goal,
-                });
+                let stage = if goal == Goal::Wanted || has_order(world.activity(&host)) {
+                    plan.actions.push(Action::Drive {
+                        host: host.clone(),
+                        goal,
+                    });
+                    Stage::Ordering
+                } else {
+                    plan.actions.push(Action::Forget(host.clone()));
+                    world.set_failures(&host, None);
+                    Stage::CleaningUp
+                };
                 self.running.insert(host.clone(), goal);
-                world.set_activity(&host, Some(Activity::Running(Stage::Ordering)));
+                world.set_activity(&host, Some(Activity::Running(stage)));
                 self.reassess(host, world, policy, now, plan);
             }
         }
@@ -305,37 +300,46 @@ impl Planner {
 
 /// Judges one certificate; `None` when there is nothing to say or do.
 fn assess(host: &Hostname, world: &World, policy: &Policy, now: Timestamp) -> Option<Assessment> {
-    let activity = world.activity(host);
     let Some(want) = world.want(host) else {
-        let reason = Reason::Unwanted;
-        return match activity {
-            Some(Activity::Running(_)) => Some(Assessment {
-                reason,
-                rank: None,
-                revisit: None,
-            }),
-            Some(Activity::Resting(rest)) if rest.until > now => Some(Assessment {
-                reason,
-                rank: None,
-                revisit: Some(rest.until),
-            }),
-            Some(Activity::Noted | Activity::Resting(_)) => Some(Assessment {
-                reason,
-                rank: Some(Rank {
-                    urgency: Urgency::Noted,
-                    arrival: 0,
-                }),
-                revisit: None,
-            }),
-            None => None,
-        };
+        return assess_unwanted(host, world, policy, now);
     };
-    let wait = |reason, until| {
-        Some(Assessment {
-            reason,
-            rank: None,
-            revisit: Some(until),
-        })
+    let mut assessment = assess_wanted(host, want, world, policy, now);
+    // A certificate that expires while it waits for its turn goes first; one whose validity begins waits no more.
+    if let Some(turn) = turns_at(host, world.claims(host), policy.threshold, now) {
+        assessment.revisit = Some(assessment.revisit.map_or(turn, |at| at.min(turn)));
+    }
+    Some(assessment)
+}
+
+fn assess_unwanted(host: &Hostname, world: &World, policy: &Policy, now: Timestamp) -> Option<Assessment> {
+    let (ready, revisit) = match world.activity(host) {
+        Some(Activity::Running(_)) => (false, None),
+        Some(Activity::Resting(rest)) if rest.until > now => (false, Some(rest.until)),
+        Some(Activity::Noted | Activity::Resting(_)) => (true, None),
+        None => {
+            let failures = world.failures(host)?;
+            if failures.next_attempt(policy.issue_grace) > now {
+                return None;
+            }
+            (true, None)
+        }
+    };
+    Some(Assessment {
+        reason: Reason::Unwanted,
+        rank: ready.then_some(Rank {
+            urgency: Urgency::Noted,
+            arrival: 0,
+        }),
+        revisit,
+    })
+}
+
+fn assess_wanted(host: &Hostname, want: &Want, world: &World, policy: &Policy, now: Timestamp) -> Assessment {
+    let activity = world.activity(host);
+    let wait = |reason, until| Assessment {
+        reason,
+        rank: None,
+        revisit: Some(until),
     };
     let short = match standing(host, world.claims(host), policy.threshold, now) {
         Standing::Fine {
@@ -363,20 +367,20 @@ fn assess(host: &Hostname, world: &World, policy: &Policy, now: Timestamp) -> Op
                 ),
                 Some(Activity::Running(_)) | None => (None, renew_at),
             };
-            return Some(Assessment {
+            return Assessment {
                 reason,
                 rank,
                 revisit: Some(revisit),
-            });
+            };
         }
         Standing::Short(short) => short,
     };
     if let Some(Activity::Running(stage)) = activity {
-        return Some(Assessment {
+        return Assessment {
             reason: Reason::Issuing { stage: *stage, short },
             rank: None,
             revisit: None,
-        });
+        };
     }
     if let Some(taken) = world.taken(host) {
         let recheck = ahead(taken.seen, TAKEN_RECHECK);
@@ -415,6 +419,12 @@ fn assess(host: &Hostname, world: &World, policy: &Policy, now: Timestamp) -> Op
             );
         }
     }
+    if !has_order(activity)
+        && let Some(hold) = settling(host, &short, world, policy).filter(|hold| hold.until > now)
+    {
+        let until = hold.until;
+        return wait(Reason::Held { hold, short }, until);
+    }
     if let Some(hold) = world.hold_on(host, now) {
         return wait(
             Reason::Held {
@@ -428,10 +438,35 @@ fn assess(host: &Hostname, world: &World, policy: &Policy, now: Timestamp) -> Op
         urgency: urgency(activity, &short),
         arrival: want.arrival,
     };
-    Some(Assessment {
+    Assessment {
         reason: Reason::Queued(short),
         rank: Some(rank),
         revisit: None,
+    }
+}
+
+/// Leaves a certificate alone that is due although it has only just been stored; ordering again would not help (P20).
+fn settling(host: &Hostname, short: &Shortfall, world: &World, policy: &Policy) -> Option<Hold> {
+    if !matches!(short, Shortfall::Due(_)) {
+        return None;
+    }
+    let (issued, until) = world
+        .claims(host)
+        .filter_map(|held| Some((held.issued_at?, held.content.as_ref().ok()?)))
+        .filter(|(_, facts)| facts.covers(host))
+        .map(|(issued, facts)| {
+            let until = settled_at(issued, facts.not_before, facts.not_after, policy.issue_grace);
+            (issued, until)
+        })
+        .max_by_key(|(_, until)| *until)?;
+    Some(Hold {
+        until,
+        code: "due-at-once".to_owned(),
+        text: format!(
+            "it was stored only at {issued}: either a clock is wrong, or its lifetime is shorter than its use"
+        ),
+        tries: 1,
+        told: false,
     })
 }
 

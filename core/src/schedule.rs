@@ -13,6 +13,8 @@ const DEFAULT_THRESHOLD: SignedDuration = SignedDuration::from_hours(30 * 24);
 const SHORT_LIVED: SignedDuration = SignedDuration::from_hours(10 * 24);
 /// Failures in a row never space attempts wider than this (P2.1).
 const WIDEST_SPACING: SignedDuration = DAY;
+/// An `issue_grace` of nothing still lets the CA breathe, and failures in a row widen it (P17).
+const NARROWEST_SPACING: SignedDuration = SignedDuration::from_secs(1);
 /// The first wait after a fault on our side of the CA; it doubles up to [`LONGEST_REST`] (P22).
 const FIRST_REST: Duration = Duration::from_secs(1);
 /// "Seconds to minutes": a repaired name server is noticed within this.
@@ -72,12 +74,31 @@ pub fn renew_at(not_before: Timestamp, not_after: Timestamp, threshold: Threshol
     }
 }
 
+/// Until when a certificate that Faythe stored at `issued` is left alone though it is due: `issue_grace`, or a quarter of
+/// its lifetime where that is less.
+///
+/// A certificate that is due so soon is one of a clock that is wrong, or backdated by most of its life; another order
+/// would bring another like it (P17, P20).
+#[must_use]
+pub fn settled_at(
+    issued: Timestamp,
+    not_before: Timestamp,
+    not_after: Timestamp,
+    issue_grace: Duration,
+) -> Timestamp {
+    let grace = SignedDuration::try_from(issue_grace).unwrap_or(SignedDuration::MAX);
+    let quarter = not_before.duration_until(not_after).max(SignedDuration::ZERO) / 4;
+    ahead(issued, grace.max(NARROWEST_SPACING).min(quarter))
+}
+
 impl Failures {
     /// The earliest time for another order: `issue_grace` after the last failure, doubling with each further one up to a
     /// day (a longer grace stays as it is), or the CA's own bound; a parked one waits a day at least (P22).
     #[must_use]
     pub fn next_attempt(&self, issue_grace: Duration) -> Timestamp {
-        let grace = SignedDuration::try_from(issue_grace).unwrap_or(SignedDuration::MAX);
+        let grace = SignedDuration::try_from(issue_grace)
+            .unwrap_or(SignedDuration::MAX)
+            .max(NARROWEST_SPACING);
         let doublings = self.count.saturating_sub(1).min(16);
         let grown = grace.checked_mul(1 << doublings).unwrap_or(SignedDuration::MAX);
         let mut wait = grown.min(WIDEST_SPACING.max(grace));
@@ -216,6 +237,25 @@ mod tests {
         assert_eq!(wait(3, false), 24);
         assert_eq!(wait(4_000_000_000, false), 24);
         assert_eq!(wait(1, true), 24);
+    }
+
+    #[test]
+    fn p17_failures_are_spaced_even_without_a_grace() {
+        let wait = |count| {
+            let failures = Failures {
+                count,
+                last: START,
+                code: "dns".into(),
+                text: String::new(),
+                not_before: None,
+                parked: false,
+            };
+            START
+                .duration_until(failures.next_attempt(Duration::ZERO))
+                .as_secs()
+        };
+        assert_eq!(wait(1), 1);
+        assert_eq!(wait(10), 512);
     }
 
     #[test]

@@ -38,8 +38,9 @@ pub struct World {
 }
 
 /// What one Ingress asks for.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 struct Ask {
+    asker: Arc<Asker>,
     certificates: BTreeSet<Hostname>,
     refusals: Vec<Refusal>,
     elsewhere: usize,
@@ -141,10 +142,13 @@ impl World {
     // ---- what Ingresses say ----
 
     /// An Ingress was seen with these hosts; it replaces what was seen of it before.
+    ///
+    /// One that has not changed concerns nothing, so that a list made anew costs no plan.
     pub fn ask(&mut self, asker: Asker, hosts: &[String]) {
         let key = (asker.namespace.clone(), asker.name.clone());
         let asker = Arc::new(asker);
         let mut ask = Ask {
+            asker: Arc::clone(&asker),
             certificates: BTreeSet::new(),
             refusals: Vec::new(),
             elsewhere: 0,
@@ -164,14 +168,18 @@ impl World {
                 }
             }
         }
-        let before = self
-            .asks
-            .remove(&key)
-            .map(|ask| ask.certificates)
-            .unwrap_or_default();
+        if self.asks.get(&key) == Some(&ask) {
+            return;
+        }
+        let before = self.drop_ask(&key);
+        let (before, refused) = before.map_or_else(Default::default, |ask| (ask.certificates, ask.refusals));
         for host in before.difference(&ask.certificates) {
             self.unask(host, &key);
         }
+        self.elsewhere += ask.elsewhere;
+        self.refusals += ask.refusals.len();
+        let fresh = ask.refusals.iter().filter(|refusal| !refused.contains(refusal));
+        self.fresh_refusals.extend(fresh.cloned());
         for host in &ask.certificates {
             let arrivals = &mut self.arrivals;
             let want = self.wants.entry(host.clone()).or_insert_with(|| {
@@ -332,8 +340,16 @@ impl World {
         self.dirty.insert(host.clone());
     }
 
-    /// The CA has to be left alone, as far as `scope` says.
+    /// The CA has to be left alone, as far as `scope` says. A time that the CA has named is never made shorter: of two
+    /// answers to two requests the more patient one holds.
     pub fn set_hold(&mut self, scope: Scope, hold: Hold) {
+        if self
+            .holds
+            .get(&scope)
+            .is_some_and(|known| known.told && known.until > hold.until)
+        {
+            return;
+        }
         self.holds.insert(scope, hold);
         self.holds_changed = true;
     }
@@ -344,6 +360,12 @@ impl World {
             self.holds.remove(&Scope::Account);
             self.holds_changed = true;
         }
+    }
+
+    /// Forgets the holds that are over. One that the CA did not name stays, for it counts how often in a row there was
+    /// trouble, until [`Self::clear_trouble`].
+    pub(crate) fn expire_holds(&mut self, now: Timestamp) {
+        self.holds.retain(|_, hold| !hold.told || hold.until > now);
     }
 
     // ---- questions ----

@@ -55,14 +55,16 @@ impl Zones {
 
 impl Zone {
     /// The certificate that serves `host` in this zone (S03, S11).
+    ///
+    /// Where the apex is a single label, the hosts right below it stand alone: no client accepts `*.internal`.
     #[must_use]
     pub fn certificate_for(&self, host: &Hostname) -> Hostname {
         if !self.wildcards || host.is_wildcard() || host.base() == &self.apex {
             return host.clone();
         }
         match host.base().parent_name() {
-            Some(parent) => Hostname::wildcard_of(parent),
-            None => host.clone(),
+            Some(parent) if parent.labels() > 1 => Hostname::wildcard_of(parent),
+            Some(_) | None => host.clone(),
         }
     }
 }
@@ -103,5 +105,13 @@ mod tests {
         assert_eq!(serve("x.a.example.com"), "*.a.example.com");
         assert_eq!(serve("example.com"), "example.com");
         assert_eq!(serve("*.a.example.com"), "*.a.example.com");
+    }
+
+    #[test]
+    fn no_wildcard_is_made_of_a_single_label() {
+        let zone = zone("internal", true);
+        let serve = |host: &str| zone.certificate_for(&host.parse().unwrap()).to_string();
+        assert_eq!(serve("a.internal"), "a.internal");
+        assert_eq!(serve("a.b.internal"), "*.b.internal");
     }
 }
