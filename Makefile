@@ -20,7 +20,7 @@ help: ## shows what there is
 
 demo: tools ## real servers, sample Ingresses, certificates as they come; ONCE=1 to end when all are settled
 	cargo build --release --locked -p faythe
-	cargo run --release --locked -p faythe-bed --bin demo -- $(if $(ONCE),--once) --faythe $(TARGET_DIR)/release/faythe
+	cargo run --locked -p faythe-bed --bin demo -- $(if $(ONCE),--once) --faythe $(TARGET_DIR)/release/faythe
 
 test: tools lint ## everything: format, lints, guides, dependencies, flake, and all tests, live ones too
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked
