@@ -1,6 +1,7 @@
 //! Faythe's shell: it watches, talks, stores and reports; what to do is decided in `faythe-core`.
 
 pub mod ca;
+pub mod cluster;
 pub mod dns;
 pub mod sealed;
 pub mod store;
