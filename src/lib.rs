@@ -4,5 +4,7 @@ pub mod ca;
 pub mod cluster;
 pub mod dns;
 pub mod sealed;
+pub mod source;
 pub mod store;
+pub mod watch;
 pub mod x509;

@@ -8,6 +8,7 @@ pub mod name;
 pub mod order;
 pub mod problem;
 pub mod schedule;
+pub mod want;
 pub mod zone;
 
 /// Points in time, as the field writes them (RFC 3339).
