@@ -10,6 +10,12 @@ use thiserror::Error;
 
 use crate::sealed::Sealed;
 
+mod account;
+mod fault;
+mod notes;
+pub mod place;
+pub mod secrets;
+
 /// Where certificates, notes and the account are kept.
 pub trait Store: Send + Sync {
     /// Looks at the place where the certificate of `host` goes (S12).

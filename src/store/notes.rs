@@ -1,0 +1,298 @@
+//! Notes of orders and failures, each a Secret of its own (design: orders that survive a crash).
+//!
+//! A note's name follows from its host, so that creating it is also what keeps two instances from working on one host.
+//! Every write is guarded: a creation fails where something is, and a change or removal names the `resourceVersion` that
+//! we left there. A write without an answer may have happened; what is found afterwards is known again by its content.
+//!
+//! Calls for different hosts may run side by side; those for one host must come one after another.
+
+mod saved;
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use faythe_core::name::Hostname;
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{Api, DeleteParams, ListParams, PostParams, Preconditions};
+
+use super::account;
+use super::fault::Named;
+use super::{Saved, SavedAccount, StoreError};
+use crate::cluster::{Fault, MANAGER, short_hash};
+use saved::Content;
+
+/// The label that tells notes and accounts from everything else, and its value for notes.
+pub(super) const KIND: &str = "faythe/kind";
+const NOTE: &str = "note";
+/// Notes in one answer of a list.
+const PAGE: u32 = 100;
+/// Each try is made with what the last one has taught; more than two lessons means that somebody else is at it too.
+const TRIES: u32 = 3;
+
+/// Notes, and the accounts that stand beside them.
+pub(super) struct Notes {
+    api: Api<Secret>,
+    namespace: Box<str>,
+    known: Mutex<BTreeMap<Hostname, Known>>,
+}
+
+/// What we know of the note that we left for a host.
+#[derive(Clone, Debug, Default)]
+struct Known {
+    /// Its `resourceVersion`; `None` while there should be none.
+    version: Option<String>,
+    /// Fingerprints of what we tried to write since then without being told how that went.
+    doubts: Vec<String>,
+}
+
+/// What stands where a note is to go.
+enum There {
+    Nothing,
+    Ours { version: String, content: Content },
+    Theirs(StoreError),
+}
+
+impl Notes {
+    pub(super) fn new(api: Api<Secret>, namespace: Box<str>) -> Self {
+        Self {
+            api,
+            namespace,
+            known: Mutex::default(),
+        }
+    }
+
+    /// Reads all notes, and remembers their versions.
+    pub(super) async fn all(&self) -> Result<Vec<Saved>, StoreError> {
+        let mut params = ListParams::default()
+            .labels(&format!("{KIND}={NOTE}"))
+            .limit(PAGE);
+        let mut all = Vec::new();
+        loop {
+            let named = Named {
+                namespace: &self.namespace,
+                name: None,
+            };
+            let page = self
+                .api
+                .list(&params)
+                .await
+                .map_err(|error| named.failed("list", error))?;
+            all.extend(page.items.into_iter().filter_map(|secret| self.take(&secret)));
+            params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
+            if params.continue_token.is_none() {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// Takes in one note; an unreadable one is nobody's fault but its own.
+    fn take(&self, secret: &Secret) -> Option<Saved> {
+        let name = secret.metadata.name.as_deref().unwrap_or_default();
+        let read = Content::of(secret)
+            .and_then(|content| content.read())
+            .and_then(|saved| {
+                if note_name(&saved.host) == name {
+                    Ok(saved)
+                } else {
+                    Err(format!("it is not where a note of {} goes", saved.host))
+                }
+            });
+        match read {
+            Ok(saved) => {
+                let version = secret.metadata.resource_version.clone();
+                self.lock().insert(
+                    saved.host.clone(),
+                    Known {
+                        version,
+                        doubts: Vec::new(),
+                    },
+                );
+                Some(saved)
+            }
+            Err(what) => {
+                tracing::warn!(
+                    namespace = &*self.namespace,
+                    secret = name,
+                    what,
+                    "a note cannot be read and is left out; delete it to start afresh"
+                );
+                None
+            }
+        }
+    }
+
+    /// Writes what is known of a host in place of what we wrote before.
+    pub(super) async fn save(&self, saved: &Saved) -> Result<(), StoreError> {
+        let host = &saved.host;
+        let name = note_name(host);
+        let named = self.named(&name);
+        let content = Content::write(saved).map_err(|what| named.unreadable(what))?;
+        let params = PostParams {
+            field_manager: Some(MANAGER.to_owned()),
+            ..PostParams::default()
+        };
+        for _ in 0..TRIES {
+            let known = self.recall(host).unwrap_or_default();
+            let secret = content.secret(&name, &self.namespace, known.version.clone());
+            let (verb, result) = match known.version {
+                None => ("create", self.api.create(&params, &secret).await),
+                Some(_) => ("update", self.api.replace(&name, &params, &secret).await),
+            };
+            let error = match result {
+                Ok(written) => {
+                    self.remember(host, written.metadata.resource_version);
+                    return Ok(());
+                }
+                Err(error) => error,
+            };
+            match Fault::of(&error) {
+                Fault::Conflict | Fault::Exists => match self.there(host, &name, Some(&content)).await? {
+                    There::Ours {
+                        version,
+                        content: found,
+                    } => {
+                        self.remember(host, Some(version));
+                        if found == content {
+                            return Ok(());
+                        }
+                    }
+                    There::Theirs(error) => return Err(error),
+                    There::Nothing => self.remember(host, None),
+                },
+                // Somebody has deleted it; what we know is true all the same.
+                Fault::Missing if verb == "update" => self.remember(host, None),
+                Fault::Unavailable(_) => {
+                    self.doubt(host, content.fingerprint());
+                    return Err(named.failed(verb, error));
+                }
+                Fault::Forbidden | Fault::Gone | Fault::Missing | Fault::Refused(_) | Fault::TooMany(_) => {
+                    return Err(named.failed(verb, error));
+                }
+            }
+        }
+        Err(named.conflict())
+    }
+
+    /// Removes what we wrote of a host.
+    pub(super) async fn forget(&self, host: &Hostname) -> Result<(), StoreError> {
+        let name = note_name(host);
+        for _ in 0..TRIES {
+            let Some(known) = self.recall(host) else {
+                return Ok(());
+            };
+            let Some(version) = known.version else {
+                match self.there(host, &name, None).await? {
+                    There::Ours { version, .. } => {
+                        self.remember(host, Some(version));
+                        continue;
+                    }
+                    // What we tried to write is not there, so nothing of ours is.
+                    There::Nothing | There::Theirs(_) => {
+                        self.lock().remove(host);
+                        return Ok(());
+                    }
+                }
+            };
+            let unchanged = Preconditions {
+                resource_version: Some(version),
+                uid: None,
+            };
+            let params = DeleteParams::default().preconditions(unchanged);
+            let Err(error) = self.api.delete(&name, &params).await else {
+                self.lock().remove(host);
+                return Ok(());
+            };
+            match Fault::of(&error) {
+                Fault::Conflict => match self.there(host, &name, None).await? {
+                    There::Ours { version, .. } => self.remember(host, Some(version)),
+                    There::Theirs(error) => return Err(error),
+                    There::Nothing => {
+                        self.lock().remove(host);
+                        return Ok(());
+                    }
+                },
+                Fault::Missing => {
+                    self.lock().remove(host);
+                    return Ok(());
+                }
+                Fault::Exists
+                | Fault::Forbidden
+                | Fault::Gone
+                | Fault::Refused(_)
+                | Fault::TooMany(_)
+                | Fault::Unavailable(_) => return Err(self.named(&name).failed("delete", error)),
+            }
+        }
+        Err(self.named(&name).conflict())
+    }
+
+    pub(super) async fn account(&self, directory: &str) -> Result<Option<SavedAccount>, StoreError> {
+        account::read(&self.api, &self.namespace, directory).await
+    }
+
+    pub(super) async fn save_account(&self, account: &SavedAccount) -> Result<(), StoreError> {
+        account::save(&self.api, &self.namespace, account).await
+    }
+
+    /// Looks whether what stands there is what we wrote or tried to write, now or before.
+    async fn there(&self, host: &Hostname, name: &str, now: Option<&Content>) -> Result<There, StoreError> {
+        let named = self.named(name);
+        let secret = self
+            .api
+            .get_opt(name)
+            .await
+            .map_err(|error| named.failed("get", error))?;
+        let Some(secret) = secret else {
+            return Ok(There::Nothing);
+        };
+        let content = match Content::of(&secret) {
+            Ok(content) => content,
+            Err(what) => return Ok(There::Theirs(named.unreadable(what))),
+        };
+        let doubts = self.recall(host).unwrap_or_default().doubts;
+        if now == Some(&content) || doubts.contains(&content.fingerprint()) {
+            return Ok(There::Ours {
+                version: secret.metadata.resource_version.unwrap_or_default(),
+                content,
+            });
+        }
+        Ok(There::Theirs(match content.read() {
+            Ok(_) => named.conflict(),
+            Err(what) => named.unreadable(what),
+        }))
+    }
+
+    fn recall(&self, host: &Hostname) -> Option<Known> {
+        self.lock().get(host).cloned()
+    }
+
+    fn remember(&self, host: &Hostname, version: Option<String>) {
+        // What was in doubt stays so: a write without an answer may still be on its way.
+        self.lock().entry(host.clone()).or_default().version = version;
+    }
+
+    fn doubt(&self, host: &Hostname, fingerprint: String) {
+        let mut known = self.lock();
+        let doubts = &mut known.entry(host.clone()).or_default().doubts;
+        if !doubts.contains(&fingerprint) {
+            doubts.push(fingerprint);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Hostname, Known>> {
+        // No step between two writes to the map can fail, so what a panicking thread left is whole.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn named<'a>(&'a self, name: &'a str) -> Named<'a> {
+        Named {
+            namespace: &self.namespace,
+            name: Some(name),
+        }
+    }
+}
+
+/// The name of the note for a host; for a set of hosts, it would be made of all of them.
+fn note_name(host: &Hostname) -> String {
+    format!("faythe-note-{}", short_hash(&[&host.to_string()]))
+}

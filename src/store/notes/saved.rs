@@ -1,0 +1,333 @@
+//! The saved form of a note: version 1, JSON beside the private key.
+//!
+//! Fields may be added within a version; a reader of this version leaves them alone. Whatever changes the meaning of
+//! what is there takes a new version, and an unknown version is never overwritten.
+
+use std::collections::BTreeMap;
+
+use faythe_core::Timestamp;
+use faythe_core::name::RecordName;
+use faythe_core::order::{ChallengeValue, Note};
+use faythe_core::schedule::Failures;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use kube::core::ObjectMeta;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::{KIND, NOTE};
+use crate::sealed::Sealed;
+use crate::store::Saved;
+use crate::store::place::value;
+
+const VERSION: u32 = 1;
+/// The data entries.
+const JSON: &str = "note";
+const KEY: &str = "key";
+
+/// What a note's Secret holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Content {
+    json: String,
+    key: Option<Sealed>,
+}
+
+#[derive(Deserialize)]
+struct AnyVersion {
+    version: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Written {
+    version: u32,
+    host: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    order: Option<WrittenOrder>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failures: Option<WrittenFailures>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WrittenOrder {
+    url: String,
+    values: Vec<WrittenValue>,
+    created: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WrittenValue {
+    record: String,
+    value: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WrittenFailures {
+    count: u32,
+    last: String,
+    code: String,
+    text: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_before: Option<String>,
+    parked: bool,
+}
+
+impl Content {
+    /// Writes a note.
+    pub(super) fn write(saved: &Saved) -> Result<Self, String> {
+        let written = Written {
+            version: VERSION,
+            host: saved.host.to_string(),
+            order: saved.order.as_ref().map(|(note, _)| WrittenOrder::from(note)),
+            failures: saved.failures.as_ref().map(WrittenFailures::from),
+        };
+        let json = serde_json::to_string(&written).map_err(|error| error.to_string())?;
+        Ok(Self {
+            json,
+            key: saved.order.as_ref().map(|(_, key)| key.clone()),
+        })
+    }
+
+    /// Reads a note.
+    pub(super) fn read(&self) -> Result<Saved, String> {
+        let AnyVersion { version } = serde_json::from_str(&self.json).map_err(|error| error.to_string())?;
+        if version != VERSION {
+            return Err(format!(
+                "it is of version {version}, and this program knows version {VERSION}"
+            ));
+        }
+        let written: Written = serde_json::from_str(&self.json).map_err(|error| error.to_string())?;
+        let host = written
+            .host
+            .parse()
+            .map_err(|error| format!("its host is {:?}: {error}", written.host))?;
+        let order = match (written.order, &self.key) {
+            (None, _) => None,
+            (Some(_), None) => return Err("it has an order and no key".to_owned()),
+            (Some(order), Some(key)) => {
+                let values = order
+                    .values
+                    .into_iter()
+                    .map(WrittenValue::read)
+                    .collect::<Result<_, _>>()?;
+                let note = Note {
+                    host: Clone::clone(&host),
+                    order_url: order.url,
+                    values,
+                    created: time(&order.created)?,
+                    expires: order.expires.as_deref().map(time).transpose()?,
+                };
+                Some((note, key.clone()))
+            }
+        };
+        let failures = written.failures.map(WrittenFailures::read).transpose()?;
+        Ok(Saved {
+            host,
+            order,
+            failures,
+        })
+    }
+
+    /// Takes a note out of its Secret.
+    pub(super) fn of(secret: &Secret) -> Result<Self, String> {
+        if value(secret.metadata.labels.as_ref(), KIND) != Some(NOTE) {
+            return Err(format!("it lacks the label {KIND}={NOTE}"));
+        }
+        let entry = |key: &str| secret.data.as_ref()?.get(key).map(|bytes| bytes.0.clone());
+        let json = entry(JSON).ok_or_else(|| format!("it has no entry `{JSON}`"))?;
+        let json = String::from_utf8(json).map_err(|_| format!("its entry `{JSON}` is not UTF-8"))?;
+        Ok(Self {
+            json,
+            key: entry(KEY).map(Sealed::new),
+        })
+    }
+
+    /// Puts a note into a Secret; `version` is what must be there, `None` for nothing.
+    pub(super) fn secret(&self, name: &str, namespace: &str, version: Option<String>) -> Secret {
+        let mut data = BTreeMap::from([(JSON.to_owned(), ByteString(self.json.clone().into_bytes()))]);
+        if let Some(key) = &self.key {
+            data.insert(KEY.to_owned(), ByteString(key.open().to_vec()));
+        }
+        Secret {
+            metadata: ObjectMeta {
+                name: Some(name.to_owned()),
+                namespace: Some(namespace.to_owned()),
+                resource_version: version,
+                labels: Some([(KIND.to_owned(), NOTE.to_owned())].into()),
+                ..ObjectMeta::default()
+            },
+            type_: Some("Opaque".to_owned()),
+            data: Some(data),
+            ..Secret::default()
+        }
+    }
+
+    /// Stands for the content, its key included, without showing it.
+    pub(super) fn fingerprint(&self) -> String {
+        let key = self.key.as_ref().map(Sealed::open).unwrap_or_default();
+        let digest = Sha256::new()
+            .chain_update(&self.json)
+            .chain_update([0])
+            .chain_update(key)
+            .finalize();
+        digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+impl From<&Note> for WrittenOrder {
+    fn from(note: &Note) -> Self {
+        let values = note
+            .values
+            .iter()
+            .map(|ChallengeValue { record, value }| WrittenValue {
+                record: record.to_string(),
+                value: value.clone(),
+            });
+        Self {
+            url: note.order_url.clone(),
+            values: values.collect(),
+            created: note.created.to_string(),
+            expires: note.expires.map(|at| at.to_string()),
+        }
+    }
+}
+
+impl WrittenValue {
+    fn read(self) -> Result<ChallengeValue, String> {
+        let record = RecordName::parse(&self.record);
+        let record = record.map_err(|error| format!("its record name is {:?}: {error}", self.record))?;
+        Ok(ChallengeValue {
+            record,
+            value: self.value,
+        })
+    }
+}
+
+impl From<&Failures> for WrittenFailures {
+    fn from(failures: &Failures) -> Self {
+        Self {
+            count: failures.count,
+            last: failures.last.to_string(),
+            code: failures.code.clone(),
+            text: failures.text.clone(),
+            not_before: failures.not_before.map(|at| at.to_string()),
+            parked: failures.parked,
+        }
+    }
+}
+
+impl WrittenFailures {
+    fn read(self) -> Result<Failures, String> {
+        Ok(Failures {
+            count: self.count,
+            last: time(&self.last)?,
+            code: self.code,
+            text: self.text,
+            not_before: self.not_before.as_deref().map(time).transpose()?,
+            parked: self.parked,
+        })
+    }
+}
+
+fn time(text: &str) -> Result<Timestamp, String> {
+    text.parse().map_err(|_| format!("{text:?} is not a time"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn saved() -> Saved {
+        let host: faythe_core::name::Hostname = "*.example.com".parse().unwrap();
+        let note = Note {
+            host: host.clone(),
+            order_url: "https://ca.example/order/1".into(),
+            values: vec![ChallengeValue {
+                record: host.challenge_record(),
+                value: "v".into(),
+            }],
+            created: "2026-11-24T10:00:00Z".parse().unwrap(),
+            expires: Some("2026-12-01T10:00:00Z".parse().unwrap()),
+        };
+        let failures = Failures {
+            count: 2,
+            last: "2026-11-24T09:00:00.123456789Z".parse().unwrap(),
+            code: "unauthorized".into(),
+            text: "no".into(),
+            not_before: Some("2026-11-24T17:00:00Z".parse().unwrap()),
+            parked: true,
+        };
+        Saved {
+            host,
+            order: Some((note, Sealed::from("PEM".to_owned()))),
+            failures: Some(failures),
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let bare = Saved {
+            order: None,
+            failures: None,
+            ..saved()
+        };
+        for saved in [
+            saved(),
+            Saved {
+                order: None,
+                ..saved()
+            },
+            Saved {
+                failures: None,
+                ..saved()
+            },
+            bare,
+        ] {
+            let secret = Content::write(&saved).unwrap().secret("n", "ns", None);
+            assert_eq!(Content::of(&secret).unwrap().read(), Ok(saved));
+        }
+    }
+
+    #[test]
+    fn the_saved_form_stays_readable() {
+        let json = r#"{"version":1,"host":"*.example.com","order":{"url":"https://ca.example/order/1","values":[{"record":"_acme-challenge.example.com","value":"v"}],"created":"2026-11-24T10:00:00Z","expires":"2026-12-01T10:00:00Z"},"failures":{"count":2,"last":"2026-11-24T09:00:00.123456789Z","code":"unauthorized","text":"no","notBefore":"2026-11-24T17:00:00Z","parked":true}}"#;
+        assert_eq!(Content::write(&saved()).unwrap().json, json);
+        let with_more = json.replacen('{', r#"{"later":true,"#, 1);
+        let content = Content {
+            json: with_more,
+            key: Some(Sealed::from("PEM".to_owned())),
+        };
+        assert_eq!(content.read(), Ok(saved()));
+    }
+
+    #[test]
+    fn the_key_is_not_in_the_json_nor_in_debug() {
+        let content = Content::write(&saved()).unwrap();
+        assert!(!format!("{content:?}").contains("PEM"));
+    }
+
+    #[test]
+    fn what_cannot_be_read_says_why() {
+        let why = |json: &str| {
+            Content {
+                json: json.to_owned(),
+                key: None,
+            }
+            .read()
+            .unwrap_err()
+        };
+        assert_eq!(
+            why(r#"{"version":2}"#),
+            "it is of version 2, and this program knows version 1"
+        );
+        assert!(why("garbage").starts_with("expected value"));
+        assert!(why(r#"{"version":1,"host":"localhost"}"#).contains("single label"));
+        let order = Content::write(&saved()).unwrap().json;
+        assert_eq!(why(&order), "it has an order and no key");
+        assert!(why(&order.replace("2026-11-24T10", "never")).contains("no key"));
+    }
+}
