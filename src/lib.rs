@@ -3,6 +3,7 @@
 pub mod ca;
 pub mod cluster;
 pub mod dns;
+pub mod report;
 pub mod sealed;
 pub mod source;
 pub mod store;

@@ -1,0 +1,3 @@
+//! How what is decided reaches people and machines.
+
+pub mod events;
