@@ -379,6 +379,10 @@ fn servers_are_names_or_addresses_with_an_optional_port() {
             accepted("auth_dns_server", &format!("{server:?}")).auth_dns_server,
             server
         );
+        assert!(
+            server.parse::<ServerAddr>().is_ok(),
+            "{server} would be refused later"
+        );
     }
     let bad = [
         "",
