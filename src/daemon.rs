@@ -103,7 +103,7 @@ pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Res
         store,
         now,
         policy: policy(config),
-        key_type: config.key_type.as_str().parse().context("`key_type`")?,
+        key_type: config.key_type,
         board: Board::default(),
         metrics: Arc::clone(&metrics),
         usual: Mutex::default(),
