@@ -1,3 +1,5 @@
+//! The one reduction of errors, and the client's bounds.
+
 use std::sync::Mutex;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
