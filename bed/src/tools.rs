@@ -95,7 +95,8 @@ fn script(name: &str) -> Result<String> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
-fn installed(program: &str) -> Option<PathBuf> {
+/// The path of a program that comes with the system.
+pub(crate) fn installed(program: &str) -> Option<PathBuf> {
     let search = std::env::var_os("PATH").unwrap_or_default();
     let directories = std::env::split_paths(&search).chain(SBIN.map(PathBuf::from));
     directories
