@@ -108,7 +108,8 @@ pub enum Place {
 /// How far our values are in the DNS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Published {
-    /// The update server has not acknowledged them in this process.
+    /// Not known to stand: never published in this process, or the outcome of an update is not known. Who carries steps
+    /// out goes back to this before he sends an update, lest a lost answer makes him believe in what is not there.
     No,
     /// It has; not every server that must show them does.
     Hidden,
