@@ -167,7 +167,7 @@ async fn each_missing_permission_is_told_with_its_remedy() {
     let name = bed.secret_namespace.clone();
     let rights = rights
         .replace(": faythe\n", &format!(": {name}\n"))
-        .replace("verbs: [create]", "verbs: []")
+        .replace("verbs: [create]", "verbs: [get]")
         .replace("patch, update, delete]", "update]");
     bed.identity = Identity::service_account(&name, &name);
     bed.kube.apply(&rights).await.unwrap();
