@@ -325,7 +325,9 @@ impl Work<'_> {
             Ok(held) => {
                 self.order.place = Some(Place::Served);
                 self.order.failures = None;
-                let issued = Some(self.began.elapsed());
+                // However often it has rested, and whoever began it.
+                let took = Duration::try_from(self.begun.duration_until((self.outside.now)()));
+                let issued = Some(took.unwrap_or_default());
                 let _ = self.progress.send(Progress::Held {
                     host: host.clone(),
                     held,
@@ -389,6 +391,7 @@ impl Work<'_> {
         self.order.session = None;
         self.order.published = Published::No;
         self.order.shown.clear();
+        self.order.begun = None;
         Ok(())
     }
 

@@ -152,6 +152,13 @@ async fn s10_the_ca_is_not_told_before_a_silent_server_answers() {
     assert_eq!(stage.validations(), 1);
     assert_eq!(stage.bed.pebble.orders_created(), 1);
     stage.clean().await;
+    // The metric counts from the start of the order, its rests included: a look alone has waited for more than this.
+    let seconds = stage
+        .faythe
+        .metric("faythe_issuance_duration_seconds_sum", &[])
+        .await
+        .unwrap();
+    assert!(seconds > Some(1.0), "{seconds:?}");
 }
 
 #[tokio::test]
