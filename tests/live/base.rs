@@ -8,7 +8,7 @@ use std::path::Path;
 
 use faythe_bed::faythe::{Faythe, Launch};
 use faythe_bed::kube::Identity;
-use faythe_bed::{Bed, Setup};
+use faythe_bed::{Bed, Setup, pebble};
 use serde_json::{Value, json};
 
 use crate::live::stage::{FAYTHE, SOON, Stage, entry, label_of, soon, with};
@@ -177,6 +177,31 @@ async fn s07_a_host_gets_its_certificate() {
     assert_eq!(stage.bed.pebble.orders_created(), 1);
     let told = stage.event("web", "CertificateIssued", &[&host]).await;
     assert!(told.contains("valid until"), "{told}");
+}
+
+#[tokio::test]
+async fn s07_many_hosts_of_a_ca_that_refuses_nonces_and_reuses_authorizations() {
+    let setup = Setup {
+        pebble: pebble::Setup::default().with_pebbles_chances(),
+        ..Setup::default()
+    };
+    let stage = Stage::start_as(setup, json!({})).await;
+    let mut hosts = Vec::new();
+    for number in 0..10 {
+        let names = ["", "*.", "a.", "b."].map(|label| stage.host(&format!("{label}n{number}")));
+        stage
+            .ask(&format!("web{number}"), &names.each_ref().map(String::as_str))
+            .await;
+        hosts.extend(names);
+    }
+    for host in &hosts {
+        stage.certificate(host).await;
+    }
+    stage.reach("valid", 40).await;
+    stage.clean().await;
+    assert_eq!(stage.bed.pebble.orders_created(), 40);
+    assert_eq!(stage.bed.pebble.certificates_issued(), 40);
+    assert_eq!(stage.bed.pebble.accounts_created(), 1);
 }
 
 #[tokio::test]
