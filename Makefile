@@ -16,11 +16,11 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 PLATFORM := x86_64-unknown-linux-gnu
 
 help: ## shows what there is
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s  %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: tools ## real servers, sample Ingresses, certificates as they come; ONCE=1 to end when all are settled
 	cargo build --release --locked -p faythe
-	cargo run --release --locked -p faythe-bed --bin demo -- $(if $(ONCE),--once) --faythe $(TARGET_DIR)/release/faythe
+	cargo run --locked -p faythe-bed --bin demo -- $(if $(ONCE),--once) --faythe $(TARGET_DIR)/release/faythe
 
 test: tools lint ## everything: format, lints, guides, dependencies, flake, and all tests, live ones too
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked

@@ -102,3 +102,14 @@ fn installed(program: &str) -> Option<PathBuf> {
         .map(|directory| directory.join(program))
         .find(|path| path.is_file())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{copy, installed};
+
+    #[test]
+    fn a_copy_can_be_run() {
+        let copy = copy(&installed("true").unwrap()).unwrap();
+        assert!(std::process::Command::new(copy).status().unwrap().success());
+    }
+}

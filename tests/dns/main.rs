@@ -4,6 +4,8 @@
 
 // Lets clippy know that the helpers are tests too.
 #![cfg(test)]
+// The real clock is what a real server goes by.
+#![expect(clippy::disallowed_methods, reason = "a test hands the clock in")]
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
