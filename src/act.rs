@@ -195,7 +195,6 @@ pub async fn drive(
         progress,
         stop,
         began: Instant::now(),
-        told: None,
     };
     let outcome = work.run(&goal).await;
     outside.board.prepared(&order.host);
@@ -208,7 +207,6 @@ struct Work<'a> {
     progress: &'a mpsc::UnboundedSender<Progress>,
     stop: &'a CancellationToken,
     began: Instant,
-    told: Option<Instant>,
 }
 
 impl Work<'_> {
