@@ -200,7 +200,6 @@ pub async fn drive(
         progress,
         stop,
         begun,
-        told: None,
     };
     let outcome = work.run(&goal).await;
     outside.board.prepared(&order.host);
@@ -213,7 +212,6 @@ struct Work<'a> {
     progress: &'a mpsc::UnboundedSender<Progress>,
     stop: &'a CancellationToken,
     begun: Timestamp,
-    told: Option<Instant>,
 }
 
 impl Work<'_> {
