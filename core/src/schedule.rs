@@ -116,6 +116,17 @@ pub fn rest(tries: u32) -> Duration {
     doubling(FIRST_REST, tries, LONGEST_REST)
 }
 
+/// Whether an order that the CA has left in one state through `tries` rests is given up for a new one (P23).
+///
+/// After about half an hour. A CA that lost an order between finalization and issuance never ends it, and a new order for
+/// the same names is ready at once (observed on Boulder, 2026-11).
+#[must_use]
+pub fn is_hopeless(tries: u32) -> bool {
+    /// Seven rests that double, then one a minute.
+    const TRIES: u32 = 32;
+    tries >= TRIES
+}
+
 /// The wait before a CA in trouble is asked for the `tries + 1`st time.
 #[must_use]
 pub fn ca_rest(tries: u32) -> Duration {
@@ -327,6 +338,12 @@ mod tests {
         let (asked, found, _) = polled(learned(Duration::from_millis(300), took), took);
         assert!(asked <= 2, "asked {asked} times");
         assert!(found <= took * 2, "found after {found:?}");
+    }
+
+    #[test]
+    fn p23_an_order_is_given_up_within_the_hour() {
+        let waited: Duration = (0..).take_while(|tries| !is_hopeless(*tries)).map(rest).sum();
+        assert!((1200..3600).contains(&waited.as_secs()), "{waited:?}");
     }
 
     #[test]
