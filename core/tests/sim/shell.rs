@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use faythe_core::Timestamp;
+use faythe_core::activity::{Activity, Hold, Rest, Taken};
 use faythe_core::audit::audit;
 use faythe_core::cert::{Held, Standing, standing};
 use faythe_core::name::{Hostname, RecordName};
@@ -18,7 +19,7 @@ use faythe_core::policy::Policy;
 use faythe_core::problem::{Exchange, Problem, Reaction, Scope};
 use faythe_core::schedule::{self, Failures, after, ahead};
 use faythe_core::want::Asker;
-use faythe_core::world::{Activity, Hold, Rest, Taken, World};
+use faythe_core::world::World;
 use jiff::SignedDuration;
 
 use crate::laws::Laws;
