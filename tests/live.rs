@@ -13,6 +13,7 @@ mod live {
     mod check;
     mod endings;
     mod hosts;
+    mod image;
     mod pace;
     mod process;
     mod quiet;
