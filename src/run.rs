@@ -12,7 +12,7 @@ use faythe_core::order::{Goal, Stage};
 use faythe_core::plan::{Action, Plan, Planner};
 use faythe_core::problem::Scope;
 use faythe_core::schedule;
-use faythe_core::world::{Activity, Hold, Rest, Taken, World};
+use faythe_core::world::{Activity, Hold, Rest, World};
 use futures::FutureExt;
 use futures::stream::{BoxStream, StreamExt};
 use thiserror::Error;
@@ -306,7 +306,7 @@ impl Loop {
         let activity = match outcome {
             Outcome::Settled | Outcome::Stopped => None,
             Outcome::Blocked { reason, noted } => {
-                self.world.take(&host, Taken { reason, seen: now });
+                self.world.take(&host, reason, now);
                 noted.then_some(Activity::Noted)
             }
             Outcome::Failed(failures) => {

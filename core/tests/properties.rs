@@ -14,7 +14,7 @@ use faythe_core::problem::Scope;
 use faythe_core::schedule::{Failures, Threshold, ahead, renew_at};
 use faythe_core::verdict::State;
 use faythe_core::want::Asker;
-use faythe_core::world::{Activity, Hold, Rest, Taken, World};
+use faythe_core::world::{Activity, Hold, Rest, World};
 use faythe_core::zone::{Zone, Zones};
 use jiff::SignedDuration;
 use proptest::collection::vec;
@@ -357,11 +357,7 @@ impl Course {
         }
         let activity = match how {
             Ending::Blocked(noted) => {
-                let taken = Taken {
-                    reason: "taken".into(),
-                    seen: self.now,
-                };
-                self.world.take(host, taken);
+                self.world.take(host, "taken".into(), self.now);
                 noted.then_some(Activity::Noted)
             }
             Ending::Failed(parked) => {
@@ -409,7 +405,8 @@ impl Course {
                 world.hold(Some(host.clone()), held.clone());
             }
             if let Some(taken) = self.world.taken(host) {
-                world.take(host, taken.clone());
+                world.take(host, taken.reason.clone(), taken.since);
+                world.take(host, taken.reason.clone(), taken.seen);
             }
             world.set_activity(host, self.world.activity(host).cloned());
             world.set_failures(host, self.world.failures(host).cloned());

@@ -41,7 +41,7 @@ use faythe_core::policy::Policy;
 use faythe_core::problem::Scope;
 use faythe_core::schedule::{Failures, Threshold, ahead};
 use faythe_core::want::Asker;
-use faythe_core::world::{Activity, Hold, Rest, Taken, World};
+use faythe_core::world::{Activity, Hold, Rest, World};
 use faythe_core::zone::{Zone, Zones};
 use jiff::SignedDuration;
 
@@ -334,7 +334,7 @@ impl Theater {
             }
             ["blocked", rest @ ..] => {
                 let reason = format!("Secret {name} is somebody else's");
-                self.world().take(&host, Taken { reason, seen: now });
+                self.world().take(&host, reason, now);
                 activity = rest.contains(&"noted").then_some(Activity::Noted);
             }
             _ => return Err("how did it end?".into()),
