@@ -2,4 +2,7 @@
 
 mod live {
     mod base;
+    mod dns_faults;
+    mod look;
+    mod secrets_faults;
 }
