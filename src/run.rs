@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use faythe_core::Timestamp;
-use faythe_core::activity::{Activity, Hold, Rest, Taken};
+use faythe_core::activity::{Activity, Hold, Rest};
 use faythe_core::name::Hostname;
 use faythe_core::order::{Goal, Stage};
 use faythe_core::plan::{Action, Plan, Planner};
@@ -307,7 +307,7 @@ impl Loop {
         let activity = match outcome {
             Outcome::Settled | Outcome::Stopped => None,
             Outcome::Blocked { reason, noted } => {
-                self.world.take(&host, Taken { reason, seen: now });
+                self.world.take(&host, reason, now);
                 noted.then_some(Activity::Noted)
             }
             Outcome::Failed(failures) => {

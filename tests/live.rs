@@ -19,4 +19,7 @@ mod live {
     mod quiet;
     mod secrets;
     mod stage;
+    mod dns_faults;
+    mod look;
+    mod secrets_faults;
 }

@@ -18,6 +18,7 @@ use crate::faythe::{Faythe, Launch, absolute};
 use crate::kube::{Identity, Kube, objects};
 use crate::pebble::{self, Pebble};
 use crate::ports::Port;
+use crate::proxy::Proxy;
 use crate::until;
 
 /// The label of `secret_hostlabel` in the configuration the bed writes.
@@ -227,12 +228,18 @@ impl Bed {
     /// Two that run at a time need different values of `listen`.
     pub async fn faythe(&self, binary: impl AsRef<Path>, config: Value) -> Result<Faythe> {
         let kubeconfig = self.kube.kubeconfig_for(&self.identity).await?;
-        let environment = vec![("KUBECONFIG".to_owned(), kubeconfig.display().to_string())];
-        Faythe::start(Launch {
-            binary: absolute(binary)?,
-            config,
-            environment,
-        })
+        start(binary, config, &kubeconfig)
+    }
+
+    /// The same with `proxy` on the way to the API server.
+    pub async fn faythe_through(
+        &self,
+        proxy: &Proxy,
+        binary: impl AsRef<Path>,
+        config: Value,
+    ) -> Result<Faythe> {
+        let kubeconfig = self.kube.kubeconfig_through(proxy, &self.identity).await?;
+        start(binary, config, &kubeconfig)
     }
 
     /// Changes of the cluster that faythe has made so far under the bed's identity.
@@ -257,6 +264,14 @@ impl Bed {
             .await?;
         Ok(())
     }
+}
+
+fn start(binary: impl AsRef<Path>, config: Value, kubeconfig: &Path) -> Result<Faythe> {
+    Faythe::start(Launch {
+        binary: absolute(binary)?,
+        config,
+        environment: vec![("KUBECONFIG".to_owned(), kubeconfig.display().to_string())],
+    })
 }
 
 /// Starts the name servers and the CA, which asks the first of them.

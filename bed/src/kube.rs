@@ -88,6 +88,11 @@ impl Kube {
         format!("https://{}", self.port.address())
     }
 
+    /// The root of its certificate, in PEM.
+    pub fn https_roots(&self) -> String {
+        self.authority.root()
+    }
+
     /// A kubeconfig file that may do everything. Its requests are left out of [`Kube::requests_by`].
     pub fn admin_kubeconfig(&self) -> PathBuf {
         self.kubeconfig_path("admin")

@@ -29,6 +29,7 @@ pub mod kube;
 pub mod pebble;
 pub mod ports;
 pub mod process;
+pub mod proxy;
 pub mod scratch;
 pub mod tls;
 pub mod tools;

@@ -9,7 +9,9 @@ use crate::order::Stage;
 pub struct Taken {
     /// Whose it is and what to do, for people.
     pub reason: String,
-    /// When it was seen so.
+    /// Since when this has been known.
+    pub since: Timestamp,
+    /// When it was last seen so.
     pub seen: Timestamp,
 }
 

@@ -251,8 +251,11 @@ impl World {
         self.ready.held = true;
     }
 
-    /// The place of `host` was found to be somebody else's.
-    pub fn take(&mut self, host: &Hostname, taken: Taken) {
+    /// The place of `host` was found to be somebody else's, for this reason.
+    pub fn take(&mut self, host: &Hostname, reason: String, seen: Timestamp) {
+        let before = self.taken.get(host).filter(|before| before.reason == reason);
+        let since = before.map_or(seen, |before| before.since);
+        let taken = Taken { reason, since, seen };
         self.taken.insert(host.clone(), taken);
         self.dirty.insert(host.clone());
     }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use faythe_core::Timestamp;
-use faythe_core::activity::{Activity, Hold, Rest, Taken};
+use faythe_core::activity::{Activity, Hold, Rest};
 use faythe_core::audit::{audit, may_order};
 use faythe_core::cert::{CertFacts, Held, Unreadable, standing, turns_at};
 use faythe_core::name::{DnsName, Hostname, RecordName};
@@ -358,11 +358,7 @@ impl Course {
         }
         let activity = match how {
             Ending::Blocked(noted) => {
-                let taken = Taken {
-                    reason: "taken".into(),
-                    seen: self.now,
-                };
-                self.world.take(host, taken);
+                self.world.take(host, "taken".into(), self.now);
                 noted.then_some(Activity::Noted)
             }
             Ending::Failed(parked) => {
@@ -410,7 +406,8 @@ impl Course {
                 world.hold(Some(host.clone()), held.clone());
             }
             if let Some(taken) = self.world.taken(host) {
-                world.take(host, taken.clone());
+                world.take(host, taken.reason.clone(), taken.since);
+                world.take(host, taken.reason.clone(), taken.seen);
             }
             world.set_activity(host, self.world.activity(host).cloned());
             world.set_failures(host, self.world.failures(host).cloned());

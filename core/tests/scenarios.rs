@@ -35,7 +35,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use faythe_core::Timestamp;
-use faythe_core::activity::{Activity, Hold, Rest, Taken};
+use faythe_core::activity::{Activity, Hold, Rest};
 use faythe_core::audit::audit;
 use faythe_core::cert::{CertFacts, Held, Unreadable};
 use faythe_core::name::Hostname;
@@ -338,7 +338,7 @@ impl Theater {
             }
             ["blocked", rest @ ..] => {
                 let reason = format!("Secret {name} is somebody else's");
-                self.world().take(&host, Taken { reason, seen: now });
+                self.world().take(&host, reason, now);
                 activity = rest.contains(&"noted").then_some(Activity::Noted);
             }
             _ => return Err("how did it end?".into()),

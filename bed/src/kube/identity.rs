@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::Kube;
 use super::objects::MANAGER;
+use crate::proxy::Proxy;
 use crate::tls::Pair;
 
 /// Long enough for any test, benchmark or demo.
@@ -80,6 +81,19 @@ impl Kube {
             Identity::User { name, group } => self.credentials_of(name, group.as_deref())?,
         };
         self.write_kubeconfig(&file, credentials)
+    }
+
+    /// The same with `proxy` on the way.
+    pub async fn kubeconfig_through(&self, proxy: &Proxy, identity: &Identity) -> Result<PathBuf> {
+        let direct = self.kubeconfig_for(identity).await?;
+        let mut file: Value = serde_json::from_str(&std::fs::read_to_string(&direct)?)?;
+        file["clusters"][0]["cluster"] = json!({
+            "server": proxy.url_of(&self.url())?,
+            "certificate-authority-data": STANDARD.encode(proxy.https_roots()),
+        });
+        let path = direct.with_extension("proxied");
+        std::fs::write(&path, serde_json::to_string_pretty(&file)?)?;
+        Ok(path)
     }
 
     /// Where the kubeconfig file of a name is.

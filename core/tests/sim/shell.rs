@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use faythe_core::Timestamp;
-use faythe_core::activity::{Activity, Hold, Rest, Taken};
+use faythe_core::activity::{Activity, Hold, Rest};
 use faythe_core::audit::audit;
 use faythe_core::cert::{Held, Standing, standing};
 use faythe_core::name::{Hostname, RecordName};
@@ -352,13 +352,7 @@ impl Shell {
         let activity = match outcome {
             Outcome::Settled => None,
             Outcome::Blocked => {
-                self.world.take(
-                    &host,
-                    Taken {
-                        reason: "taken".into(),
-                        seen: now,
-                    },
-                );
+                self.world.take(&host, "taken".into(), now);
                 order.note.is_some().then_some(Activity::Noted)
             }
             Outcome::Failed(failures) => {
