@@ -79,7 +79,6 @@ pub(crate) enum Side {
 
 /// An order at the CA.
 pub(crate) struct Order {
-    pub(crate) host: Hostname,
     pub(crate) status: OrderStatus,
     /// Whether the CA was told that it may look.
     pub(crate) told: bool,
@@ -165,7 +164,6 @@ impl Ca for Place {
                     }
                     let number = state.orders.len();
                     state.orders.push(Order {
-                        host: host.clone(),
                         status: OrderStatus::Pending,
                         told: false,
                         value: ChallengeValue {
@@ -270,7 +268,10 @@ impl CaOrder for Session {
                         OrderStatus::Pending if order.told && fails => OrderStatus::Invalid,
                         OrderStatus::Pending if order.told => OrderStatus::Ready,
                         OrderStatus::Processing => OrderStatus::Valid,
-                        other => other,
+                        OrderStatus::Pending
+                        | OrderStatus::Ready
+                        | OrderStatus::Valid
+                        | OrderStatus::Invalid => order.status,
                     };
                     view(order)
                 })
