@@ -189,12 +189,16 @@ async fn records(dns: &dyn Dns, config: &Config, tell: &mut dyn FnMut(Finding)) 
         .map_err(|error| chain(&error));
     let published = added.is_ok();
     tell(Finding::of(what("adds"), added));
-    for check in &zone.checks {
-        let result = if published {
+    // Side by side, so that several dead servers cost the patience for one.
+    let asked = zone.checks.iter().map(|check| async {
+        if published {
             shows(dns, check, &record, value).await
         } else {
             answers(dns, check, &record).await
-        };
+        }
+    });
+    let results = futures::future::join_all(asked).await;
+    for (check, result) in zone.checks.iter().zip(results) {
         tell(Finding::of(
             format!("{} shows TXT {record}", check.server),
             result,

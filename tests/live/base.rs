@@ -217,11 +217,11 @@ async fn s14_no_other_program_is_needed() {
         ],
     })
     .unwrap();
-    let environment = fs::read_to_string(format!("/proc/{}/environ", faythe.process().id())).unwrap();
-    assert!(environment.split('\0').any(|variable| variable == "PATH="));
     let host = bed.host("www");
     bed.ingress("web", &[&host]).await.unwrap();
     bed.certificate_for(&host, SOON).await.unwrap();
+    let environment = fs::read_to_string(format!("/proc/{}/environ", faythe.process().id())).unwrap();
+    assert!(environment.split('\0').any(|variable| variable == "PATH="));
 }
 
 /// That Nix takes the file is looked at by `.ci/nix`; what it offers is the subject here.

@@ -55,7 +55,11 @@ async fn nothing_begins_after_sigterm_and_a_second_signal_ends_it_at_once() {
     stage.bed.pebble.freeze();
     let (host, late) = (stage.host("www"), stage.host("late"));
     stage.ask("web", &[&host]).await;
-    stage.reach("issuing", 1).await;
+    // It has looked at the place of the Secret, and now asks the CA.
+    let labels = [("stage", "ordering")];
+    stage
+        .count("faythe_step_duration_seconds_count", &labels, 1)
+        .await;
     stage.faythe.terminate();
     soon("it has understood", async || {
         Ok(!stage.lines(&["stopping"]).is_empty())
