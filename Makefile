@@ -6,27 +6,28 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test check tools bench image fmt lint
+.PHONY: help demo test check tools bench image program fmt lint
 # The targets share cargo's directory and the machine's few cores, so they run one after another.
 .NOTPARALLEL:
 
 # Where cargo builds.
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
-# The platform of `make image`.
-PLATFORM := x86_64-unknown-linux-gnu
+# The static program: the one that goes into the image, that the demo runs, and that a test starts in an empty chroot.
+# The explicit target keeps its flags away from what runs at build time.
+PLATFORM := $(shell rustc -vV | sed -n 's/^host: //p')
+PROGRAM := $(TARGET_DIR)/$(PLATFORM)/release/faythe
 
 help: ## shows what there is
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s  %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-demo: tools ## real servers, sample Ingresses, certificates as they come; ONCE=1 to end when all are settled
-	cargo build --release --locked -p faythe
-	cargo run --locked -p faythe-bed --bin demo -- $(if $(ONCE),--once) --faythe $(TARGET_DIR)/release/faythe
+demo: tools program ## real servers, sample Ingresses, certificates as they come; ONCE=1 to end when all are settled
+	cargo run --locked -p faythe-bed --bin demo -- $(if $(ONCE),--once) --faythe $(PROGRAM)
 
-test: tools lint ## everything: format, lints, guides, dependencies, flake, and all tests, live ones too
+test: tools lint program ## everything: format, lints, guides, dependencies, flake, and all tests, live ones too
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked
 	.ci/deny
 	.ci/nix
-	.ci/tests
+	FAYTHE_PROGRAM=$(abspath $(PROGRAM)) .ci/tests
 
 check: lint ## the fast part, before each commit: format, lints, and the tests that need no servers
 	cargo test --locked -p faythe-core
@@ -36,13 +37,16 @@ tools: ## builds or installs the servers that demo, tests and bench use
 	tools/build
 	tools/bind
 
-bench: tools ## measures Faythe on the servers, beside what they can do alone, into bench/results/
-	cargo build --release --locked -p faythe
-	cargo run --release --locked -p faythe-bed --bin bench -- --faythe $(TARGET_DIR)/release/faythe
+bench: tools program ## measures Faythe on the servers, beside what they can do alone, into bench/results/
+	cargo run --profile harness --locked -p faythe-bench -- --faythe $(PROGRAM)
 
-image: ## builds the static program that deploy/Dockerfile puts into an image
+image: program ## puts the static program and the CA roots into target/image, where deploy/Dockerfile finds them
+	mkdir -p $(TARGET_DIR)/image
+	cp $(PROGRAM) /etc/ssl/certs/ca-certificates.crt $(TARGET_DIR)/image/
+	@echo 'Now: docker build --file deploy/Dockerfile --tag faythe:latest $(TARGET_DIR)/image'
+
+program:
 	RUSTFLAGS='-C target-feature=+crt-static' cargo build --release --locked -p faythe --target $(PLATFORM)
-	@echo 'The program is $(TARGET_DIR)/$(PLATFORM)/release/faythe; deploy/Dockerfile says how it becomes an image.'
 
 fmt: ## formats all code
 	cargo fmt --all

@@ -56,7 +56,6 @@
           ];
           # The C compiler, for aws-lc, comes with mkShell; these are the libraries of a static program.
           buildInputs = [ pkgs.glibc.static ];
-
         };
       });
     };

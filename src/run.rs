@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use faythe_core::Timestamp;
+use faythe_core::activity::{Activity, Hold, Rest};
 use faythe_core::name::Hostname;
 use faythe_core::order::{Goal, Stage};
 use faythe_core::plan::{Action, Plan, Planner};
 use faythe_core::problem::Scope;
 use faythe_core::schedule;
-use faythe_core::world::{Activity, Hold, Rest, World};
+use faythe_core::world::World;
 use futures::FutureExt;
 use futures::stream::{BoxStream, StreamExt};
 use thiserror::Error;

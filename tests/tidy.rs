@@ -33,7 +33,16 @@ const KUBERNETES: &[&str] = &[
 /// Adapters touch one part of the outside world each; they meet in `act`, `observe` and `run` alone.
 const ADAPTERS: [&str; 6] = ["ca", "dns", "lease", "report", "source", "store"];
 /// Modules above the adapters, which none of them may use: nothing flows upwards but what is observed.
-const ABOVE: [&str; 6] = ["act", "check", "cli", "config", "observe", "run"];
+const ABOVE: [&str; 8] = [
+    "act",
+    "check",
+    "cli",
+    "config",
+    "daemon",
+    "neighbors",
+    "observe",
+    "run",
+];
 /// The exception: the CA's account is kept in a store, of which its adapter knows the contract.
 const ALLOWED: (&str, &str) = ("ca", "store");
 
@@ -162,15 +171,24 @@ fn only_the_clock_reads_the_clock() {
 #[test]
 fn every_task_has_an_owner() {
     check(&sources(), |source| {
-        let spawns = if source.path.starts_with("src/") {
-            ["tokio::spawn", "task::spawn("].as_slice()
-        } else {
-            &[]
-        };
-        let lines = spawns.iter().flat_map(|spawn| source.words(spawn));
-        lines
-            .map(|line| (line, "a task without an owner; spawn it on a JoinSet".to_owned()))
-            .collect()
+        let mut found = Vec::new();
+        let spawns = ["tokio::spawn", "task::spawn("]
+            .into_iter()
+            .flat_map(|spawn| source.code.match_indices(spawn));
+        for (at, _) in spawns.filter(|_| source.path.starts_with("src/")) {
+            let statement = source.code[..at]
+                .rsplit([';', '{', '}'])
+                .next()
+                .unwrap_or_default();
+            // An exception gives its reason, and clippy sees to that.
+            if !statement.contains("#[expect(") {
+                found.push((
+                    source.line(at),
+                    "a task without an owner; spawn it on a JoinSet".to_owned(),
+                ));
+            }
+        }
+        found
     });
 }
 

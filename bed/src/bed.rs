@@ -142,6 +142,8 @@ impl Bed {
             listen: Port::claim()?,
         };
         bed.let_do_everything(&bed.identity).await?;
+        // Made now, it serves a faythe that starts while the API server is away.
+        bed.kube.kubeconfig_for(&bed.identity).await?;
         Ok(bed)
     }
 

@@ -27,6 +27,8 @@ pub struct Setup {
     pub zones: Vec<String>,
     /// Who may change TXT records, anywhere in any of the zones. Without a key nobody may.
     pub keys: Vec<Key>,
+    /// Names without a dot at the end that no key may change all the same.
+    pub denied: Vec<String>,
     /// Further statements for the `options` block, such as `minimal-responses no;`.
     pub options: String,
     /// Further statements at the end of `named.conf`.
@@ -287,9 +289,13 @@ impl Bind {
 controls {{ }};
 "
         );
+        // The first rule that fits a name decides.
         let mut grants = String::new();
         for key in &self.setup.keys {
             text.push_str(&key.file());
+            for name in &self.setup.denied {
+                writeln!(grants, "        deny \"{}\" name {name}.;", key.name())?;
+            }
             writeln!(grants, "        grant \"{}\" zonesub TXT;", key.name())?;
         }
         for zone in &self.setup.zones {

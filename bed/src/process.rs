@@ -15,6 +15,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, kill_process};
 
+use crate::tools;
+
 pub use rustix::process::Signal;
 
 /// How much of a log goes into a failure message: lines, counted from the end.
@@ -216,7 +218,9 @@ fn wrap(command: &Command, log: &Path) -> Result<Command> {
         .append(true)
         .open(log)
         .with_context(|| format!("cannot open {}", log.display()))?;
-    let mut wrapped = Command::new("setpriv");
+    // Found by this process, as the PATH that the child is given may be empty.
+    let setpriv = tools::installed("setpriv").context("there is no setpriv (util-linux)")?;
+    let mut wrapped = Command::new(setpriv);
     wrapped
         .args(["--pdeathsig", "KILL", "--"])
         .arg(command.get_program())
@@ -262,5 +266,5 @@ fn spawn(command: Command) -> Result<Child> {
     child
         .recv()
         .context("the thread that starts children is gone")?
-        .context("cannot start setpriv (util-linux)")
+        .context("cannot start setpriv")
 }

@@ -90,7 +90,7 @@ pub enum ChallengeStatus {
 pub enum Goal {
     /// Somebody asks for it.
     Wanted,
-    /// Nobody asks any more, or the order is of no use: clean up, unless the CA is already making it.
+    /// Nobody asks any more, or the order is of no use: clean up, unless the CA is looking or making it.
     Unwanted,
 }
 
@@ -108,7 +108,8 @@ pub enum Place {
 /// How far our values are in the DNS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Published {
-    /// The update server has not acknowledged them in this process.
+    /// Not known to stand: never published in this process, or the outcome of an update is not known. Who carries steps
+    /// out goes back to this before he sends an update, lest a lost answer makes him believe in what is not there.
     No,
     /// It has; not every server that must show them does.
     Hidden,
@@ -294,7 +295,8 @@ pub fn next(known: &Known<'_>, now: Timestamp) -> Step {
         };
     }
     if known.note.is_none() {
-        // Before anything is published, and even if it is wanted no more: an order that is noted can be cleaned up.
+        // Noted before anything is published. Wanted no more, it is left to the CA, which hands it out again or lets it
+        // lapse.
         return if known.goal == Goal::Wanted {
             Step::Note
         } else {
@@ -302,9 +304,13 @@ pub fn next(known: &Known<'_>, now: Timestamp) -> Step {
         };
     }
     match ca.status {
-        OrderStatus::Pending | OrderStatus::Ready if known.goal == Goal::Unwanted || ca.is_past(now) => {
+        OrderStatus::Pending | OrderStatus::Ready | OrderStatus::Processing if ca.is_past(now) => {
             clean_up(known)
         }
+        // To take the values away while the CA is looking for them would be one failed attempt more in its books, and
+        // an Ingress that is made anew would have to wait for it.
+        OrderStatus::Pending if known.goal == Goal::Unwanted && is_looking(ca) => Step::Ask,
+        OrderStatus::Pending | OrderStatus::Ready if known.goal == Goal::Unwanted => clean_up(known),
         OrderStatus::Pending => prove(known, ca, now),
         OrderStatus::Ready => Step::Finalize,
         OrderStatus::Processing => Step::Ask,
@@ -335,6 +341,13 @@ fn prove(known: &Known<'_>, ca: &CaView, now: Timestamp) -> Step {
             }
         }
     }
+}
+
+/// Whether the CA has been told and has not decided yet.
+fn is_looking(ca: &CaView) -> bool {
+    ca.challenges
+        .iter()
+        .any(|challenge| challenge.status == ChallengeStatus::Processing)
 }
 
 /// When no resolver of the CA can hold an answer from before our value stood, `shown` being when it did.

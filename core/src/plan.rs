@@ -8,13 +8,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::activity::{Activity, Hold};
 use crate::cert::{Shortfall, Standing, standing, turns_at};
 use crate::name::Hostname;
 use crate::order::{Goal, Stage};
 use crate::policy::Policy;
 use crate::schedule::{ahead, settled_at};
 use crate::verdict::{Reason, State, Verdict};
-use crate::world::{Activity, Hold, Want, World};
+use crate::world::{Want, World};
 
 /// How long the place of a certificate counts as somebody else's before it is looked at again: half as long as it has
 /// been known, within these bounds. No watch tells of a Secret without the label, and who has just read the verdict and

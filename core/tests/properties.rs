@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use faythe_core::Timestamp;
+use faythe_core::activity::{Activity, Hold, Rest};
 use faythe_core::audit::{audit, may_order};
 use faythe_core::cert::{CertFacts, Held, Unreadable, standing, turns_at};
 use faythe_core::name::{DnsName, Hostname, RecordName};
@@ -14,7 +15,7 @@ use faythe_core::problem::Scope;
 use faythe_core::schedule::{Failures, Threshold, ahead, renew_at};
 use faythe_core::verdict::State;
 use faythe_core::want::Asker;
-use faythe_core::world::{Activity, Hold, Rest, World};
+use faythe_core::world::World;
 use faythe_core::zone::{Zone, Zones};
 use jiff::SignedDuration;
 use proptest::collection::vec;

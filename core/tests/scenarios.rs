@@ -22,7 +22,10 @@
 //! answered                                        the CA has no trouble any more
 //! ```
 #![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
-#![expect(clippy::disallowed_methods, reason = "the runner reads transcripts; the core does not")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the runner reads transcripts; the core does not"
+)]
 
 use std::collections::BTreeMap;
 use std::env;
@@ -32,6 +35,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use faythe_core::Timestamp;
+use faythe_core::activity::{Activity, Hold, Rest};
 use faythe_core::audit::audit;
 use faythe_core::cert::{CertFacts, Held, Unreadable};
 use faythe_core::name::Hostname;
@@ -41,7 +45,7 @@ use faythe_core::policy::Policy;
 use faythe_core::problem::Scope;
 use faythe_core::schedule::{Failures, Threshold, ahead};
 use faythe_core::want::Asker;
-use faythe_core::world::{Activity, Hold, Rest, World};
+use faythe_core::world::World;
 use faythe_core::zone::{Zone, Zones};
 use jiff::SignedDuration;
 

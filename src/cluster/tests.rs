@@ -1,3 +1,5 @@
+//! The one reduction of errors, and the client's bounds.
+
 use std::sync::Mutex;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -79,6 +81,10 @@ async fn serve(answer: &'static str) -> (Client, Arc<Mutex<Vec<Option<u16>>>>, J
     let url = format!("http://{}", listener.local_addr().unwrap())
         .parse()
         .unwrap();
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the test that is handed it waits for it"
+    )]
     let server = tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
         let mut request = vec![0; 4096];

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 
 use faythe_core::name::DnsName;
 
-use super::{Fault, KeyType};
+use super::Fault;
+use crate::x509::KeyType;
 
 /// The longest label of Kubernetes and of the DNS (RFC 1123 §2.1, RFC 1035 §2.3.4).
 const LABEL_MAX: usize = 63;

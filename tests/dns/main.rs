@@ -4,7 +4,6 @@
 
 // Lets clippy know that the helpers are tests too.
 #![cfg(test)]
-
 // The real clock is what a real server goes by.
 #![expect(clippy::disallowed_methods, reason = "a test hands the clock in")]
 

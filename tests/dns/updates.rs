@@ -179,10 +179,8 @@ async fn a_name_too_long_for_the_wire_is_refused_alone() {
     let named = Named::start();
     let client = client(&named);
     let label = "a".repeat(63);
-    let longest = format!("{label}.{label}.{label}.{}.example.test", "b".repeat(48));
-    let record = faythe_core::name::Hostname::parse(&longest)
-        .unwrap()
-        .challenge_record();
+    let zone = format!("{label}.{label}.{}.example.test", "b".repeat(48));
+    let record = RecordName::below(&zone.parse().unwrap(), &label);
     let outcome = client.publish(&apex(ZONE), &record, "v").await;
     assert!(matches!(cause(outcome), UpdateFault::Format(_)));
     publish(&client, "www.example.test", "v").await.unwrap();

@@ -1,8 +1,9 @@
 //! Events on Ingresses.
 
-use faythe::report::events::{Events, Severity};
+use faythe::report::events::Events;
 use faythe_bed::kube::Kube;
 use faythe_bed::kube::objects::apply_ingress;
+use faythe_core::verdict::{Announcement, Severity};
 use faythe_core::want::Asker;
 use k8s_openapi::api::core::v1::Event;
 use kube::api::{Api, ListParams};
@@ -20,12 +21,26 @@ async fn asker(place: &Place) -> Asker {
     }
 }
 
-async fn publish(events: &Events, asker: &Asker, severity: Severity, reason: &str, message: &str, key: &str) {
+async fn publish(
+    events: &Events,
+    asker: &Asker,
+    severity: Severity,
+    reason: &'static str,
+    text: &str,
+    key: &str,
+) {
     let now = "2026-11-24T10:00:00Z".parse().unwrap();
-    events
-        .publish(asker, severity, reason, message, key, now)
-        .await
-        .unwrap();
+    let announcement = announcement(severity, reason, text, key);
+    events.publish(asker, &announcement, now).await.unwrap();
+}
+
+fn announcement(severity: Severity, reason: &'static str, text: &str, key: &str) -> Announcement {
+    Announcement {
+        severity,
+        reason,
+        text: text.to_owned(),
+        key: key.to_owned(),
+    }
 }
 
 #[tokio::test]
@@ -100,7 +115,7 @@ async fn an_event_that_fails_says_on_what() {
     };
     let now = "2026-11-24T10:00:00Z".parse().unwrap();
     let result = Events::new(place.client.clone())
-        .publish(&asker, Severity::Normal, "Issued", "m", "1", now)
+        .publish(&asker, &announcement(Severity::Normal, "Issued", "m", "1"), now)
         .await;
     let text = result.unwrap_err().to_string();
     assert!(

@@ -16,7 +16,11 @@ const REPAIRED: Duration = Duration::from_secs(45);
 /// Waits until Faythe has told of trouble with this code, in its log and in an Event, in all of these words; checks that
 /// one order was made and the CA was not told to look.
 async fn in_trouble(bed: &Bed, faythe: &Faythe, code: &str, words: &[&str]) {
-    let line = said(faythe, &["WARN", "state=\"stalled\"", &format!("code=\"{code}\"")]).await;
+    let line = said(
+        faythe,
+        &["WARN", "state=\"stalled\"", &format!("code=\"{code}\"")],
+    )
+    .await;
     let text = event(bed, "IssuanceStalled").await;
     for word in words {
         assert!(line.contains(word), "no {word:?} in {line}");
@@ -198,7 +202,13 @@ async fn a_validating_server_without_the_record_keeps_the_ca_from_being_told() {
     bed.ingress("web", &[&host]).await.unwrap();
 
     let record = format!("_acme-challenge.{host}");
-    in_trouble(&bed, &faythe, "not-visible", &[&address, "no TXT record", &record]).await;
+    in_trouble(
+        &bed,
+        &faythe,
+        "not-visible",
+        &[&address, "no TXT record", &record],
+    )
+    .await;
     // Another value is not enough.
     other.add_txt(&record, "somebody's").await.unwrap();
     said(&faythe, &["another TXT value", &address]).await;
@@ -220,7 +230,9 @@ async fn a_name_server_in_trouble_costs_no_order_over_a_restart() {
 
     faythe.restart().unwrap();
     let again = async || Ok((faythe.log().matches("code=\"unreachable\"").count() >= 2).then_some(()));
-    until(REPAIRED, "the order is taken up again", again).await.unwrap();
+    until(REPAIRED, "the order is taken up again", again)
+        .await
+        .unwrap();
     assert_eq!(bed.pebble.orders_created(), 1);
     bed.bind.start_again().await.unwrap();
     goes_on(&bed, &faythe, host).await;

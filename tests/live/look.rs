@@ -32,7 +32,10 @@ pub(crate) async fn event(bed: &Bed, reason: &str) -> String {
 pub(crate) async fn events(bed: &Bed, reason: &str) -> Result<Vec<String>> {
     let api: Api<Event> = Api::namespaced(bed.client.clone(), &bed.namespace);
     let all = api.list(&ListParams::default()).await?;
-    let ours = all.items.into_iter().filter(|event| event.reason.as_deref() == Some(reason));
+    let ours = all
+        .items
+        .into_iter()
+        .filter(|event| event.reason.as_deref() == Some(reason));
     Ok(ours.filter_map(|event| event.message).collect())
 }
 
@@ -47,10 +50,13 @@ pub(crate) async fn said(faythe: &Faythe, words: &[&str]) -> String {
     let what = format!("faythe says {words:?}");
     let line = until(SOON, &what, async || {
         let log = faythe.log();
-        let line = log.lines().find(|line| words.iter().all(|word| line.contains(word)));
+        let line = log
+            .lines()
+            .find(|line| words.iter().all(|word| line.contains(word)));
         Ok(line.map(str::to_owned))
     });
-    line.await.unwrap_or_else(|error| panic!("{error:#}; its log ends in:\n{}", faythe.process().log_tail()))
+    line.await
+        .unwrap_or_else(|error| panic!("{error:#}; its log ends in:\n{}", faythe.process().log_tail()))
 }
 
 /// Waits for good certificates of all these hosts.
@@ -58,7 +64,10 @@ pub(crate) async fn issued(bed: &Bed, faythe: &Faythe, hosts: &[String]) {
     for host in hosts {
         let certificate = bed.certificate_for(host, SOON).await;
         if let Err(error) = certificate {
-            panic!("{error:#}; faythe's log ends in:\n{}", faythe.process().log_tail());
+            panic!(
+                "{error:#}; faythe's log ends in:\n{}",
+                faythe.process().log_tail()
+            );
         }
     }
 }

@@ -43,7 +43,10 @@ fn map(entries: &[(&str, &str)]) -> BTreeMap<String, String> {
 }
 
 async fn create(bed: &Bed, secret: &Secret) -> Secret {
-    bed.secrets().create(&PostParams::default(), secret).await.unwrap()
+    bed.secrets()
+        .create(&PostParams::default(), secret)
+        .await
+        .unwrap()
 }
 
 async fn change(bed: &Bed, host: &str, patch: serde_json::Value) {
@@ -70,7 +73,10 @@ fn check_kept(before: &Secret, after: &Secret, host: &str) {
     assert_eq!(before.metadata.uid, after.metadata.uid, "{host}");
     assert_eq!(before.metadata.labels, after.metadata.labels, "{host}");
     assert_eq!(before.type_, after.type_, "{host}");
-    let (data, annotations) = (after.data.as_ref().unwrap(), after.metadata.annotations.as_ref().unwrap());
+    let (data, annotations) = (
+        after.data.as_ref().unwrap(),
+        after.metadata.annotations.as_ref().unwrap(),
+    );
     assert_eq!(data["ca-bundle"].0, b"not ours", "{host}");
     assert_eq!(annotations["example.com/contact"], "somebody", "{host}");
 }
@@ -86,15 +92,22 @@ fn spoiled(bed: &Bed) -> Vec<(String, Secret)> {
     };
     let pair = |host: &str, pair: Pair| secret(host, &[("cert", &pair.certificate), ("key", &pair.key)]);
     vec![
-        with("no-cert", &|host| secret(host, &[("key", &made(host, FOR_LONG).key)])),
+        with("no-cert", &|host| {
+            secret(host, &[("key", &made(host, FOR_LONG).key)])
+        }),
         with("no-key", &|host| {
             secret(host, &[("cert", &made(host, FOR_LONG).certificate)])
         }),
         with("nothing", &|host| secret(host, &[])),
         with("empty", &|host| secret(host, &[("cert", ""), ("key", "")])),
-        with("garbage", &|host| secret(host, &[("cert", "garbage"), ("key", "\0")])),
+        with("garbage", &|host| {
+            secret(host, &[("cert", "garbage"), ("key", "\0")])
+        }),
         with("garbage-key", &|host| {
-            secret(host, &[("cert", &made(host, FOR_LONG).certificate), ("key", "garbage")])
+            secret(
+                host,
+                &[("cert", &made(host, FOR_LONG).certificate), ("key", "garbage")],
+            )
         }),
         with("other-key", &|host| {
             let (one, other) = (made(host, FOR_LONG), made(host, FOR_LONG));
@@ -102,7 +115,9 @@ fn spoiled(bed: &Bed) -> Vec<(String, Secret)> {
         }),
         with("expired", &|host| pair(host, made(host, 2000..2020))),
         with("future", &|host| pair(host, made(host, 2300..2400))),
-        with("other-names", &|host| pair(host, made("www.example.org", FOR_LONG))),
+        with("other-names", &|host| {
+            pair(host, made("www.example.org", FOR_LONG))
+        }),
     ]
 }
 
@@ -248,7 +263,10 @@ async fn a_secret_that_carries_another_hosts_label_is_not_ours_to_write() {
     let faythe = bed.faythe(FAYTHE, bed.config()).await.unwrap();
 
     let text = event(&bed, "SecretNotOurs").await;
-    assert!(text.contains(&other) && text.contains("correct the label"), "{text}");
+    assert!(
+        text.contains(&other) && text.contains("correct the label"),
+        "{text}"
+    );
     let now = bed.secret_for(&host).await.unwrap().unwrap();
     assert_eq!(now.metadata.resource_version, version);
     faythe.process().check_running().unwrap();

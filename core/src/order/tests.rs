@@ -162,6 +162,42 @@ fn an_unwanted_order_is_cleaned_up_unless_the_ca_is_making_it() {
 }
 
 #[test]
+fn a_wish_that_vanishes_while_the_ca_looks_makes_no_failure() {
+    check(|k, f| (k.goal, k.ca) = (Goal::Unwanted, Some(&f.told)), Step::Ask);
+    // Who lost sight of the CA cleans up without asking.
+    check(|k, _| (k.goal, k.ca) = (Goal::Unwanted, None), Step::Withdraw);
+}
+
+#[test]
+fn p23_an_order_that_the_ca_has_forgotten_is_cleaned_up() {
+    for mut view in [
+        Facts::default().told,
+        Facts::default().ready,
+        Facts::default().processing,
+    ] {
+        view.expires = Some(at(100));
+        let facts = Facts::default();
+        let known = Known {
+            goal: Goal::Wanted,
+            place: Some(Place::Open),
+            note: Some(&facts.note),
+            ca: Some(&view),
+            published: Published::Withdrawn,
+            neighbors: &facts.alone,
+        };
+        assert_eq!(next(&known, at(100)), Step::Forget, "{:?}", view.status);
+    }
+}
+
+#[test]
+fn a_failure_without_a_note_is_recorded() {
+    check(
+        |k, f| (k.note, k.ca) = (None, Some(&f.invalid)),
+        Step::RecordFailure,
+    );
+}
+
+#[test]
 fn a_taken_place_keeps_the_note_but_not_the_values() {
     check(|k, _| k.place = Some(Place::Taken), Step::Withdraw);
     check(
@@ -171,6 +207,11 @@ fn a_taken_place_keeps_the_note_but_not_the_values() {
     check(
         |k, _| (k.place, k.note, k.ca) = (Some(Place::Taken), None, None),
         Step::End(End::Blocked),
+    );
+    // Nobody waits for the place any more.
+    check(
+        |k, _| (k.place, k.goal, k.published) = (Some(Place::Taken), Goal::Unwanted, Published::Withdrawn),
+        Step::Forget,
     );
 }
 

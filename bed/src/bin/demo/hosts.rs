@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
 use faythe_bed::certificate::Certificate;
 
 use crate::screen::cut;
@@ -64,7 +63,7 @@ impl Host {
     }
 
     /// Its state in a few words.
-    fn status(&self) -> String {
+    fn status(&self, name: &str) -> String {
         if let Some(flaw) = &self.flaw {
             return format!("Secret is no good: {flaw}");
         }
@@ -72,7 +71,13 @@ impl Host {
             return format!("certificate stored after {:.2} s", took.as_secs_f64());
         }
         match (&self.warning, &self.state, self.expected) {
-            (Some(warning), ..) => format!("refused: {warning}"),
+            (Some(warning), ..) => {
+                // The host stands before it anyway.
+                let reason = warning
+                    .strip_prefix(name)
+                    .map(|rest| rest.trim_start_matches([':', ' ']));
+                format!("refused: {}", reason.unwrap_or(warning))
+            }
             (None, Some(state), _) => state.clone(),
             (None, None, Expected::Nothing) => "not in the zone: nothing to do".to_owned(),
             (None, None, _) => "waiting".to_owned(),
@@ -91,13 +96,13 @@ pub(crate) struct Hosts {
 impl Hosts {
     /// Whether all is as it should be.
     pub(crate) fn is_settled(&self) -> bool {
-        !self.by_name.is_empty() && self.records.is_empty() && self.by_name.values().all(Host::is_settled)
+        self.flaws().is_empty()
     }
 
     /// A line for each host.
     pub(crate) fn states(&self) -> Vec<String> {
         let line =
-            |(name, host): (&String, &Host)| format!("  {} {}", column(name, HOST_WIDTH), host.status());
+            |(name, host): (&String, &Host)| format!("  {} {}", column(name, HOST_WIDTH), host.status(name));
         self.by_name.iter().map(line).collect()
     }
 
@@ -119,34 +124,30 @@ impl Hosts {
         }
         lines.push(String::new());
         for (name, host) in self.by_name.iter().filter(|(_, host)| host.certificate.is_none()) {
-            lines.push(format!("{name}: {}", host.status()));
+            lines.push(format!("{name}: {}", host.status(name)));
         }
         lines.push(String::new());
         lines
     }
 
-    /// Fails with all that is not as it should be.
-    pub(crate) fn verdict(&self) -> Result<()> {
-        let mut wrong = Vec::new();
+    /// All that is not as it should be, a line each.
+    pub(crate) fn flaws(&self) -> Vec<String> {
+        let mut flaws = Vec::new();
+        if self.by_name.is_empty() {
+            flaws.push("there is no Ingress".to_owned());
+        }
         for (name, host) in self.by_name.iter().filter(|(_, host)| !host.is_settled()) {
-            let expected = match host.expected {
+            let flaw = match host.expected {
                 Expected::Certificate => "has no good certificate",
                 Expected::Nothing => "is outside the zone but was not left alone",
-                Expected::Warning => "is impossible but has no Warning, or a certificate",
+                Expected::Warning => "is impossible but has no Warning, or has a certificate",
             };
-            wrong.push(format!("{name} {expected} ({})", host.status()));
+            flaws.push(format!("{name} {flaw} ({})", host.status(name)));
         }
         for (name, value) in &self.records {
-            wrong.push(format!("a TXT record is left in the zone: {name} \"{value}\""));
+            flaws.push(format!("a TXT record is left in the zone: {name} \"{value}\""));
         }
-        if self.by_name.is_empty() {
-            wrong.push("there is no Ingress".to_owned());
-        }
-        if wrong.is_empty() {
-            Ok(())
-        } else {
-            bail!("{}", wrong.join("; "))
-        }
+        flaws
     }
 }
 

@@ -8,12 +8,14 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use faythe_bed::faythe::Faythe;
 use faythe_bed::{Bed, secret_name};
-use futures::stream::{BoxStream, SelectAll, StreamExt};
+use futures::stream::StreamExt;
 use k8s_openapi::api::core::v1::{Event, Secret};
 use k8s_openapi::api::networking::v1::Ingress;
 use kube::api::Api;
 use kube::runtime::{WatchStreamExt, watcher};
 use serde::de::DeserializeOwned;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::JoinSet;
 
 use crate::hosts::{Expected, Host, Hosts, expected};
 use crate::screen::Screen;
@@ -36,7 +38,7 @@ pub(crate) async fn until_settled(
 ) -> Result<Hosts> {
     let mut cluster = Cluster::default();
     let mut hosts = Hosts::default();
-    let mut watches = watches(bed);
+    let (mut seen, _watches) = watch(bed);
     let mut apply = std::pin::pin!(bed.kube.apply_path(manifests));
     let mut is_applied = false;
     let mut tick = tokio::time::interval(TICK);
@@ -48,7 +50,13 @@ pub(crate) async fn until_settled(
                 outcome?;
                 is_applied = true;
             }
-            Some(seen) = watches.next() => cluster.take_in(seen),
+            Some((object, when)) = seen.recv() => {
+                cluster.take_in(object, when);
+                // All that is waiting is one picture.
+                while let Ok((object, when)) = seen.try_recv() {
+                    cluster.take_in(object, when);
+                }
+            }
             _ = tick.tick() => {
                 faythe.process().check_running()?;
                 hosts.records = bed.bind.all_txt(&bed.zone).await?;
@@ -77,25 +85,35 @@ enum Seen {
     Secret(Box<Secret>),
 }
 
-/// Watches all that matters, and goes on when a watch breaks.
-fn watches(bed: &Bed) -> SelectAll<BoxStream<'static, Seen>> {
-    let ingresses = stream(Api::all(bed.client.clone()), Seen::Ingress);
-    let events = stream(Api::all(bed.client.clone()), Seen::Event);
-    let secrets = stream(bed.secrets(), Seen::Secret);
-    futures::stream::select_all([ingresses, events, secrets])
+/// What a watch tells, and when it did. Looking at it may come later, as that takes time.
+type Told = (Seen, Instant);
+
+/// Watches all that matters, and goes on when a watch breaks; ends when the tasks are dropped.
+fn watch(bed: &Bed) -> (UnboundedReceiver<Told>, JoinSet<()>) {
+    let (teller, told) = unbounded_channel();
+    let mut watches = JoinSet::new();
+    watches.spawn(tell(Api::all(bed.client.clone()), Seen::Ingress, teller.clone()));
+    watches.spawn(tell(Api::all(bed.client.clone()), Seen::Event, teller.clone()));
+    watches.spawn(tell(bed.secrets(), Seen::Secret, teller));
+    (told, watches)
 }
 
-fn stream<K>(api: Api<K>, wrap: fn(Box<K>) -> Seen) -> BoxStream<'static, Seen>
+async fn tell<K>(api: Api<K>, wrap: fn(Box<K>) -> Seen, teller: UnboundedSender<Told>)
 where
     K: kube::Resource + Clone + Debug + DeserializeOwned + Send + 'static,
 {
     let objects = watcher(api, watcher::Config::default())
         .default_backoff()
         .applied_objects();
-    // An error is followed by another try.
-    objects
-        .filter_map(move |object| std::future::ready(object.ok().map(|object| wrap(Box::new(object)))))
-        .boxed()
+    let mut objects = std::pin::pin!(objects);
+    while let Some(object) = objects.next().await {
+        // An error is followed by another try.
+        if let Ok(object) = object
+            && teller.send((wrap(Box::new(object)), Instant::now())).is_err()
+        {
+            return;
+        }
+    }
 }
 
 /// What was seen so far. The watches are apart, so a Secret may well come before its Ingress.
@@ -108,8 +126,7 @@ struct Cluster {
 }
 
 impl Cluster {
-    fn take_in(&mut self, seen: Seen) {
-        let now = Instant::now();
+    fn take_in(&mut self, seen: Seen, now: Instant) {
         match seen {
             Seen::Event(event) if event.involved_object.kind.as_deref() == Some("Ingress") => {
                 self.events.push(*event)

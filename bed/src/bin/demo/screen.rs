@@ -64,7 +64,7 @@ impl Screen {
         } else {
             let elapsed = self.started.elapsed().as_secs_f64();
             for line in block.iter().filter(|line| !self.block.contains(line)) {
-                print(&format!("[{elapsed:6.1} s] {line}\n"));
+                print(&format!("[{elapsed:6.1} s] {}\n", line.trim_start()));
             }
         }
         self.block = block;

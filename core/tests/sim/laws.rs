@@ -1,0 +1,241 @@
+//! What must hold however the simulation goes, seen from outside: what the CA, the DNS and the users would complain of.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use faythe_core::Timestamp;
+use faythe_core::cert::{Standing, standing};
+use faythe_core::name::Hostname;
+use faythe_core::order::OrderStatus;
+use faythe_core::schedule::{RESOLVER_CACHE, Threshold, ahead};
+use jiff::SignedDuration;
+
+use crate::outside::{Outside, secret_name};
+
+/// The `issue_grace` of every simulation.
+pub(crate) const GRACE: SignedDuration = SignedDuration::from_hours(8);
+const DAY: SignedDuration = SignedDuration::from_hours(24);
+/// So late may the shell learn of a wish, when the API server is down.
+const LATE: SignedDuration = SignedDuration::from_mins(20);
+/// A change in the cluster may cross an order on its way.
+const CROSSING: SignedDuration = SignedDuration::from_secs(5);
+
+/// The books of a simulation, and every law that was broken.
+#[derive(Default)]
+pub(crate) struct Laws {
+    pub(crate) broken: Vec<String>,
+    pub(crate) turns: u64,
+    pub(crate) steps: u64,
+    pub(crate) works: u64,
+    pub(crate) opened: usize,
+    pub(crate) issued: usize,
+    pub(crate) crashes: usize,
+    /// Orders that were noted, by URL.
+    pub(crate) noted: BTreeSet<usize>,
+    /// Since when somebody has asked for it without a break.
+    pub(crate) wanted: BTreeMap<Hostname, Timestamp>,
+    /// When somebody else last meddled with the Secret or its place.
+    pub(crate) meddled: BTreeMap<Hostname, Timestamp>,
+    pub(crate) last_crash: Option<Timestamp>,
+    /// When the CA was last asked for an order that it refuses.
+    refused: BTreeMap<Hostname, Timestamp>,
+    stored: BTreeSet<usize>,
+}
+
+impl Laws {
+    pub(crate) fn law(&mut self, holds: bool, now: Timestamp, words: &str) {
+        if !holds {
+            self.break_law(now, words);
+        }
+    }
+
+    pub(crate) fn break_law(&mut self, now: Timestamp, words: &str) {
+        self.broken.push(format!("{now}: {words}"));
+    }
+
+    fn is_wanted_since(&self, host: &Hostname, time: Timestamp) -> bool {
+        self.wanted
+            .get(host)
+            .is_some_and(|since| ahead(*since, LATE) <= time)
+    }
+
+    fn was_meddled_with_since(&self, host: &Hostname, time: Timestamp) -> bool {
+        self.meddled.get(host).is_some_and(|at| *at >= time)
+    }
+
+    /// An order is about to be asked for.
+    pub(crate) fn opens(&mut self, host: &Hostname, outside: &Outside) {
+        let now = outside.now;
+        self.opened += 1;
+        let held = outside
+            .cluster
+            .secrets
+            .get(&secret_name(host))
+            .map(|(_, held)| held);
+        let served = matches!(
+            standing(host, held.into_iter(), Threshold::Default, now),
+            Standing::Fine { .. }
+        );
+        let crossed = self.was_meddled_with_since(host, ahead(now, -CROSSING));
+        self.law(
+            !served || crossed,
+            now,
+            &format!("{host} is ordered though a certificate serves"),
+        );
+
+        let noted = outside
+            .cluster
+            .notes
+            .get(host)
+            .is_some_and(|saved| saved.order.is_some());
+        self.law(!noted, now, &format!("{host} is ordered while an order is noted"));
+
+        let failed = outside
+            .ca
+            .orders
+            .iter()
+            .filter(|order| order.host == *host)
+            .filter_map(|order| order.failed);
+        if let Some(failed) = failed.max().filter(|failed| self.is_wanted_since(host, *failed)) {
+            self.law(
+                ahead(failed, GRACE) <= now,
+                now,
+                &format!("{host} is ordered within issue_grace"),
+            );
+        }
+        if outside.ca.rejected.contains(host) && !outside.ca.down {
+            let before = self
+                .refused
+                .insert(host.clone(), now)
+                .filter(|before| self.is_wanted_since(host, *before));
+            // A process that dies before it has saved the refusal asks once more.
+            let excused = self
+                .last_crash
+                .is_some_and(|crash| before.is_some_and(|before| crash >= before));
+            let spaced = before.is_none_or(|before| ahead(before, DAY) <= now);
+            self.law(
+                spaced || excused,
+                now,
+                &format!("{host} is refused more than once a day"),
+            );
+        }
+    }
+
+    /// The CA has looked for the value of `order` and did not see it.
+    pub(crate) fn unseen(&mut self, order: usize, outside: &Outside) {
+        let order = &outside.ca.orders[order];
+        // A process that finds out at its start that nobody wants an order takes its value away without asking the CA.
+        // And a wish that came back a moment ago has left no trace of the order before it when the process died since.
+        let wanted = self.is_wanted_since(&order.host, order.created);
+        let steady = self.is_wanted_since(&order.host, ahead(order.created, -RESOLVER_CACHE));
+        let died = self.last_crash.is_some_and(|crash| crash >= order.created);
+        let words = format!("P15: the CA looked for {} and did not see its value", order.host);
+        self.law(!wanted || (died && !steady), outside.now, &words);
+    }
+
+    pub(crate) fn stored(&mut self, host: &Hostname, order: usize, now: Timestamp) {
+        self.issued += 1;
+        let first = self.stored.insert(order);
+        let again = self.was_meddled_with_since(host, ahead(now, -CROSSING));
+        self.law(
+            first || again,
+            now,
+            &format!("the certificate of {host} is stored twice"),
+        );
+    }
+
+    /// What must hold every day.
+    pub(crate) fn check_day(&mut self, outside: &Outside, works_before: u64, steps_before: u64) {
+        let now = outside.now;
+        for (name, (host, held)) in &outside.cluster.secrets {
+            let Ok(facts) = &held.content else { continue };
+            // Everything has had half a life of quiet to be renewed.
+            let life = facts.not_before.duration_until(facts.not_after);
+            let quiet = ahead(facts.not_after, -life / 2);
+            let ours = held.issued_at.is_some() && !self.was_meddled_with_since(host, quiet);
+            if ours && self.is_wanted_since(host, quiet) && !outside.ca.cursed.contains(host) {
+                let fine = facts.not_after > now || outside.ca.rejected.contains(host);
+                self.law(
+                    fine,
+                    now,
+                    &format!("{name} has expired though it could have been renewed"),
+                );
+            }
+        }
+        let works = self.works - works_before;
+        let hosts = u64::try_from(self.wanted.len()).unwrap() + 20;
+        self.law(
+            works <= hosts * 1_600,
+            now,
+            &format!("{works} works for {hosts} hosts in a day"),
+        );
+        let steps = self.steps - steps_before;
+        self.law(
+            steps <= works * 60 + 100,
+            now,
+            &format!("{steps} steps in {works} works"),
+        );
+    }
+
+    /// What must hold after days of quiet.
+    pub(crate) fn check_end(&mut self, outside: &Outside, verdicts: &BTreeMap<Hostname, String>) {
+        let now = outside.now;
+        for (host, since) in &self.wanted.clone() {
+            let held = outside
+                .cluster
+                .secrets
+                .get(&secret_name(host))
+                .map(|(_, held)| held);
+            let served = matches!(
+                standing(host, held.into_iter(), Threshold::Default, now),
+                Standing::Fine { .. }
+            );
+            let verdict = verdicts.get(host).map_or("no verdict", String::as_str);
+            self.law(
+                served,
+                now,
+                &format!("{host}, wanted since {since}, has no certificate: {verdict}"),
+            );
+            self.law(verdict.starts_with("valid"), now, &format!("{host} is {verdict}"));
+        }
+        let left = outside
+            .cluster
+            .notes
+            .iter()
+            .filter(|(_, saved)| saved.order.is_some())
+            .count();
+        self.law(left == 0, now, &format!("{left} notes are left behind"));
+        let left = outside.dns.values();
+        self.law(left == 0, now, &format!("{left} values are left in the DNS"));
+        let failures = outside
+            .cluster
+            .notes
+            .keys()
+            .filter(|host| !self.wanted.contains_key(*host))
+            .count();
+        self.law(
+            failures == 0,
+            now,
+            &format!("{failures} failures of unwanted hosts are kept for ever"),
+        );
+        self.check_orders(outside);
+    }
+
+    /// Every order came to something, or there is a good reason why not.
+    fn check_orders(&mut self, outside: &Outside) {
+        for (url, order) in outside.ca.orders.iter().enumerate() {
+            let lost =
+                !self.noted.contains(&url) && self.last_crash.is_some_and(|crash| crash >= order.created);
+            let excused = order.status == OrderStatus::Invalid
+                || self.stored.contains(&url)
+                || !self.is_wanted_since(&order.host, order.created)
+                || self.was_meddled_with_since(&order.host, order.created)
+                || order.stuck
+                || lost;
+            let words = format!(
+                "order {url} for {}, {:?}, came to nothing",
+                order.host, order.status
+            );
+            self.law(excused, order.created, &words);
+        }
+    }
+}

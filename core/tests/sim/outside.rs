@@ -1,0 +1,433 @@
+//! What surrounds the shell: a CA, name servers, a cluster. Each does what the real one does, and no more than matters.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use faythe_core::Timestamp;
+use faythe_core::cert::{CertFacts, Held};
+use faythe_core::name::{Hostname, RecordName};
+use faythe_core::order::{CaView, Challenge, ChallengeStatus, ChallengeValue, Note, OrderStatus};
+use faythe_core::problem::{Problem, ProblemKind};
+use faythe_core::schedule::{Failures, RESOLVER_CACHE, after, ahead};
+use jiff::SignedDuration;
+
+use crate::dice::Dice;
+
+/// Everything but the shell itself.
+pub(crate) struct Outside {
+    pub(crate) now: Timestamp,
+    pub(crate) dice: Dice,
+    pub(crate) ca: Ca,
+    pub(crate) dns: Dns,
+    pub(crate) cluster: Cluster,
+}
+
+// ---- the CA ----
+
+/// A CA with the habits of Boulder or Pebble.
+pub(crate) struct Ca {
+    /// Every order ever made; its index is its URL.
+    pub(crate) orders: Vec<CaOrder>,
+    pub(crate) habits: Habits,
+    /// It does not answer.
+    pub(crate) down: bool,
+    /// Hosts whose validation always fails.
+    pub(crate) cursed: BTreeSet<Hostname>,
+    /// Hosts for which it will not issue.
+    pub(crate) rejected: BTreeSet<Hostname>,
+    /// Orders that are due to be looked at or issued, and when.
+    pub(crate) agenda: Vec<(Timestamp, usize)>,
+    authorized: BTreeMap<Hostname, Timestamp>,
+    cache: BTreeMap<RecordName, (Timestamp, BTreeSet<String>)>,
+    recent: VecDeque<Timestamp>,
+}
+
+/// How the CA is set up.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Habits {
+    /// How long a certificate lives, in hours.
+    pub(crate) lifetime_hours: i64,
+    /// New orders for the same name get the pending one, and valid authorizations are used again.
+    pub(crate) reuses: bool,
+    /// How many orders an account may make in three hours.
+    pub(crate) orders_in_three_hours: usize,
+    /// How many validations in a thousand fail for no reason of ours.
+    pub(crate) hiccups: i64,
+    /// How many orders in a thousand never leave `processing`.
+    pub(crate) stuck: i64,
+}
+
+/// One order as the CA has it.
+pub(crate) struct CaOrder {
+    pub(crate) host: Hostname,
+    pub(crate) status: OrderStatus,
+    pub(crate) created: Timestamp,
+    /// When it was found not to be as it should, for the laws.
+    pub(crate) failed: Option<Timestamp>,
+    /// The certificate was fetched.
+    pub(crate) fetched: bool,
+    /// It stays in `processing` for ever.
+    pub(crate) stuck: bool,
+    told: bool,
+    expires: Timestamp,
+    problem: Option<Problem>,
+}
+
+/// Why the CA did not do what it was asked.
+pub(crate) enum CaFault {
+    Unreachable,
+    Gone,
+    Refused(Problem),
+}
+
+const THREE_HOURS: SignedDuration = SignedDuration::from_hours(3);
+
+impl Ca {
+    pub(crate) fn new(habits: Habits) -> Self {
+        Self {
+            orders: Vec::new(),
+            habits,
+            down: false,
+            cursed: BTreeSet::new(),
+            rejected: BTreeSet::new(),
+            agenda: Vec::new(),
+            authorized: BTreeMap::new(),
+            cache: BTreeMap::new(),
+            recent: VecDeque::new(),
+        }
+    }
+
+    /// new-order: answers which order, and whether it is a new one.
+    pub(crate) fn open(&mut self, host: &Hostname, now: Timestamp) -> Result<(usize, bool), CaFault> {
+        if self.down {
+            return Err(CaFault::Unreachable);
+        }
+        if self.rejected.contains(host) {
+            return Err(refused(ProblemKind::RejectedIdentifier, 400, None));
+        }
+        while self
+            .recent
+            .front()
+            .is_some_and(|at| ahead(*at, THREE_HOURS) <= now)
+        {
+            self.recent.pop_front();
+        }
+        if self.recent.len() >= self.habits.orders_in_three_hours {
+            let free = ahead(self.recent[0], THREE_HOURS);
+            let wait = now.duration_until(free).unsigned_abs();
+            return Err(refused(ProblemKind::RateLimited, 429, Some(wait)));
+        }
+        self.recent.push_back(now);
+        let open = |order: &CaOrder| {
+            order.host == *host
+                && order.expires > now
+                && matches!(order.status, OrderStatus::Pending | OrderStatus::Ready)
+                && !order.told
+        };
+        if self.habits.reuses
+            && let Some(known) = self.orders.iter().rposition(open)
+        {
+            return Ok((known, false));
+        }
+        let authorized = self.habits.reuses && self.authorized.get(host).is_some_and(|until| *until > now);
+        self.orders.push(CaOrder {
+            host: host.clone(),
+            status: if authorized {
+                OrderStatus::Ready
+            } else {
+                OrderStatus::Pending
+            },
+            created: now,
+            failed: None,
+            fetched: false,
+            stuck: false,
+            told: false,
+            expires: ahead(now, SignedDuration::from_hours(7 * 24)),
+            problem: None,
+        });
+        Ok((self.orders.len() - 1, true))
+    }
+
+    pub(crate) fn view(&self, order: usize, now: Timestamp) -> Result<CaView, CaFault> {
+        if self.down {
+            return Err(CaFault::Unreachable);
+        }
+        let known = self
+            .orders
+            .get(order)
+            .filter(|order| order.expires > now)
+            .ok_or(CaFault::Gone)?;
+        let status = if known.told {
+            ChallengeStatus::Processing
+        } else {
+            ChallengeStatus::Pending
+        };
+        let challenge = Challenge {
+            value: self.value(order),
+            status,
+        };
+        Ok(CaView {
+            status: known.status,
+            challenges: (known.status == OrderStatus::Pending)
+                .then_some(challenge)
+                .into_iter()
+                .collect(),
+            problem: known.problem.clone(),
+            expires: Some(known.expires),
+            retry_after: None,
+        })
+    }
+
+    fn value(&self, order: usize) -> ChallengeValue {
+        let record = self.orders[order].host.challenge_record();
+        ChallengeValue {
+            record,
+            value: format!("value-{order}"),
+        }
+    }
+
+    /// The CA is told that it may look.
+    pub(crate) fn tell(&mut self, order: usize, now: Timestamp, dice: &mut Dice) -> Result<(), CaFault> {
+        self.view(order, now)?;
+        let known = &mut self.orders[order];
+        if known.status == OrderStatus::Pending && !known.told {
+            known.told = true;
+            let look = ahead(now, SignedDuration::from_millis(dice.between(50, 3000)));
+            self.agenda.push((look, order));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn finalize(&mut self, order: usize, now: Timestamp, dice: &mut Dice) -> Result<(), CaFault> {
+        self.view(order, now)?;
+        let stuck = dice.chance(self.habits.stuck);
+        let known = &mut self.orders[order];
+        if known.status == OrderStatus::Ready {
+            known.status = OrderStatus::Processing;
+            known.stuck = stuck;
+            if !stuck {
+                let done = ahead(now, SignedDuration::from_millis(dice.between(50, 3000)));
+                self.agenda.push((done, order));
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn certificate(&mut self, order: usize, now: Timestamp) -> Result<CertFacts, CaFault> {
+        self.view(order, now)?;
+        let known = &mut self.orders[order];
+        known.fetched = true;
+        let not_before = ahead(now, SignedDuration::from_hours(-1));
+        Ok(CertFacts {
+            names: vec![known.host.clone()],
+            not_before,
+            not_after: ahead(not_before, SignedDuration::from_hours(self.habits.lifetime_hours)),
+            serial: format!("{order:x}"),
+            issuer: "Model".into(),
+        })
+    }
+
+    /// Does what is on the agenda for one order. Answers whether it failed because it did not see our value.
+    pub(crate) fn act(&mut self, order: usize, dns: &Dns, now: Timestamp, dice: &mut Dice) -> bool {
+        let value = self.value(order);
+        let status = self.orders[order].status;
+        if status == OrderStatus::Processing {
+            self.orders[order].status = OrderStatus::Valid;
+            return false;
+        }
+        if status != OrderStatus::Pending {
+            return false;
+        }
+        let fresh = self
+            .cache
+            .get(&value.record)
+            .filter(|(until, _)| *until > now)
+            .cloned();
+        let (until, seen) =
+            fresh.unwrap_or_else(|| (ahead(now, RESOLVER_CACHE), dns.seen(&value.record, now, dice)));
+        let sees = seen.contains(&value.value);
+        self.cache.insert(value.record, (until, seen));
+        let host = self.orders[order].host.clone();
+        let unlucky = self.cursed.contains(&host) || dice.chance(self.habits.hiccups);
+        let known = &mut self.orders[order];
+        if sees && !unlucky {
+            known.status = OrderStatus::Ready;
+            self.authorized
+                .insert(host, ahead(now, SignedDuration::from_hours(30 * 24)));
+        } else {
+            known.status = OrderStatus::Invalid;
+            known.failed = Some(now);
+            known.problem = Some(problem(ProblemKind::Dns, None, None));
+        }
+        !sees
+    }
+}
+
+fn problem(kind: ProblemKind, status: Option<u16>, retry_after: Option<std::time::Duration>) -> Problem {
+    Problem {
+        status,
+        kind,
+        detail: String::new(),
+        retry_after,
+    }
+}
+
+fn refused(kind: ProblemKind, status: u16, retry_after: Option<std::time::Duration>) -> CaFault {
+    CaFault::Refused(problem(kind, Some(status), retry_after))
+}
+
+// ---- the DNS ----
+
+/// A primary and secondaries that lag behind it.
+pub(crate) struct Dns {
+    /// From when on every server shows a value.
+    records: BTreeMap<RecordName, BTreeMap<String, Timestamp>>,
+    /// Updates are refused.
+    pub(crate) refusing: bool,
+    /// How long secondaries lag at most, in seconds.
+    lag_secs: i64,
+}
+
+impl Dns {
+    pub(crate) fn new(lag_secs: i64) -> Self {
+        Self {
+            records: BTreeMap::new(),
+            refusing: false,
+            lag_secs,
+        }
+    }
+
+    /// A signed update that adds a value.
+    pub(crate) fn publish(
+        &mut self,
+        value: &ChallengeValue,
+        now: Timestamp,
+        dice: &mut Dice,
+    ) -> Result<(), ()> {
+        if self.refusing {
+            return Err(());
+        }
+        let visible = ahead(
+            now,
+            SignedDuration::from_millis(dice.between(0, self.lag_secs * 1000)),
+        );
+        let record = self.records.entry(value.record.clone()).or_default();
+        record.entry(value.value.clone()).or_insert(visible);
+        Ok(())
+    }
+
+    pub(crate) fn withdraw(&mut self, value: &ChallengeValue) -> Result<(), ()> {
+        if self.refusing {
+            return Err(());
+        }
+        if let Some(record) = self.records.get_mut(&value.record) {
+            record.remove(&value.value);
+            if record.is_empty() {
+                self.records.remove(&value.record);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether every server shows the value.
+    pub(crate) fn shows(&self, value: &ChallengeValue, now: Timestamp) -> bool {
+        let record = self.records.get(&value.record);
+        record
+            .and_then(|record| record.get(&value.value))
+            .is_some_and(|visible| *visible <= now)
+    }
+
+    /// What some server answers: all that every server shows, and some of what only some show.
+    fn seen(&self, record: &RecordName, now: Timestamp, dice: &mut Dice) -> BTreeSet<String> {
+        let values = self.records.get(record).into_iter().flatten();
+        values
+            .filter(|(_, visible)| **visible <= now || dice.chance(500))
+            .map(|(value, _)| value.clone())
+            .collect()
+    }
+
+    pub(crate) fn values(&self) -> usize {
+        self.records.values().map(BTreeMap::len).sum()
+    }
+}
+
+// ---- the cluster ----
+
+/// Ingresses, Secrets, notes; every change counts a version.
+#[derive(Default)]
+pub(crate) struct Cluster {
+    pub(crate) ingresses: BTreeMap<String, Vec<String>>,
+    pub(crate) secrets: BTreeMap<String, (Hostname, Held)>,
+    /// Names of Secrets that are somebody else's.
+    pub(crate) foreign: BTreeSet<String>,
+    pub(crate) notes: BTreeMap<Hostname, Saved>,
+    /// The API server does not answer.
+    pub(crate) down: bool,
+    /// Changes that watches have not told of.
+    pub(crate) untold: Vec<Change>,
+    version: u64,
+}
+
+/// A change that a watch tells of.
+#[derive(Clone)]
+pub(crate) enum Change {
+    Ingress(String, Option<Vec<String>>),
+    Secret(String, Option<(Hostname, Held)>),
+}
+
+/// What is noted of one host.
+#[derive(Clone, Default)]
+pub(crate) struct Saved {
+    pub(crate) order: Option<Note>,
+    pub(crate) failures: Option<Failures>,
+}
+
+impl Cluster {
+    pub(crate) fn set_ingress(&mut self, name: &str, hosts: Option<Vec<String>>) {
+        match &hosts {
+            Some(hosts) => self.ingresses.insert(name.to_owned(), hosts.clone()),
+            None => self.ingresses.remove(name),
+        };
+        self.untold.push(Change::Ingress(name.to_owned(), hosts));
+    }
+
+    /// Writes a Secret, by whose hand ever; answers what is held now.
+    pub(crate) fn write(&mut self, host: &Hostname, mut held: Held) -> Held {
+        self.version += 1;
+        held.version = self.version.to_string().into();
+        let name = secret_name(host);
+        self.secrets.insert(name.clone(), (host.clone(), held.clone()));
+        self.untold
+            .push(Change::Secret(name, Some((host.clone(), held.clone()))));
+        held
+    }
+
+    pub(crate) fn delete(&mut self, name: &str) {
+        self.version += 1;
+        self.secrets.remove(name);
+        self.untold.push(Change::Secret(name.to_owned(), None));
+    }
+
+    pub(crate) fn save(&mut self, host: &Hostname, saved: Saved) {
+        if saved.order.is_none() && saved.failures.is_none() {
+            self.notes.remove(host);
+        } else {
+            self.notes.insert(host.clone(), saved);
+        }
+    }
+
+    /// Whether some Ingress asks for it. Hosts stand in Ingresses as their certificates are called.
+    pub(crate) fn wants(&self, host: &Hostname) -> bool {
+        let host = host.to_string();
+        self.ingresses.values().flatten().any(|asked| *asked == host)
+    }
+}
+
+/// The name of the Secret for a host.
+pub(crate) fn secret_name(host: &Hostname) -> String {
+    host.to_string().replace('*', "wild--card")
+}
+
+/// `secs` from `now`.
+pub(crate) fn secs(now: Timestamp, secs: i64) -> Timestamp {
+    after(now, std::time::Duration::from_secs(secs.unsigned_abs()))
+}
