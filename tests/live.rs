@@ -7,6 +7,7 @@
 )]
 
 mod live {
+    mod api_faults;
     mod base;
     mod certificates;
     mod challenges;
