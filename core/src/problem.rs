@@ -124,6 +124,18 @@ pub enum Scope {
     Name,
 }
 
+impl Scope {
+    /// Whether an order for `name` is held back. A limit on one name is kept with that name's failures instead.
+    #[must_use]
+    pub fn covers(&self, name: &DnsName) -> bool {
+        match self {
+            Self::Account => true,
+            Self::Below(ancestor) => name.is_at_or_below(ancestor),
+            Self::Name => false,
+        }
+    }
+}
+
 /// A refused account stays refused until somebody acts; it is tried again daily (`STOP`).
 const ACCOUNT_REFUSED: Duration = Duration::from_secs(86_400);
 

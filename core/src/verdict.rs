@@ -311,3 +311,6 @@ fn doing(stage: Stage) -> &'static str {
         Stage::CleaningUp => "removing the challenge from the DNS",
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -294,15 +294,11 @@ impl World {
     /// The CA has to be left alone, as far as `scope` says. A time that the CA has named is never made shorter: of two
     /// answers to two requests the more patient one holds.
     pub fn set_hold(&mut self, scope: Scope, hold: Hold) {
-        if self
-            .holds
-            .get(&scope)
-            .is_some_and(|known| known.told && known.until > hold.until)
-        {
-            return;
+        let known = self.holds.get(&scope);
+        if known.is_none_or(|known| !known.told || known.until <= hold.until) {
+            self.holds.insert(scope, hold);
+            self.holds_changed = true;
         }
-        self.holds.insert(scope, hold);
-        self.holds_changed = true;
     }
 
     /// The CA has answered: what was held because it could not is held no longer.
@@ -324,12 +320,7 @@ impl World {
     /// Whether every first look has been completed.
     #[must_use]
     pub fn is_known(&self) -> bool {
-        self.ready
-            == Ready {
-                requests: true,
-                held: true,
-                notes: true,
-            }
+        self.ready.requests && self.ready.held && self.ready.notes
     }
 
     /// Who wants the certificate.
@@ -376,7 +367,7 @@ impl World {
     pub fn hold_on(&self, host: &Hostname, now: Timestamp) -> Option<&Hold> {
         self.holds
             .iter()
-            .filter(|(scope, hold)| hold.until > now && scope_covers(scope, host.base()))
+            .filter(|(scope, hold)| hold.until > now && scope.covers(host.base()))
             .map(|(_, hold)| hold)
             .max_by_key(|hold| hold.until)
     }
@@ -449,17 +440,11 @@ impl World {
     }
 }
 
-fn scope_covers(scope: &Scope, name: &DnsName) -> bool {
-    match scope {
-        Scope::Account => true,
-        Scope::Below(ancestor) => name.is_at_or_below(ancestor),
-        // A hold on one name is kept with that name's failures.
-        Scope::Name => false,
-    }
-}
-
 /// Whether resource version `a` is older than `b`; versions of one kind can be compared as numbers since Kubernetes
 /// 1.35, and those that cannot are taken as news.
 fn is_older(a: &str, b: &str) -> bool {
     matches!((a.parse::<u64>(), b.parse::<u64>()), (Ok(a), Ok(b)) if a < b)
 }
+
+#[cfg(test)]
+mod tests;

@@ -44,7 +44,7 @@ use faythe_core::plan::{Action, Plan, Planner};
 use faythe_core::policy::Policy;
 use faythe_core::problem::Scope;
 use faythe_core::schedule::{Failures, Threshold, ahead};
-use faythe_core::want::Asker;
+use faythe_core::want::{Asker, Refusal};
 use faythe_core::world::World;
 use faythe_core::zone::{Zone, Zones};
 use jiff::SignedDuration;
@@ -230,13 +230,11 @@ impl Theater {
             ["refused"] => {
                 let elsewhere = self.world().elsewhere();
                 let fresh = self.world().take_refusals();
-                let refused = fresh
-                    .iter()
-                    .map(|refusal| format!("{}: {}\n", refusal.asker, refusal.announcement().text));
-                return Ok(format!(
-                    "{}{elsewhere} outside every zone",
-                    refused.collect::<String>()
-                ));
+                let said =
+                    |refusal: &Refusal| format!("{}: {}\n", refusal.asker, refusal.announcement().text);
+                let refused = fresh.iter().map(said);
+                let refused: String = refused.collect();
+                return Ok(format!("{refused}{elsewhere} outside every zone"));
             }
             _ => return Err(format!("unknown statement {words:?}")),
         }
@@ -283,17 +281,13 @@ impl Theater {
     fn list(&mut self, what: &[&str]) {
         let wants = |part| what.is_empty() || what == [part];
         if wants("requests") {
-            let all = self.ingresses.iter();
-            let all = all
-                .map(|(name, hosts)| (asker(name).unwrap(), hosts.clone()))
-                .collect();
+            let said = |(name, hosts): (&String, &Vec<String>)| (asker(name).unwrap(), hosts.clone());
+            let all = self.ingresses.iter().map(said).collect();
             self.world().ask_all(all);
         }
         if wants("secrets") {
-            let all = self.secrets.values();
-            let all = all
-                .map(|(label, held)| (Some(label.clone()), held.clone()))
-                .collect();
+            let said = |(label, held): &(Hostname, Held)| (Some(label.clone()), held.clone());
+            let all = self.secrets.values().map(said).collect();
             self.world().hold_all(all);
         }
         if wants("notes") {

@@ -155,7 +155,10 @@ async fn an_api_server_that_fails_at_everything_is_asked_ever_more_seldom() {
     let hosts = hosts(&bed, 12);
     ask(&bed, &hosts[..8]).await;
     ordered(&bed, 3).await;
-    proxy.fault_always("", Fault::refusal(500, "InternalError", "etcdserver: no leader", None));
+    proxy.fault_always(
+        "",
+        Fault::refusal(500, "InternalError", "etcdserver: no leader", None),
+    );
     proxy.cut();
     let before = proxy.exchanges().len();
     said(&faythe, &["WARN", "cannot follow the cluster"]).await;
@@ -190,7 +193,8 @@ async fn a_watch_that_is_too_old_begins_anew() {
     ask(&bed, &hosts[1..2]).await;
     issued(&bed, &faythe, &hosts[..2]).await;
 
-    let Fault::Answer { body, headers, .. } = Fault::refusal(410, "Expired", "too old resource version", None)
+    let Fault::Answer { body, headers, .. } =
+        Fault::refusal(410, "Expired", "too old resource version", None)
     else {
         panic!("a refusal is an answer");
     };

@@ -1,0 +1,165 @@
+//! What a world takes in and what it passes over.
+
+use super::*;
+use crate::cert::{CertFacts, Unreadable};
+use crate::zone::Zone;
+
+fn world() -> World {
+    World::new(Zones::new(vec![Zone {
+        apex: "example.com".parse().unwrap(),
+        wildcards: false,
+        checks: Vec::new(),
+    }]))
+}
+
+fn asker(name: &str, uid: &str) -> Asker {
+    Asker {
+        namespace: "web".into(),
+        name: name.into(),
+        uid: uid.into(),
+    }
+}
+
+fn ask(world: &mut World, name: &str, hosts: &[&str]) {
+    let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
+    world.ask(asker(name, "1"), &hosts);
+}
+
+fn host(text: &str) -> Hostname {
+    text.parse().unwrap()
+}
+
+fn held(secret: &str, version: &str) -> Held {
+    Held {
+        secret: secret.into(),
+        version: version.into(),
+        content: Err(Unreadable::NoKey),
+        issued_at: None,
+    }
+}
+
+fn changed(world: &mut World) -> Vec<String> {
+    world.take_changes().0.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn refused_and_foreign_hosts_are_counted_as_long_as_they_are_asked_for() {
+    let mut world = world();
+    ask(&mut world, "shop", &["a_b.example.com", "a.example.org", "*"]);
+    assert_eq!((world.refused(), world.elsewhere()), (2, 1));
+    assert_eq!(world.take_refusals().len(), 2);
+    // What has been told is not told again; what is new is.
+    ask(&mut world, "shop", &["a_b.example.com", "c_d.example.com"]);
+    assert_eq!((world.refused(), world.elsewhere()), (2, 0));
+    let fresh: Vec<_> = world
+        .take_refusals()
+        .into_iter()
+        .map(|refusal| refusal.text)
+        .collect();
+    assert_eq!(fresh, ["c_d.example.com"]);
+    world.stop_asking("web", "shop");
+    world.stop_asking("web", "shop");
+    assert_eq!((world.refused(), world.elsewhere()), (0, 0));
+}
+
+#[test]
+fn what_has_not_changed_concerns_nothing() {
+    let mut world = world();
+    ask(&mut world, "shop", &["a.example.com", "b.example.com"]);
+    world.hold(Some(host("a.example.com")), held("a.example.com", "1"));
+    assert_eq!(changed(&mut world), ["a.example.com", "b.example.com"]);
+    ask(&mut world, "shop", &["b.example.com", "a.example.com"]);
+    world.hold(Some(host("a.example.com")), held("a.example.com", "1"));
+    assert!(changed(&mut world).is_empty());
+}
+
+#[test]
+fn an_ingress_made_anew_asks_in_place_of_the_old_one() {
+    let mut world = world();
+    let hosts = ["a.example.com".to_owned()];
+    world.ask(asker("shop", "1"), &hosts);
+    world.ask(asker("shop", "2"), &hosts);
+    let askers = &world.want(&host("a.example.com")).unwrap().askers;
+    assert_eq!(askers.iter().map(|asker| &*asker.uid).collect::<Vec<_>>(), ["2"]);
+}
+
+#[test]
+fn versions_are_compared_as_numbers_where_they_are() {
+    let mut world = world();
+    let a = host("a.example.com");
+    let version = |world: &World| world.claims(&a).next().map(|held| held.version.to_string());
+    world.hold(Some(a.clone()), held("s", "99"));
+    world.hold(Some(a.clone()), held("s", "100"));
+    world.hold(Some(a.clone()), held("s", "99"));
+    assert_eq!(version(&world).as_deref(), Some("100"));
+    world.hold(Some(a.clone()), held("s", "opaque"));
+    assert_eq!(version(&world).as_deref(), Some("opaque"));
+}
+
+#[test]
+fn a_secret_that_is_labeled_anew_changes_hands() {
+    let mut world = world();
+    world.hold(Some(host("a.example.com")), held("s", "1"));
+    world.hold(Some(host("b.example.com")), held("s", "2"));
+    assert_eq!(world.claims(&host("a.example.com")).count(), 0);
+    assert_eq!(world.claims(&host("b.example.com")).count(), 1);
+    assert_eq!(changed(&mut world), ["a.example.com", "b.example.com"]);
+    world.hold(None, held("s", "3"));
+    assert_eq!(world.claims(&host("b.example.com")).count(), 0);
+}
+
+#[test]
+fn p17_what_the_ca_has_named_is_neither_shortened_nor_cleared() {
+    let mut world = world();
+    let at = |secs| Timestamp::from_second(secs).unwrap();
+    let hold = |secs, told| Hold {
+        until: at(secs),
+        code: "busy".into(),
+        text: String::new(),
+        tries: 1,
+        told,
+    };
+    let until = |world: &World| {
+        world
+            .hold_on(&host("a.example.com"), at(0))
+            .map(|hold| hold.until)
+    };
+    world.set_hold(Scope::Account, hold(100, true));
+    world.set_hold(Scope::Account, hold(10, false));
+    world.set_hold(Scope::Account, hold(20, true));
+    world.clear_trouble();
+    assert_eq!(until(&world), Some(at(100)));
+    world.set_hold(Scope::Account, hold(200, true));
+    assert_eq!(until(&world), Some(at(200)));
+    world.expire_holds(at(200));
+    assert!(world.hold_of(&Scope::Account).is_none());
+    // One that the CA did not name counts how often there was trouble, until there is none.
+    world.set_hold(Scope::Account, hold(10, false));
+    world.expire_holds(at(200));
+    assert!(world.hold_of(&Scope::Account).is_some());
+    world.clear_trouble();
+    assert!(world.hold_of(&Scope::Account).is_none());
+}
+
+#[test]
+fn p15_the_last_look_is_that_of_the_name_or_its_wildcard() {
+    let mut world = world();
+    let at = |secs| Timestamp::from_second(secs).unwrap();
+    let issued = |secret, at| Held {
+        content: Ok(CertFacts {
+            names: Vec::new(),
+            not_before: at,
+            not_after: at,
+            serial: String::new(),
+            issuer: String::new(),
+        }),
+        issued_at: Some(at),
+        ..held(secret, "1")
+    };
+    let wildcard = host("*.a.example.com");
+    world.hold(Some(wildcard.clone()), issued("w", at(10)));
+    assert_eq!(world.last_look(&host("a.example.com")), Some(at(10)));
+    world.hold(Some(host("a.example.com")), issued("n", at(20)));
+    assert_eq!(world.last_look(&wildcard), Some(at(20)));
+    assert_eq!(world.last_look(&host("b.example.com")), None);
+}

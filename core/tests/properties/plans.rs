@@ -1,0 +1,282 @@
+//! Laws of plans: each holds after every event of every generated course.
+
+use faythe_core::Timestamp;
+use faythe_core::activity::{Activity, Hold, Rest};
+use faythe_core::audit::{audit, may_order};
+use faythe_core::name::Hostname;
+use faythe_core::order::{Goal, Stage};
+use faythe_core::plan::{Action, Plan, Planner};
+use faythe_core::policy::Policy;
+use faythe_core::schedule::ahead;
+use faythe_core::verdict::State;
+use faythe_core::world::World;
+use jiff::SignedDuration;
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use crate::cases;
+use crate::worlds::{Ending, Event, asker, event, failures, hosts, policy, scopes, start, texts, zones};
+
+/// A world and its planner on their way through events.
+struct Course {
+    world: World,
+    planner: Planner,
+    policy: Policy,
+    now: Timestamp,
+}
+
+impl Course {
+    fn new(cap: usize, noted: &[usize], failed: &[(usize, i64)]) -> Self {
+        let mut world = World::new(zones());
+        world.ask_all(Vec::new());
+        world.hold_all(Vec::new());
+        let noted = noted.iter().map(|host| hosts().swap_remove(*host)).collect();
+        let failed = failed
+            .iter()
+            .map(|(host, hours)| (hosts().swap_remove(*host), failures(1, -*hours * 3600, false)));
+        world.note_all(noted, failed.collect());
+        Self {
+            world,
+            planner: Planner::new(),
+            policy: policy(cap),
+            now: start(),
+        }
+    }
+
+    fn apply(&mut self, event: Event) {
+        match event {
+            Event::Ask(ingress, wish) => self.world.ask(asker(ingress), &texts(&wish)),
+            Event::StopAsking(ingress) => self.world.stop_asking("web", &ingress.to_string()),
+            Event::Relist(all) => {
+                let all = all.iter().map(|(ingress, wish)| (asker(*ingress), texts(wish)));
+                self.world.ask_all(all.collect());
+            }
+            Event::Hold(host, held) => self.world.hold(Some(hosts().swap_remove(host)), held),
+            Event::Release(which) => self.world.release(&format!("secret-{}-{}", which / 2, which % 2)),
+            Event::Stage(host) => {
+                let host = &hosts()[host];
+                if self.is_running(host) {
+                    self.world
+                        .set_activity(host, Some(Activity::Running(Stage::Checking)));
+                }
+            }
+            Event::End(host, how) => self.end(&hosts()[host], how),
+            Event::LeaveAlone(scope, secs, told) => {
+                let until = ahead(self.now, SignedDuration::from_secs(secs));
+                let hold = Hold {
+                    until,
+                    code: "busy".into(),
+                    text: "busy".into(),
+                    tries: 1,
+                    told,
+                };
+                self.world.set_hold(scopes()[scope].clone(), hold);
+            }
+            Event::Answered => self.world.clear_trouble(),
+            Event::Pass(secs) => self.now = ahead(self.now, SignedDuration::from_secs(secs)),
+        }
+    }
+
+    fn is_running(&self, host: &Hostname) -> bool {
+        matches!(self.world.activity(host), Some(Activity::Running(_)))
+    }
+
+    fn end(&mut self, host: &Hostname, how: Ending) {
+        if !self.is_running(host) {
+            return;
+        }
+        let activity = match how {
+            Ending::Blocked(noted) => {
+                self.world.take(host, "taken".into(), self.now);
+                noted.then_some(Activity::Noted)
+            }
+            Ending::Failed(parked) => {
+                let count = self.world.failures(host).map_or(1, |failures| failures.count + 1);
+                let since = start().duration_until(self.now).as_secs();
+                self.world
+                    .set_failures(host, Some(failures(count, since, parked)));
+                None
+            }
+            Ending::Rested(noted, secs) => Some(Activity::Resting(Rest {
+                noted,
+                stage: Stage::Publishing,
+                code: "badkey".into(),
+                text: "badkey".into(),
+                tries: 1,
+                until: ahead(self.now, SignedDuration::from_secs(secs)),
+            })),
+            Ending::Settled => None,
+            Ending::Stored(held) => {
+                self.world.set_failures(host, None);
+                self.world.hold(Some(host.clone()), held);
+                None
+            }
+        };
+        self.world.set_activity(host, activity);
+    }
+
+    fn turn(&mut self) -> Plan {
+        self.planner.turn(&mut self.world, &self.policy, self.now)
+    }
+
+    /// The same facts in a world of which everything is new.
+    fn world_anew(&self) -> World {
+        let mut world = World::new(zones());
+        world.ask_all(Vec::new());
+        world.hold_all(Vec::new());
+        world.note_all(Vec::new(), Vec::new());
+        let mut wants: Vec<_> = self.world.wants().collect();
+        wants.sort_by_key(|(_, want)| want.arrival);
+        for (i, (host, _)) in wants.into_iter().enumerate() {
+            world.ask(asker(i), &[host.to_string()]);
+        }
+        for host in &hosts() {
+            for held in self.world.claims(host) {
+                world.hold(Some(host.clone()), held.clone());
+            }
+            if let Some(taken) = self.world.taken(host) {
+                world.take(host, taken.reason.clone(), taken.since);
+                world.take(host, taken.reason.clone(), taken.seen);
+            }
+            world.set_activity(host, self.world.activity(host).cloned());
+            world.set_failures(host, self.world.failures(host).cloned());
+        }
+        for scope in scopes() {
+            if let Some(hold) = self.world.hold_of(&scope) {
+                world.set_hold(scope, hold.clone());
+            }
+        }
+        world
+    }
+
+    /// Plans, and holds the plan against every law.
+    fn checked_turn(&mut self) -> Result<(), TestCaseError> {
+        let mut anew = Self {
+            world: self.world_anew(),
+            planner: Planner::new(),
+            policy: self.policy.clone(),
+            now: self.now,
+        };
+        let permitted: Vec<_> = hosts()
+            .into_iter()
+            .filter(|host| {
+                let noted = match anew.world.activity(host) {
+                    Some(Activity::Noted) => true,
+                    Some(Activity::Resting(rest)) => rest.noted && rest.until <= self.now,
+                    Some(Activity::Running(_)) | None => false,
+                };
+                noted || may_order(host, &anew.world, &self.policy, self.now)
+            })
+            .collect();
+        let plan = self.turn();
+        let laws = audit(&plan, &self.planner, &self.world, &self.policy, self.now);
+        prop_assert!(laws.is_ok(), "{:?}", laws);
+        prop_assert!(
+            self.planner.running() <= self.policy.orders_at_once + 1,
+            "over the cap"
+        );
+        for action in &plan.actions {
+            if let Action::Drive {
+                host,
+                goal: Goal::Wanted,
+            } = action
+            {
+                prop_assert!(
+                    permitted.contains(host),
+                    "{host} was ordered and must not have been"
+                );
+            }
+        }
+
+        let other = anew.turn();
+        let begun = |plan: &Plan| -> Vec<Action> {
+            let begins = |action: &&Action| !matches!(action, Action::Steer { .. });
+            plan.actions.iter().filter(begins).cloned().collect()
+        };
+        prop_assert_eq!(begun(&plan), begun(&other), "made anew, the plan is another");
+        let said = |planner: &Planner| -> Vec<_> {
+            let verdicts = planner.verdicts();
+            verdicts
+                .map(|(host, verdict)| (host.clone(), verdict.reason.clone()))
+                .collect()
+        };
+        prop_assert_eq!(said(&self.planner), said(&anew.planner));
+        for state in State::ALL {
+            prop_assert_eq!(self.planner.count(state), anew.planner.count(state));
+        }
+        prop_assert_eq!(self.planner.running(), anew.planner.running());
+        // It may wake once too often, and never too late.
+        if let Some(needed) = other.wake_at {
+            prop_assert!(plan.wake_at.is_some_and(|at| at <= needed));
+        }
+
+        let again = self.turn();
+        prop_assert!(
+            again.actions.is_empty() && again.changed.is_empty(),
+            "{:?}",
+            again
+        );
+        prop_assert_eq!(again.wake_at, plan.wake_at);
+        prop_assert_eq!(self.world.refused(), self.world.refusals().count());
+        Ok(())
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(600))]
+
+    #[test]
+    fn a_plan_that_follows_changes_is_the_plan_made_anew(
+        cap in 1..5_usize,
+        noted in vec(0..11_usize, 0..3),
+        failed in vec((0..11_usize, 0..30_i64), 0..3),
+        turns in vec(vec(event(), 1..6), 1..25),
+    ) {
+        let mut course = Course::new(cap, &noted, &failed);
+        for events in turns {
+            for event in events {
+                course.apply(event);
+            }
+            course.checked_turn()?;
+        }
+    }
+
+    #[test]
+    fn the_same_input_makes_the_same_plans(turns in vec(vec(event(), 1..6), 1..12)) {
+        let mut plans = Vec::new();
+        for _ in 0..2 {
+            let mut course = Course::new(2, &[1], &[(3, 0)]);
+            let made: Vec<Plan> = turns
+                .iter()
+                .map(|events| {
+                    events.iter().cloned().for_each(|event| course.apply(event));
+                    course.turn()
+                })
+                .collect();
+            plans.push(made);
+        }
+        prop_assert_eq!(&plans[0], &plans[1]);
+    }
+
+    #[test]
+    fn time_alone_is_enough_to_wake_for(
+        turns in vec(vec(event(), 1..6), 1..8),
+        waits in vec(0..400_000_i64, 1..10),
+    ) {
+        // A planner that sleeps until it said it would wake misses nothing that one sees that never sleeps.
+        let mut course = Course::new(3, &[], &[]);
+        for events in turns {
+            events.into_iter().for_each(|event| course.apply(event));
+        }
+        let mut wake = course.turn().wake_at;
+        for secs in waits {
+            course.now = ahead(course.now, SignedDuration::from_secs(secs));
+            if wake.is_none_or(|at| course.now < at) {
+                let plan = course.turn();
+                prop_assert!(plan.actions.is_empty() && plan.changed.is_empty(), "{:?}", plan);
+            }
+            course.checked_turn()?;
+            wake = course.turn().wake_at;
+        }
+    }
+}

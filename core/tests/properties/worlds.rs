@@ -1,0 +1,188 @@
+//! Generated worlds: what may be asked for, held and noted, and what may happen.
+
+use std::time::Duration;
+
+use faythe_core::Timestamp;
+use faythe_core::cert::{CertFacts, Held, Unreadable};
+use faythe_core::name::Hostname;
+use faythe_core::policy::Policy;
+use faythe_core::problem::Scope;
+use faythe_core::schedule::{Failures, Threshold, ahead};
+use faythe_core::want::Asker;
+use faythe_core::zone::{Zone, Zones};
+use jiff::SignedDuration;
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+pub(crate) fn start() -> Timestamp {
+    "2026-01-01T00:00:00Z".parse().unwrap()
+}
+
+/// All certificates that the worlds know: pairs, siblings, apexes, two zones.
+pub(crate) fn hosts() -> Vec<Hostname> {
+    [
+        "a.example.com",
+        "*.a.example.com",
+        "b.example.com",
+        "c.example.com",
+        "example.com",
+        "*.example.com",
+        "x.deep.example.com",
+        "y.deep.example.com",
+        "*.wild.net",
+        "wild.net",
+        "*.sub.wild.net",
+    ]
+    .map(|host| host.parse().unwrap())
+    .to_vec()
+}
+
+/// What Ingresses say besides.
+pub(crate) const TEXTS: [&str; 6] = [
+    "s.wild.net",
+    "t.wild.net",
+    "elsewhere.org",
+    "a_b.example.com",
+    "*",
+    "WILD.net.",
+];
+
+pub(crate) fn zones() -> Zones {
+    let zone = |apex: &str, wildcards| Zone {
+        apex: apex.parse().unwrap(),
+        wildcards,
+        checks: Vec::new(),
+    };
+    Zones::new(vec![
+        zone("example.com", false),
+        zone("wild.net", true),
+        zone("deep.example.com", false),
+    ])
+}
+
+pub(crate) fn scopes() -> [Scope; 3] {
+    [
+        Scope::Account,
+        Scope::Below("deep.example.com".parse().unwrap()),
+        Scope::Below("wild.net".parse().unwrap()),
+    ]
+}
+
+pub(crate) fn policy(cap: usize) -> Policy {
+    Policy {
+        zones: zones(),
+        threshold: Threshold::Default,
+        issue_grace: Duration::from_secs(3600),
+        orders_at_once: cap,
+    }
+}
+
+/// One thing that happens. Numbers choose among what there is.
+#[derive(Clone, Debug)]
+pub(crate) enum Event {
+    Ask(usize, Vec<usize>),
+    StopAsking(usize),
+    Relist(Vec<(usize, Vec<usize>)>),
+    Hold(usize, Held),
+    Release(usize),
+    Stage(usize),
+    End(usize, Ending),
+    LeaveAlone(usize, i64, bool),
+    Answered,
+    Pass(i64),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Ending {
+    Blocked(bool),
+    Failed(bool),
+    Rested(bool, i64),
+    Settled,
+    Stored(Held),
+}
+
+/// A Secret for one of the certificates, its times around the start.
+pub(crate) fn held(host: usize) -> impl Strategy<Value = Held> {
+    let names = prop_oneof![6 => Just(host), 1 => 0..hosts().len()];
+    let content = (names, -100..60_i64, 1..100_i64, 0..10_u8);
+    (content, 0..9_u32, prop::option::of(-2..40_i64)).prop_map(
+        move |((name, from, life, fault), version, issued)| {
+            let day = |days| ahead(start(), SignedDuration::from_hours(days * 24));
+            let facts = CertFacts {
+                names: vec![hosts().swap_remove(name)],
+                not_before: day(from),
+                not_after: day(from + life),
+                serial: "01".into(),
+                issuer: "Test".into(),
+            };
+            Held {
+                secret: format!("secret-{host}-{}", version % 2).into(),
+                version: version.to_string().into(),
+                content: if fault == 0 {
+                    Err(Unreadable::NoKey)
+                } else {
+                    Ok(facts)
+                },
+                issued_at: issued.map(day),
+            }
+        },
+    )
+}
+
+pub(crate) fn event() -> impl Strategy<Value = Event> {
+    let count = hosts().len();
+    let wish = || vec(0..count + TEXTS.len(), 0..4);
+    let ending = (0..count).prop_flat_map(|host| {
+        let how = prop_oneof![
+            1 => any::<bool>().prop_map(Ending::Blocked),
+            2 => any::<bool>().prop_map(Ending::Failed),
+            3 => (any::<bool>(), 0..5000_i64).prop_map(|(noted, secs)| Ending::Rested(noted, secs)),
+            1 => Just(Ending::Settled),
+            3 => held(host).prop_map(Ending::Stored),
+        ];
+        how.prop_map(move |how| Event::End(host, how))
+    });
+    prop_oneof![
+        5 => (0..4_usize, wish()).prop_map(|(ingress, hosts)| Event::Ask(ingress, hosts)),
+        1 => (0..4_usize).prop_map(Event::StopAsking),
+        1 => vec((0..4_usize, wish()), 0..3).prop_map(Event::Relist),
+        4 => (0..count).prop_flat_map(|host| held(host).prop_map(move |held| Event::Hold(host, held))),
+        1 => (0..2 * count).prop_map(Event::Release),
+        1 => (0..count).prop_map(Event::Stage),
+        6 => ending,
+        1 => (0..3_usize, 0..9000_i64, any::<bool>()).prop_map(|(scope, secs, told)| {
+            Event::LeaveAlone(scope, secs, told)
+        }),
+        1 => Just(Event::Answered),
+        4 => prop_oneof![0..10_i64, 0..7200_i64, 0..4_000_000_i64].prop_map(Event::Pass),
+    ]
+}
+
+pub(crate) fn asker(number: usize) -> Asker {
+    Asker {
+        namespace: "web".into(),
+        name: number.to_string().into(),
+        uid: "1".into(),
+    }
+}
+
+pub(crate) fn texts(wish: &[usize]) -> Vec<String> {
+    let all = hosts();
+    wish.iter()
+        .map(|i| {
+            all.get(*i)
+                .map_or_else(|| TEXTS[i - all.len()].to_owned(), ToString::to_string)
+        })
+        .collect()
+}
+
+pub(crate) fn failures(count: u32, last: i64, parked: bool) -> Failures {
+    Failures {
+        count,
+        last: ahead(start(), SignedDuration::from_secs(last)),
+        code: "dns".into(),
+        text: "dns".into(),
+        not_before: None,
+        parked,
+    }
+}

@@ -1,0 +1,231 @@
+//! An order in memory, and what can go wrong with it.
+
+use std::time::Duration;
+
+use faythe_core::Timestamp;
+use faythe_core::name::Hostname;
+use faythe_core::order::{CaView, Note, OrderStatus, Place, Published, Stage};
+use faythe_core::problem::{Exchange, Problem, Reaction, Scope};
+use faythe_core::schedule::{self, Failures, after, ahead};
+use jiff::SignedDuration;
+
+use super::{Done, Outcome};
+use crate::outside::CaFault;
+
+/// An order in memory.
+#[derive(Clone)]
+pub(super) struct Order {
+    pub(super) host: Hostname,
+    pub(super) note: Option<Note>,
+    pub(super) place: Option<Place>,
+    /// The version of the Secret that was seen there.
+    pub(super) slot: Option<Box<str>>,
+    pub(super) session: Option<usize>,
+    pub(super) view: Option<CaView>,
+    pub(super) published: Published,
+    pub(super) failures: Option<Failures>,
+    pub(super) earlier_look: Option<Timestamp>,
+    pub(super) doom: Option<Failures>,
+    pub(super) abandoned: Option<Fault>,
+    pub(super) stage: Stage,
+    pub(super) tries: u32,
+    /// Since when and how often something under way was looked at.
+    pub(super) polling: Option<(Timestamp, u32)>,
+    pub(super) conflicts: u32,
+}
+
+#[derive(Clone)]
+pub(super) struct Fault {
+    pub(super) code: &'static str,
+    pub(super) pause: Pause,
+}
+
+#[derive(Clone)]
+pub(super) enum Pause {
+    Abandon,
+    Doom {
+        parked: bool,
+        wait: Option<Duration>,
+    },
+    Rest {
+        wait: Option<Duration>,
+        hold: Option<(Scope, Option<Duration>)>,
+    },
+}
+
+impl Order {
+    pub(super) fn new(host: Hostname) -> Self {
+        Self {
+            host,
+            note: None,
+            place: None,
+            slot: None,
+            session: None,
+            view: None,
+            published: Published::No,
+            failures: None,
+            earlier_look: None,
+            doom: None,
+            abandoned: None,
+            stage: Stage::Ordering,
+            tries: 0,
+            polling: None,
+            conflicts: 0,
+        }
+    }
+
+    /// Waits for another look at something under way, or rests when it has taken too long.
+    pub(super) fn poll(
+        &mut self,
+        now: Timestamp,
+        patience: SignedDuration,
+        fault: Fault,
+    ) -> Result<Done, Fault> {
+        let (since, round) = self.polling.unwrap_or((now, 0));
+        if ahead(since, patience) <= now {
+            self.polling = None;
+            return Err(fault);
+        }
+        self.polling = Some((since, round + 1));
+        Ok(Done::GoOn(
+            schedule::poll(Duration::ZERO, round + 1).max(Duration::from_millis(10)),
+        ))
+    }
+
+    pub(super) fn rested(&mut self, fault: Fault) -> Outcome {
+        self.tries = self.tries.saturating_add(1);
+        Outcome::Rested(fault)
+    }
+
+    pub(super) fn settle(&mut self, fault: Fault, now: Timestamp) -> Option<Outcome> {
+        match fault.pause {
+            Pause::Doom { parked, wait } => {
+                self.doom = Some(self.failure(fault.code, parked, wait, now));
+                None
+            }
+            Pause::Abandon if self.note.is_some() && self.abandoned.is_none() => {
+                self.abandoned = Some(fault);
+                (self.session, self.view) = (None, None);
+                None
+            }
+            Pause::Abandon | Pause::Rest { .. } => Some(self.rested(fault)),
+        }
+    }
+
+    pub(super) fn failure(
+        &self,
+        code: &str,
+        parked: bool,
+        wait: Option<Duration>,
+        now: Timestamp,
+    ) -> Failures {
+        Failures {
+            count: self
+                .failures
+                .as_ref()
+                .map_or(0, |before| before.count)
+                .saturating_add(1),
+            last: now,
+            code: code.to_owned(),
+            text: code.to_owned(),
+            not_before: wait.map(|wait| after(now, wait)),
+            parked,
+        }
+    }
+
+    pub(super) fn doom_if_invalid(&mut self, now: Timestamp) {
+        let Some(view) = self
+            .view
+            .as_ref()
+            .filter(|view| view.status == OrderStatus::Invalid)
+        else {
+            return;
+        };
+        let Some(problem) = &view.problem else { return };
+        match Fault::problem(problem, Exchange::Validation).pause {
+            Pause::Abandon => self.abandoned = Some(Fault::own("order-invalid")),
+            Pause::Doom { parked, wait } => {
+                self.doom = Some(self.failure("order-invalid", parked, wait, now))
+            }
+            Pause::Rest { wait, .. } => self.doom = Some(self.failure("order-invalid", false, wait, now)),
+        }
+    }
+}
+
+impl Fault {
+    /// A fault on our side of the CA.
+    pub(super) fn own(code: &'static str) -> Self {
+        Self {
+            code,
+            pause: Pause::Rest {
+                wait: None,
+                hold: None,
+            },
+        }
+    }
+
+    pub(super) fn waiting(code: &'static str, secs: u64) -> Self {
+        Self {
+            code,
+            pause: Pause::Rest {
+                wait: Some(Duration::from_secs(secs)),
+                hold: None,
+            },
+        }
+    }
+
+    pub(super) fn ca(fault: CaFault, during: Exchange) -> Self {
+        match fault {
+            CaFault::Refused(problem) => Self::problem(&problem, during),
+            CaFault::Gone => Self {
+                code: "order-gone",
+                pause: Pause::Abandon,
+            },
+            CaFault::Unreachable => {
+                let hold = Some((Scope::Account, None));
+                Self {
+                    code: "ca-unreachable",
+                    pause: Pause::Rest { wait: None, hold },
+                }
+            }
+        }
+    }
+
+    pub(super) fn problem(problem: &Problem, during: Exchange) -> Self {
+        let pause = match problem.reaction(during) {
+            Reaction::Hold {
+                scope: Scope::Name,
+                wait,
+            } => Pause::Doom { parked: false, wait },
+            Reaction::Hold { scope, wait } => Pause::Rest {
+                wait,
+                hold: Some((scope, wait)),
+            },
+            Reaction::Later => Pause::Doom {
+                parked: false,
+                wait: problem.retry_after,
+            },
+            Reaction::Renew if during == Exchange::NewOrder => Pause::Rest {
+                wait: Some(Duration::from_secs(60)),
+                hold: None,
+            },
+            Reaction::Renew => Pause::Abandon,
+            Reaction::Reread | Reaction::Soon => Pause::Rest {
+                wait: problem.retry_after,
+                hold: None,
+            },
+            Reaction::Stop => Pause::Doom {
+                parked: true,
+                wait: problem.retry_after,
+            },
+        };
+        Self {
+            code: problem.kind.as_str(),
+            pause,
+        }
+    }
+}
+
+pub(super) fn order_fault(fault: CaFault) -> Fault {
+    Fault::ca(fault, Exchange::Order)
+}
