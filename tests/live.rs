@@ -12,15 +12,15 @@ mod live {
     mod certificates;
     mod challenges;
     mod check;
+    mod dns_faults;
     mod endings;
     mod hosts;
     mod image;
+    mod look;
     mod pace;
     mod process;
     mod quiet;
     mod secrets;
-    mod stage;
-    mod dns_faults;
-    mod look;
     mod secrets_faults;
+    mod stage;
 }
