@@ -9,18 +9,19 @@
 mod live {
     mod api_faults;
     mod base;
+    mod ca_faults;
     mod certificates;
     mod challenges;
     mod check;
+    mod dns_faults;
     mod endings;
     mod hosts;
     mod image;
+    mod look;
     mod pace;
     mod process;
     mod quiet;
     mod secrets;
-    mod stage;
-    mod dns_faults;
-    mod look;
     mod secrets_faults;
+    mod stage;
 }
