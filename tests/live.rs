@@ -9,6 +9,7 @@
 mod live {
     mod api_faults;
     mod base;
+    mod ca_faults;
     mod certificates;
     mod challenges;
     mod check;

@@ -409,8 +409,11 @@ fn assess_wanted(host: &Hostname, want: &Want, world: &World, policy: &Policy, n
             );
         }
     }
+    let hold = world.hold_on(host, now);
     if let Some(Activity::Resting(rest)) = activity
         && rest.until > now
+        // What holds it at least as long says more of what keeps it.
+        && hold.is_none_or(|hold| hold.until < rest.until)
     {
         return wait(
             Reason::Stalled {
@@ -441,7 +444,7 @@ fn assess_wanted(host: &Hostname, want: &Want, world: &World, policy: &Policy, n
         let until = hold.until;
         return wait(Reason::Held { hold, short }, until);
     }
-    if let Some(hold) = world.hold_on(host, now) {
+    if let Some(hold) = hold {
         return wait(
             Reason::Held {
                 hold: hold.clone(),

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::fault::{Fault, Pause};
 use super::{Outcome, Progress, Then, Work};
-use crate::ca::CaOrder;
+use crate::ca::{CaError, CaOrder};
 use crate::sealed::Sealed;
 use crate::store::{Saved, Slot, StoreError};
 use crate::x509::{self, KeyType};
@@ -246,7 +246,9 @@ impl Work<'_> {
             return Ok(());
         };
         self.outside.board.told(&self.order.host, (self.outside.now)());
-        session.answer().await?;
+        if let Err(error) = session.answer().await {
+            return Err(self.uncertain(error));
+        }
         self.made_progress();
         Ok(())
     }
@@ -275,7 +277,9 @@ impl Work<'_> {
             }
             // The state is that of about when the question went out, however long the answer then takes.
             let looked = began.elapsed();
-            session.refresh().await?;
+            if let Err(error) = session.refresh().await {
+                return Err(self.uncertain(error));
+            }
             if session.view().status != before {
                 break looked;
             }
@@ -304,7 +308,9 @@ impl Work<'_> {
             return Ok(());
         };
         let csr = x509::csr(&self.order.host, key).map_err(|error| Fault::unusable_key(&error))?;
-        session.finalize(&csr).await?;
+        if let Err(error) = session.finalize(&csr).await {
+            return Err(self.uncertain(error));
+        }
         let view = session.view().clone();
         self.doom_if_invalid(&view);
         self.made_progress();
@@ -318,7 +324,10 @@ impl Work<'_> {
             return Ok(());
         };
         let host = &self.order.host;
-        let chain = session.certificate().await?;
+        let chain = match session.certificate().await {
+            Ok(chain) => chain,
+            Err(error) => return Err(self.uncertain(error)),
+        };
         let now = (self.outside.now)();
         x509::check_issued(&chain, key, host, now).map_err(|error| Fault::bad_chain(&error))?;
         match self.outside.store.keep(host, slot, &chain, key, now).await {
@@ -393,6 +402,13 @@ impl Work<'_> {
         self.order.shown.clear();
         self.order.begun = None;
         Ok(())
+    }
+
+    /// Takes in that an exchange about the noted order has failed. Whether the CA has carried it out is uncertain, and our
+    /// account may be another by now: the order is taken up anew before anything else is asked of it.
+    fn uncertain(&mut self, error: CaError) -> Fault {
+        self.order.session = None;
+        error.into()
     }
 
     /// A step has succeeded: what failed before it is no series any more.

@@ -19,6 +19,9 @@ use super::fault::{Asked, Nonces, fault, problem};
 use super::http::{Answer, listen};
 use super::{CaError, CaOrder};
 
+/// What every certificate begins with (RFC 7468 §2), and no outage page.
+const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----";
+
 /// An order at the CA, and what it showed last.
 pub(super) struct AcmeOrder {
     order: Order,
@@ -175,7 +178,15 @@ impl AcmeOrder {
         loop {
             let (chain, answer) = listen(self.order.certificate()).await;
             match chain {
-                Ok(chain) => return chain.ok_or_else(not_ready),
+                Ok(Some(chain)) if chain.contains(CERTIFICATE) => return Ok(chain),
+                Ok(Some(_)) => {
+                    return Err(CaError::Garbled {
+                        url: answer.as_ref().map_or(url, |answer| answer.url.clone()),
+                        what: "there is no certificate in it".to_owned(),
+                        retry_after: answer.and_then(|answer| answer.retry_after),
+                    });
+                }
+                Ok(None) => return Err(not_ready()),
                 Err(error) => nonces.again(fault(error, answer.as_ref(), Asked::Object(&url)))?,
             }
         }
