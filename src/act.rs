@@ -289,7 +289,10 @@ impl Work<'_> {
             Step::Resume => self.resume().await?,
             Step::Publish => self.publish().await?,
             Step::Look => self.look().await?,
-            Step::AwaitNeighbors => self.outside.board.wait(Duration::from_millis(250)).await,
+            Step::AwaitNeighbors => {
+                let patience = Duration::from_millis(250);
+                self.outside.board.wait(&self.order.host, patience).await;
+            }
             Step::AwaitCache(until) => return Err(Fault::cache(until, (self.outside.now)())),
             Step::Tell => self.tell().await?,
             Step::Ask => self.ask().await?,

@@ -4,6 +4,7 @@
 //! `core::order` needs to decide. Deliberately absent: any decision.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ const PREPARING_AT_MOST: Duration = Duration::from_secs(10);
 pub struct Board {
     records: Mutex<BTreeMap<RecordName, Record>>,
     changed: Arc<Notify>,
+    /// When it was pruned last.
+    pruned: Mutex<Option<Timestamp>>,
 }
 
 #[derive(Debug, Default)]
@@ -93,14 +96,25 @@ impl Board {
         neighbors
     }
 
-    /// Waits until some order's value stands, at most `patience`.
-    pub async fn wait(&self, patience: Duration) {
-        // Registered before the caller's next look at the board would be too late: the time-out bounds what is missed.
-        let _ = tokio::time::timeout(patience, self.changed.notified()).await;
+    /// Waits while a neighbor of the order is about to publish, at most `patience` or until any order has published.
+    pub async fn wait(&self, host: &Hostname, patience: Duration) {
+        let mut changed = pin!(self.changed.notified());
+        // What changes from here on is heard of, and what has changed before shows in the look that follows.
+        changed.as_mut().enable();
+        if self.of(host, None).preparing {
+            let _ = tokio::time::timeout(patience, changed).await;
+        }
     }
 
-    /// Forgets what can matter no more.
+    /// Forgets what can matter no more: every now and then, since it looks at every record, and the loop turns often.
     pub fn prune(&self, now: Timestamp) {
+        let mut pruned = self.pruned.lock().unwrap_or_else(PoisonError::into_inner);
+        // A clock that was set back counts as time that has passed.
+        if pruned.is_some_and(|at| (at..ahead(at, RESOLVER_CACHE)).contains(&now)) {
+            return;
+        }
+        *pruned = Some(now);
+        drop(pruned);
         self.records().retain(|_, record| {
             record
                 .looks
@@ -145,5 +159,17 @@ mod tests {
         board.settled(&name, now);
         board.prune(ahead(now, RESOLVER_CACHE));
         assert_eq!(board.of(&wildcard, None), Neighbors::default());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_for_what_has_happened_already() {
+        let board = Board::default();
+        let [name, wildcard] = ["example.com", "*.example.com"].map(|host| host.parse::<Hostname>().unwrap());
+        let began = Instant::now();
+        board.wait(&wildcard, Duration::from_secs(1)).await;
+        board.prepare(&name);
+        let waiting = board.wait(&wildcard, Duration::from_secs(1));
+        futures::join!(waiting, async { board.prepared(&name) });
+        assert_eq!(began.elapsed(), Duration::ZERO);
     }
 }
