@@ -83,6 +83,8 @@ pub struct Order {
     abandoned: Option<Fault>,
     tries: u32,
     stage: Stage,
+    /// When work on it began, in this process or in an earlier one.
+    begun: Option<Timestamp>,
 }
 
 /// What is told while an order goes on.
@@ -159,6 +161,7 @@ impl Order {
             abandoned: None,
             tries: 0,
             stage: Stage::Ordering,
+            begun: None,
         }
     }
 
@@ -166,6 +169,7 @@ impl Order {
     #[must_use]
     pub fn noted(note: Note, key: Sealed, zone: DnsName, checks: Vec<Check>) -> Self {
         let mut order = Self::new(note.host.clone(), zone, checks);
+        order.begun = Some(note.created);
         order.note = Some(note);
         order.key = Some(key);
         order
@@ -189,13 +193,13 @@ pub async fn drive(
     // The place is looked at anew each time: what was seen before a rest may have changed.
     order.place = None;
     order.slot = None;
+    let begun = *order.begun.get_or_insert_with(|| (outside.now)());
     let mut work = Work {
         order: &mut order,
         outside,
         progress,
         stop,
-        began: Instant::now(),
-        told: None,
+        begun,
     };
     let outcome = work.run(&goal).await;
     outside.board.prepared(&order.host);
@@ -207,8 +211,7 @@ struct Work<'a> {
     outside: &'a Outside,
     progress: &'a mpsc::UnboundedSender<Progress>,
     stop: &'a CancellationToken,
-    began: Instant,
-    told: Option<Instant>,
+    begun: Timestamp,
 }
 
 impl Work<'_> {

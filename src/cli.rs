@@ -22,6 +22,9 @@ const BAD_CONFIGURATION: u8 = 2;
 /// `check` found something that needs attention.
 const ATTENTION: u8 = 3;
 
+/// What libraries may log, whatever `--log` says.
+const QUIET: [&str; 2] = ["kube_client=off", "kube_runtime=error"];
+
 /// Gets a certificate for every hostname of every Ingress, and keeps it.
 ///
 /// Watches Kubernetes, orders by ACME with DNS-01, publishes challenges by signed dynamic update, and keeps certificate
@@ -185,6 +188,14 @@ fn start_log(log: &Log) -> anyhow::Result<()> {
             log.log
         )
     })?;
+    // The Kubernetes client logs an answer that it cannot parse in full, which may be a Secret; and it warns of every watch
+    // that is forbidden, which `watch` does once.
+    let filter = QUIET
+        .iter()
+        .fold(filter, |filter, directive| match directive.parse() {
+            Ok(directive) => filter.add_directive(directive),
+            Err(_) => filter,
+        });
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr);

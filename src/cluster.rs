@@ -12,16 +12,18 @@ use std::time::Duration;
 use http::header::{HeaderValue, USER_AGENT};
 use http::{Method, StatusCode};
 use hyper_util::client::legacy::connect::HttpConnector;
+use kube::Config;
 use kube::client::ConfigExt;
 use kube::config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::core::Status;
 use kube::core::response::reason;
-use kube::{Client, Config};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 use tower::{BoxError, ServiceBuilder, service_fn};
 
 use transport::Transport;
+
+pub use kube::Client;
 
 /// The field manager of everything that Faythe writes.
 pub const MANAGER: &str = "faythe";

@@ -1,7 +1,7 @@
 //! The operator's configuration: validated, immutable, units in types.
 //!
 //! A [`Config`] cannot be wrong in itself: whoever holds one need not check anything again. The file format, its keys
-//! and its defaults are [`v1`]'s; what single values may look like is [`syntax`]'s.
+//! and its defaults are `v1`'s; what single values may look like is `syntax`'s.
 //!
 //! [`load`] reads files and touches nothing else. Every problem there is comes back at once, with its place and its
 //! remedy. Values that may be secrets are never quoted.
@@ -19,6 +19,9 @@ use faythe_core::zone::{Check, Zone};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use thiserror::Error;
+
+use crate::dns::keyfile;
+use crate::x509::KeyType;
 
 mod json;
 mod reader;
@@ -46,7 +49,8 @@ pub struct Config {
     pub acme_root_certificates: Option<PathBuf>,
     /// Kind of key made for a new certificate.
     pub key_type: KeyType,
-    /// The server that takes updates, as configured: `host`, `host:port`, `[v6]:port`, `v4` or `v6`.
+    /// The server that takes updates, as configured: `host`, `host:port`, `v4`, `v4:port`, `v6`, `[v6]` or
+    /// `[v6]:port`.
     pub auth_dns_server: String,
     /// The zone that is updated.
     pub auth_dns_zone: DnsName,
@@ -66,21 +70,6 @@ pub struct Config {
     pub wildcard_cert_k8s_prefix: String,
     /// Address of the HTTP server for metrics and health; `None` for no server.
     pub listen: Option<SocketAddr>,
-}
-
-/// Kinds of private keys for certificates.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyType {
-    /// ECDSA on curve P-256.
-    EcdsaP256,
-    /// ECDSA on curve P-384.
-    EcdsaP384,
-    /// RSA with 2048 bits.
-    Rsa2048,
-    /// RSA with 3072 bits.
-    Rsa3072,
-    /// RSA with 4096 bits.
-    Rsa4096,
 }
 
 /// Everything that is wrong with a configuration; at least one problem.
@@ -157,29 +146,6 @@ impl Config {
     }
 }
 
-impl KeyType {
-    /// All there are, in the order in which they are offered.
-    pub const ALL: [Self; 5] = [
-        Self::EcdsaP256,
-        Self::EcdsaP384,
-        Self::Rsa2048,
-        Self::Rsa3072,
-        Self::Rsa4096,
-    ];
-
-    /// The name in the configuration.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::EcdsaP256 => "ecdsa-p256",
-            Self::EcdsaP384 => "ecdsa-p384",
-            Self::Rsa2048 => "rsa-2048",
-            Self::Rsa3072 => "rsa-3072",
-            Self::Rsa4096 => "rsa-4096",
-        }
-    }
-}
-
 impl Problems {
     /// All of them, in the order of the file.
     pub fn iter(&self) -> impl Iterator<Item = &Problem> {
@@ -218,12 +184,6 @@ impl Problems {
             what,
             remedy,
         }])
-    }
-}
-
-impl fmt::Display for KeyType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
     }
 }
 
@@ -275,23 +235,22 @@ fn look(what: Referenced, path: &Path) -> Result<(), Fault> {
     }
 }
 
-/// Whether the key file can be read. The path is not quoted: somebody may have put the key itself there.
+/// Whether there is a key in the key file. The path is not quoted: somebody may have put the key itself there.
 fn check_update_key(path: &Path) -> Result<(), Fault> {
-    let mut first = [0];
-    match File::open(path).and_then(|mut file| file.read(&mut first)) {
-        Ok(0) => Err(Fault::new(
-            "the file it names is empty",
-            "copy the key file again, as `tsig-keygen` prints it",
-        )),
-        Ok(_) => Ok(()),
-        Err(error) => Err(Fault::new(
-            format!("the file it names cannot be read: {error}"),
-            format!(
-                "give the path of a key file as `nsupdate -k` takes it, readable for the user who runs faythe{}",
-                where_relative_paths_start(path)
-            ),
-        )),
-    }
+    let Err(error) = keyfile::read(path) else {
+        return Ok(());
+    };
+    let what = match error.place.0 {
+        Some((line, column)) => format!(
+            "line {line}, column {column} of the file it names: {}",
+            error.what
+        ),
+        None => format!("the file it names: {}", error.what),
+    };
+    Err(Fault::new(
+        what,
+        format!("{}{}", error.remedy, where_relative_paths_start(path)),
+    ))
 }
 
 /// Whether the file holds PEM certificates and nothing that looks like one but is none.

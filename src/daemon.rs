@@ -6,7 +6,6 @@ use anyhow::Context;
 use faythe_core::policy::Policy;
 use faythe_core::zone::Zones;
 use futures::StreamExt;
-use kube::Client;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -16,7 +15,7 @@ use crate::act::{self, Outside};
 use crate::ca::Ca;
 use crate::ca::acme::{Acme, Limits, Settings};
 use crate::clock::{self, Now};
-use crate::cluster;
+use crate::cluster::{self, Client};
 use crate::config::Config;
 use crate::dns::client::{Client as Names, ZoneSetup};
 use crate::dns::{Dns, keyfile};
@@ -103,7 +102,7 @@ pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Res
         store,
         now,
         policy: policy(config),
-        key_type: config.key_type.name().parse().context("`key_type`")?,
+        key_type: config.key_type,
         board: Board::default(),
         metrics: Arc::clone(&metrics),
         usual: Mutex::default(),

@@ -46,6 +46,8 @@ pub struct Report {
     notices: mpsc::Sender<Notice>,
     health: watch::Sender<Health>,
     spoken: BTreeMap<Hostname, State>,
+    /// What was announced last, by its key; nothing while a certificate is valid.
+    announced: BTreeMap<Hostname, String>,
     ready: bool,
 }
 
@@ -58,6 +60,7 @@ impl Report {
             notices,
             health,
             spoken: BTreeMap::new(),
+            announced: BTreeMap::new(),
             ready: false,
         }
     }
@@ -67,12 +70,18 @@ impl Report {
         for host in &plan.changed {
             let Some(verdict) = planner.verdict(host) else {
                 self.spoken.remove(host);
+                self.announced.remove(host);
                 self.metrics.forget(host);
                 continue;
             };
             self.speak(host, &verdict.reason);
             self.metrics.certificate(host, &verdict.reason);
-            if let Some(announcement) = verdict.reason.announcement() {
+            if verdict.reason.state() == State::Valid {
+                self.announced.remove(host);
+            }
+            if let Some(announcement) = verdict.reason.announcement()
+                && self.is_news(host, &announcement)
+            {
                 let askers = world.want(host).into_iter().flat_map(|want| &want.askers);
                 for asker in askers.take(TOLD_AT_MOST) {
                     let mut announcement = announcement.clone();
@@ -145,6 +154,12 @@ impl Report {
                 tracing::info!(%host, state = state.code(), code, "{reason}");
             }
         }
+    }
+
+    /// Whether it was not the last thing announced of the certificate; a fault that is met at each try is told once.
+    fn is_news(&mut self, host: &Hostname, announcement: &Announcement) -> bool {
+        let before = self.announced.insert(host.clone(), announcement.key.clone());
+        before.as_ref() != Some(&announcement.key)
     }
 
     fn notify(&self, asker: Arc<Asker>, announcement: Announcement) {

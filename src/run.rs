@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use faythe_core::Timestamp;
+use faythe_core::activity::{Activity, Hold, Rest};
 use faythe_core::name::Hostname;
 use faythe_core::order::{Goal, Stage};
 use faythe_core::plan::{Action, Plan, Planner};
 use faythe_core::problem::Scope;
 use faythe_core::schedule;
-use faythe_core::world::{Activity, Hold, Rest, Taken, World};
+use faythe_core::world::World;
 use futures::FutureExt;
 use futures::stream::{BoxStream, StreamExt};
 use thiserror::Error;
@@ -306,7 +307,7 @@ impl Loop {
         let activity = match outcome {
             Outcome::Settled | Outcome::Stopped => None,
             Outcome::Blocked { reason, noted } => {
-                self.world.take(&host, Taken { reason, seen: now });
+                self.world.take(&host, reason, now);
                 noted.then_some(Activity::Noted)
             }
             Outcome::Failed(failures) => {

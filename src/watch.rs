@@ -276,3 +276,6 @@ fn judge(error: &watcher::Error) -> (Fault, String) {
         watcher::Error::NoResourceVersion => (Fault::Unavailable(None), error.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,10 @@
 //! The ACME adapter against a real Pebble, and against a CA that misbehaves.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has to stop")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the real clock is what a real CA goes by"
+)]
 
 #[path = "ca/hostile.rs"]
 mod hostile;

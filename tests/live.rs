@@ -1,5 +1,25 @@
 //! The whole of Faythe on real servers: kube-apiserver, etcd, Pebble and BIND, started by the bed.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should end at once")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "certificates are valid by the real clock"
+)]
+
 mod live {
     mod base;
+    mod certificates;
+    mod challenges;
+    mod check;
+    mod endings;
+    mod hosts;
+    mod image;
+    mod pace;
+    mod process;
+    mod quiet;
+    mod secrets;
+    mod stage;
+    mod dns_faults;
+    mod look;
+    mod secrets_faults;
 }

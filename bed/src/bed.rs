@@ -18,6 +18,7 @@ use crate::faythe::{Faythe, Launch, absolute};
 use crate::kube::{Identity, Kube, objects};
 use crate::pebble::{self, Pebble};
 use crate::ports::Port;
+use crate::proxy::Proxy;
 use crate::until;
 
 /// The label of `secret_hostlabel` in the configuration the bed writes.
@@ -26,6 +27,8 @@ const HOST_LABEL: &str = "faythe.example/host";
 /// What a bed is made of. The default is the quick one that most tests want.
 #[derive(Debug, Clone, Default)]
 pub struct Setup {
+    /// From which the names of the zone and the namespaces are made, see [`Bed`]. A number is, if it is empty.
+    pub name: String,
     /// Whether the bed has an API server of its own, which costs 3 seconds. Needed by a test that stops it,
     /// or whose Ingresses would disturb others: every faythe sees those of all namespaces.
     pub own_kube: bool,
@@ -110,7 +113,11 @@ impl Bed {
     /// Starts one.
     pub async fn start_as(setup: Setup) -> Result<Self> {
         static NUMBER: AtomicU32 = AtomicU32::new(1);
-        let namespace = format!("zone{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        let namespace = if setup.name.is_empty() {
+            format!("zone{}", NUMBER.fetch_add(1, Ordering::Relaxed))
+        } else {
+            setup.name.clone()
+        };
         let zone = format!("{namespace}.test");
 
         let (kube, (bind, secondary, pebble)) =
@@ -135,6 +142,8 @@ impl Bed {
             listen: Port::claim()?,
         };
         bed.let_do_everything(&bed.identity).await?;
+        // Made now, it serves a faythe that starts while the API server is away.
+        bed.kube.kubeconfig_for(&bed.identity).await?;
         Ok(bed)
     }
 
@@ -219,12 +228,18 @@ impl Bed {
     /// Two that run at a time need different values of `listen`.
     pub async fn faythe(&self, binary: impl AsRef<Path>, config: Value) -> Result<Faythe> {
         let kubeconfig = self.kube.kubeconfig_for(&self.identity).await?;
-        let environment = vec![("KUBECONFIG".to_owned(), kubeconfig.display().to_string())];
-        Faythe::start(Launch {
-            binary: absolute(binary)?,
-            config,
-            environment,
-        })
+        start(binary, config, &kubeconfig)
+    }
+
+    /// The same with `proxy` on the way to the API server.
+    pub async fn faythe_through(
+        &self,
+        proxy: &Proxy,
+        binary: impl AsRef<Path>,
+        config: Value,
+    ) -> Result<Faythe> {
+        let kubeconfig = self.kube.kubeconfig_through(proxy, &self.identity).await?;
+        start(binary, config, &kubeconfig)
     }
 
     /// Changes of the cluster that faythe has made so far under the bed's identity.
@@ -251,6 +266,14 @@ impl Bed {
     }
 }
 
+fn start(binary: impl AsRef<Path>, config: Value, kubeconfig: &Path) -> Result<Faythe> {
+    Faythe::start(Launch {
+        binary: absolute(binary)?,
+        config,
+        environment: vec![("KUBECONFIG".to_owned(), kubeconfig.display().to_string())],
+    })
+}
+
 /// Starts the name servers and the CA, which asks the first of them.
 async fn start_names_and_ca(setup: &Setup, zone: &str) -> Result<(Bind, Option<Bind>, Pebble)> {
     let names = bind::Setup::one_zone(zone);
@@ -274,7 +297,7 @@ impl Drop for Bed {
 }
 
 /// What the Secret of a host is called (S11).
-fn secret_name(host: &str) -> String {
+pub fn secret_name(host: &str) -> String {
     host.strip_prefix("*.")
         .map_or_else(|| host.to_owned(), |parent| format!("wild--card.{parent}"))
 }

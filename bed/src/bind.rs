@@ -27,6 +27,8 @@ pub struct Setup {
     pub zones: Vec<String>,
     /// Who may change TXT records, anywhere in any of the zones. Without a key nobody may.
     pub keys: Vec<Key>,
+    /// Names without a dot at the end that no key may change all the same.
+    pub denied: Vec<String>,
     /// Further statements for the `options` block, such as `minimal-responses no;`.
     pub options: String,
     /// Further statements at the end of `named.conf`.
@@ -135,20 +137,22 @@ impl Bind {
     }
 
     /// Adds a TXT value by signed update, as another tool would.
-    pub fn add_txt(&self, name: &str, value: &str) -> Result<()> {
+    pub async fn add_txt(&self, name: &str, value: &str) -> Result<()> {
         self.update(&format!("update add {name}. 120 IN TXT \"{value}\""))
+            .await
     }
 
     /// Removes all TXT values at a name.
-    pub fn delete_txt(&self, name: &str) -> Result<()> {
-        self.update(&format!("update delete {name}. TXT"))
+    pub async fn delete_txt(&self, name: &str) -> Result<()> {
+        self.update(&format!("update delete {name}. TXT")).await
     }
 
     /// Sends lines of nsupdate's language as one update, signed with the first key.
-    pub fn update(&self, lines: &str) -> Result<()> {
+    pub async fn update(&self, lines: &str) -> Result<()> {
         let script = format!("server 127.0.0.1 {}\n{lines}\nsend\n", self.port.number());
         let mut nsupdate = Command::new(tools::bind("nsupdate")?);
-        process::run(nsupdate.arg("-v").arg("-k").arg(self.key_file()), &script).map(drop)
+        nsupdate.arg("-v").arg("-k").arg(self.key_file());
+        process::run(nsupdate, &script).await.map(drop)
     }
 
     /// Runs dig against this server, over TCP, and returns its output.
@@ -157,8 +161,7 @@ impl Bind {
         let mut dig = Command::new(tools::bind("dig")?);
         dig.args(["@127.0.0.1", "-p", &port, "+tcp", "+time=2", "+tries=1"])
             .args(arguments);
-        // A server that hangs would hold up the caller's own tasks too.
-        tokio::task::spawn_blocking(move || process::run(&mut dig, "")).await?
+        process::run(dig, "").await
     }
 
     /// The same question as a command line for people.
@@ -286,9 +289,13 @@ impl Bind {
 controls {{ }};
 "
         );
+        // The first rule that fits a name decides.
         let mut grants = String::new();
         for key in &self.setup.keys {
             text.push_str(&key.file());
+            for name in &self.setup.denied {
+                writeln!(grants, "        deny \"{}\" name {name}.;", key.name())?;
+            }
             writeln!(grants, "        grant \"{}\" zonesub TXT;", key.name())?;
         }
         for zone in &self.setup.zones {

@@ -90,3 +90,30 @@ impl Certificate {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tls::Authority;
+
+    #[test]
+    fn a_certificate_is_good_for_its_names_its_root_and_its_key_alone() {
+        let (authority, stranger) = (Authority::new("ours").unwrap(), Authority::new("theirs").unwrap());
+        let (pair, other) = (authority.server().unwrap(), authority.server().unwrap());
+        let certificate = Certificate::read(pair.certificate.as_bytes()).unwrap();
+        let now = Timestamp::now();
+        assert_eq!(certificate.names, ["localhost"]);
+        assert_eq!(certificate.issuer, "CN=ours");
+        certificate.verify(&authority.root(), "localhost", now).unwrap();
+        certificate.verify_key(pair.key.as_bytes()).unwrap();
+
+        assert!(certificate.verify(&authority.root(), "a.test", now).is_err());
+        assert!(certificate.verify(&stranger.root(), "localhost", now).is_err());
+        assert!(
+            certificate
+                .verify(&authority.root(), "localhost", Timestamp::UNIX_EPOCH)
+                .is_err()
+        );
+        assert!(certificate.verify_key(other.key.as_bytes()).is_err());
+    }
+}

@@ -160,3 +160,37 @@ pub(crate) fn absolute(path: impl AsRef<Path>) -> Result<PathBuf> {
     let path = path.as_ref();
     std::path::absolute(path).with_context(|| path.display().to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_with_the_labels_are_added_up() {
+        let text =
+            "# TYPE a counter\na_total{x=\"1\",y=\"1\"} 2\na_total{x=\"1\",y=\"2\"} 3.5\na_total_b 9\nb 1\n";
+        assert_eq!(sum(text, "a_total", &[]), Some(5.5));
+        assert_eq!(sum(text, "a_total", &[("y", "2")]), Some(3.5));
+        assert_eq!(sum(text, "a_total", &[("y", "3")]), None);
+        assert_eq!(sum(text, "b", &[]), Some(1.0));
+    }
+
+    #[tokio::test]
+    async fn the_program_gets_its_configuration() {
+        let launch = Launch {
+            binary: "cat".into(),
+            config: serde_json::json!({ "listen": "off", "auth_dns_zone": "a.test" }),
+            environment: Vec::new(),
+        };
+        let mut faythe = Faythe::start(launch).unwrap();
+        assert!(faythe.wait(Duration::from_secs(20)).await.unwrap().success());
+        assert!(faythe.log().contains("\"auth_dns_zone\": \"a.test\""));
+        assert!(faythe.url("/metrics").is_err());
+        let ended = faythe.ready(Duration::from_secs(20)).await.unwrap_err();
+        assert!(ended.to_string().contains("has ended"), "{ended}");
+
+        faythe.restart().unwrap();
+        faythe.wait(Duration::from_secs(20)).await.unwrap();
+        assert_eq!(faythe.log().matches("a.test").count(), 2);
+    }
+}

@@ -88,6 +88,11 @@ impl Kube {
         format!("https://{}", self.port.address())
     }
 
+    /// The root of its certificate, in PEM.
+    pub fn https_roots(&self) -> String {
+        self.authority.root()
+    }
+
     /// A kubeconfig file that may do everything. Its requests are left out of [`Kube::requests_by`].
     pub fn admin_kubeconfig(&self) -> PathBuf {
         self.kubeconfig_path("admin")
@@ -99,7 +104,7 @@ impl Kube {
     }
 
     /// Runs kubectl as admin with arguments and stdin, and returns its stdout.
-    pub fn kubectl(&self, arguments: &[&str], input: &str) -> Result<String> {
+    pub async fn kubectl(&self, arguments: &[&str], input: &str) -> Result<String> {
         let mut kubectl = Command::new(tools::built("kubectl")?);
         // Its cache of what the server offers is kept by address, and addresses come back.
         kubectl
@@ -107,26 +112,23 @@ impl Kube {
             .arg(self.admin_kubeconfig())
             .arg("--cache-dir")
             .arg(self.scratch.path());
-        process::run(kubectl.args(arguments), input)
+        kubectl.args(arguments);
+        process::run(kubectl, input).await
     }
 
-    /// Applies manifests (YAML, any number of documents). Objects that name no namespace go to `namespace`.
-    pub fn apply(&self, manifests: &str, namespace: &str) -> Result<()> {
-        self.kubectl(
-            &["apply", "--server-side", "--namespace", namespace, "-f", "-"],
-            manifests,
-        )
-        .map(drop)
+    /// Applies manifests (YAML, any number of documents).
+    pub async fn apply(&self, manifests: &str) -> Result<()> {
+        self.kubectl(&["apply", "--server-side", "-f", "-"], manifests)
+            .await
+            .map(drop)
     }
 
-    /// Applies a file, or all manifests of a directory, like [`Kube::apply`].
-    pub fn apply_path(&self, path: &Path, namespace: &str) -> Result<()> {
+    /// Applies a file, or all manifests of a directory.
+    pub async fn apply_path(&self, path: &Path) -> Result<()> {
         let path = path.to_str().context("the path is not UTF-8")?;
-        self.kubectl(
-            &["apply", "--server-side", "--namespace", namespace, "-f", path],
-            "",
-        )
-        .map(drop)
+        self.kubectl(&["apply", "--server-side", "-f", path], "")
+            .await
+            .map(drop)
     }
 
     /// Stores an object in etcd past all checks of the API server, which then serves it as if it had come

@@ -29,10 +29,11 @@ pub mod kube;
 pub mod pebble;
 pub mod ports;
 pub mod process;
+pub mod proxy;
 pub mod scratch;
 pub mod tls;
 pub mod tools;
 pub mod wait;
 
-pub use bed::{Bed, Server, Setup};
+pub use bed::{Bed, Server, Setup, secret_name};
 pub use wait::until;

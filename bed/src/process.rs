@@ -5,7 +5,7 @@
 //! one thread that never ends starts them all.
 
 use std::fs::{File, OpenOptions};
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -14,6 +14,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, kill_process};
+
+use crate::tools;
 
 pub use rustix::process::Signal;
 
@@ -177,11 +179,15 @@ pub fn tail(text: &str) -> String {
     lines[from..].join("\n")
 }
 
-/// Runs a program to its end and returns its stdout; fails with its stderr if it does.
-///
-/// `input` goes to its stdin. This blocks, so it is for programs that take milliseconds.
-pub fn run(command: &mut Command, input: &str) -> Result<String> {
-    use std::io::Write;
+/// Runs a program to its end, with `input` as its stdin, and returns its stdout; fails with what it said
+/// if it does.
+pub async fn run(mut command: Command, input: &str) -> Result<String> {
+    let input = input.to_owned();
+    // The tasks of a test go on meanwhile, even on a runtime of one thread.
+    tokio::task::spawn_blocking(move || run_blocking(&mut command, &input)).await?
+}
+
+fn run_blocking(command: &mut Command, input: &str) -> Result<String> {
     let name = command.get_program().to_string_lossy().into_owned();
     let mut child = command
         .stdin(Stdio::piped())
@@ -212,7 +218,9 @@ fn wrap(command: &Command, log: &Path) -> Result<Command> {
         .append(true)
         .open(log)
         .with_context(|| format!("cannot open {}", log.display()))?;
-    let mut wrapped = Command::new("setpriv");
+    // Found by this process, as the PATH that the child is given may be empty.
+    let setpriv = tools::installed("setpriv").context("there is no setpriv (util-linux)")?;
+    let mut wrapped = Command::new(setpriv);
     wrapped
         .args(["--pdeathsig", "KILL", "--"])
         .arg(command.get_program())
@@ -258,5 +266,5 @@ fn spawn(command: Command) -> Result<Child> {
     child
         .recv()
         .context("the thread that starts children is gone")?
-        .context("cannot start setpriv (util-linux)")
+        .context("cannot start setpriv")
 }

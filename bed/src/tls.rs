@@ -1,5 +1,7 @@
 //! Certificates for the servers' own HTTPS, and for clients that authenticate with one.
 
+use std::ops::Range;
+
 use anyhow::{Context, Result};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
@@ -60,6 +62,20 @@ impl Authority {
     pub fn client(&self, user: &str, group: Option<&str>) -> Result<Pair> {
         let params = CertificateParams::new(Vec::new())?;
         self.issue(params, user, group, ExtendedKeyUsagePurpose::ClientAuth)
+    }
+
+    /// Issues a certificate for hosts, valid from the beginning of one year to that of another.
+    pub fn for_hosts(&self, hosts: &[&str], years: Range<i32>) -> Result<Pair> {
+        let hosts: Vec<_> = hosts.iter().map(|host| (*host).to_owned()).collect();
+        let mut params = CertificateParams::new(hosts)?;
+        params.not_before = rcgen::date_time_ymd(years.start, 1, 1);
+        params.not_after = rcgen::date_time_ymd(years.end, 1, 1);
+        self.issue(
+            params,
+            "faythe-bed host",
+            None,
+            ExtendedKeyUsagePurpose::ServerAuth,
+        )
     }
 
     fn issue(

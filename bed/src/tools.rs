@@ -95,10 +95,22 @@ fn script(name: &str) -> Result<String> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
-fn installed(program: &str) -> Option<PathBuf> {
+/// The path of a program that comes with the system.
+pub(crate) fn installed(program: &str) -> Option<PathBuf> {
     let search = std::env::var_os("PATH").unwrap_or_default();
     let directories = std::env::split_paths(&search).chain(SBIN.map(PathBuf::from));
     directories
         .map(|directory| directory.join(program))
         .find(|path| path.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{copy, installed};
+
+    #[test]
+    fn a_copy_can_be_run() {
+        let copy = copy(&installed("true").unwrap()).unwrap();
+        assert!(std::process::Command::new(copy).status().unwrap().success());
+    }
 }

@@ -79,21 +79,21 @@ async fn an_identity_may_do_what_its_manifests_grant_and_no_more() {
     let bed = Bed::start().await.unwrap();
     let account = Identity::service_account(&bed.namespace, "reader");
     let user = Identity::user(&format!("{}-stranger", bed.namespace));
+    let namespace = &bed.namespace;
     let manifests = format!(
         "apiVersion: rbac.authorization.k8s.io/v1
 kind: Role
-metadata: {{ name: reader }}
+metadata: {{ namespace: {namespace}, name: reader }}
 rules: [{{ apiGroups: [networking.k8s.io], resources: [ingresses], verbs: [list] }}]
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: RoleBinding
-metadata: {{ name: reader }}
+metadata: {{ namespace: {namespace}, name: reader }}
 roleRef: {{ apiGroup: rbac.authorization.k8s.io, kind: Role, name: reader }}
-subjects: [{{ kind: ServiceAccount, namespace: {}, name: reader }}]
-",
-        bed.namespace
+subjects: [{{ kind: ServiceAccount, namespace: {namespace}, name: reader }}]
+"
     );
-    bed.kube.apply(&manifests, &bed.namespace).unwrap();
+    bed.kube.apply(&manifests).await.unwrap();
 
     let reader = client_of(&bed.kube.kubeconfig_for(&account).await.unwrap())
         .await
@@ -214,8 +214,8 @@ async fn pebble_is_reached_through_its_root_and_no_other() {
 #[tokio::test]
 async fn a_signed_update_is_seen_by_dig_and_survives_a_crash() {
     let mut bind = Bind::start(bind::Setup::one_zone("a.test")).await.unwrap();
-    bind.add_txt("_acme-challenge.www.a.test", "one").unwrap();
-    bind.add_txt("_acme-challenge.www.a.test", "two").unwrap();
+    bind.add_txt("_acme-challenge.www.a.test", "one").await.unwrap();
+    bind.add_txt("_acme-challenge.www.a.test", "two").await.unwrap();
     assert_eq!(
         bind.txt("_acme-challenge.www.a.test").await.unwrap(),
         ["one", "two"]
@@ -228,14 +228,16 @@ async fn a_signed_update_is_seen_by_dig_and_survives_a_crash() {
     let both = [(name.clone(), "one".to_owned()), (name.clone(), "two".to_owned())];
     assert_eq!(bind.all_txt("a.test").await.unwrap(), both);
 
-    bind.delete_txt(&name).unwrap();
+    bind.delete_txt(&name).await.unwrap();
     assert_eq!(bind.all_txt("a.test").await.unwrap(), []);
     assert!(
-        bind.update("update add www.a.test. 60 IN A 192.0.2.1").is_err(),
+        bind.update("update add www.a.test. 60 IN A 192.0.2.1")
+            .await
+            .is_err(),
         "only TXT is granted"
     );
     assert!(
-        bind.add_txt("_acme-challenge.b.test", "one").is_err(),
+        bind.add_txt("_acme-challenge.b.test", "one").await.is_err(),
         "the zone is not served"
     );
 }
@@ -249,7 +251,7 @@ async fn every_algorithm_signs() {
             ..bind::Setup::one_zone("a.test")
         };
         let bind = Bind::start(setup).await.unwrap();
-        bind.add_txt("a.test", "value").unwrap();
+        bind.add_txt("a.test", "value").await.unwrap();
         assert_eq!(bind.txt("a.test").await.unwrap(), ["value"]);
     }
 }
@@ -260,9 +262,9 @@ async fn a_secondary_gets_each_change_unless_it_is_frozen() {
         .await
         .unwrap();
     for value in ["one", "two"] {
-        primary.add_txt(value, "value").unwrap_err();
+        primary.add_txt(value, "value").await.unwrap_err();
         let name = format!("{value}.a.test");
-        primary.add_txt(&name, value).unwrap();
+        primary.add_txt(&name, value).await.unwrap();
         let seen = async || Ok((secondary.txt(&name).await? == [value]).then_some(()));
         until(SOON, "the secondary has the value", seen).await.unwrap();
     }

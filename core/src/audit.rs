@@ -6,13 +6,14 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
+use crate::activity::Activity;
 use crate::cert::{Shortfall, Standing, standing};
 use crate::name::Hostname;
 use crate::order::Goal;
 use crate::plan::{Action, Plan, Planner};
 use crate::policy::Policy;
 use crate::schedule::settled_at;
-use crate::world::{Activity, World};
+use crate::world::World;
 
 /// Checks a plan against the world in which it was made and the planner that made it.
 ///

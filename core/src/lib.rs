@@ -14,6 +14,7 @@ pub mod problem;
 pub mod schedule;
 pub mod verdict;
 pub mod want;
+pub mod activity;
 pub mod world;
 pub mod zone;
 

@@ -8,16 +8,20 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::activity::{Activity, Hold};
 use crate::cert::{Shortfall, Standing, standing, turns_at};
 use crate::name::Hostname;
 use crate::order::{Goal, Stage};
 use crate::policy::Policy;
 use crate::schedule::{ahead, settled_at};
 use crate::verdict::{Reason, State, Verdict};
-use crate::world::{Activity, Hold, Want, World};
+use crate::world::{Want, World};
 
-/// How long the place of a certificate counts as somebody else's before it is looked at again.
-const TAKEN_RECHECK: SignedDuration = SignedDuration::from_secs(60);
+/// How long the place of a certificate counts as somebody else's before it is looked at again: half as long as it has
+/// been known, within these bounds. No watch tells of a Secret without the label, and who has just read the verdict and
+/// moved it shall not wait for a minute; a look is one request.
+const TAKEN_RECHECK: (SignedDuration, SignedDuration) =
+    (SignedDuration::from_secs(5), SignedDuration::from_secs(60));
 
 /// What to do now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -376,6 +380,16 @@ fn assess_wanted(host: &Hostname, want: &Want, world: &World, policy: &Policy, n
         Standing::Short(short) => short,
     };
     if let Some(Activity::Running(stage)) = activity {
+        // To look whether the place is still somebody else's is no news.
+        if let (Some(taken), Stage::Ordering) = (world.taken(host), stage) {
+            return Assessment {
+                reason: Reason::Conflict {
+                    text: taken.reason.clone(),
+                },
+                rank: None,
+                revisit: None,
+            };
+        }
         return Assessment {
             reason: Reason::Issuing { stage: *stage, short },
             rank: None,
@@ -383,7 +397,9 @@ fn assess_wanted(host: &Hostname, want: &Want, world: &World, policy: &Policy, n
         };
     }
     if let Some(taken) = world.taken(host) {
-        let recheck = ahead(taken.seen, TAKEN_RECHECK);
+        let (soonest, latest) = TAKEN_RECHECK;
+        let known = taken.since.duration_until(taken.seen);
+        let recheck = ahead(taken.seen, (known / 2).clamp(soonest, latest));
         if recheck > now {
             return wait(
                 Reason::Conflict {

@@ -7,11 +7,11 @@ use std::fmt;
 
 use jiff::{Timestamp, Unit};
 
+use crate::activity::{Hold, Rest};
 use crate::cert::Shortfall;
 use crate::order::Stage;
 use crate::schedule::Failures;
 use crate::want::Refusal;
-use crate::world::{Hold, Rest};
 
 /// What is to be said of one certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use crate::activity::{Activity, Hold, Taken};
 use crate::cert::Held;
 use crate::name::{DnsName, Hostname};
 use crate::order::Stage;
@@ -53,58 +54,6 @@ pub struct Want {
     pub askers: BTreeSet<Arc<Asker>>,
     /// In which order certificates came to be wanted.
     pub arrival: u64,
-}
-
-/// A place that is somebody else's.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Taken {
-    /// Whose it is and what to do, for people.
-    pub reason: String,
-    /// When it was seen so.
-    pub seen: Timestamp,
-}
-
-/// What is going on for a certificate.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Activity {
-    /// A note of an earlier process, not yet taken up.
-    Noted,
-    /// It is being worked on.
-    Running(Stage),
-    /// It rests after a fault that the CA did not see, with or without a note.
-    Resting(Rest),
-}
-
-/// Why and until when an order rests.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rest {
-    /// Whether there is a note, so that something has to be cleaned up even when nobody asks any more.
-    pub noted: bool,
-    /// Which step failed.
-    pub stage: Stage,
-    /// Stable code of the fault.
-    pub code: String,
-    /// The fault and its remedy, for people.
-    pub text: String,
-    /// How often in a row it has come to rest.
-    pub tries: u32,
-    /// When it goes on.
-    pub until: Timestamp,
-}
-
-/// The CA has asked us to wait, or cannot be reached.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hold {
-    /// Until when.
-    pub until: Timestamp,
-    /// Stable code.
-    pub code: String,
-    /// Why, for people.
-    pub text: String,
-    /// How often in a row.
-    pub tries: u32,
-    /// Whether the CA named the time itself; then it stands whatever else the CA answers.
-    pub told: bool,
 }
 
 /// Which first looks have been completed; nothing is decided before all are.
@@ -242,6 +191,7 @@ impl World {
                 .retain(|asker| (&asker.namespace, &asker.name) != (&key.0, &key.1));
             if want.askers.is_empty() {
                 self.wants.remove(host);
+                self.taken.remove(host);
             }
             self.dirty.insert(host.clone());
         }
@@ -303,8 +253,11 @@ impl World {
         self.ready.held = true;
     }
 
-    /// The place of `host` was found to be somebody else's.
-    pub fn take(&mut self, host: &Hostname, taken: Taken) {
+    /// The place of `host` was found to be somebody else's, for this reason.
+    pub fn take(&mut self, host: &Hostname, reason: String, seen: Timestamp) {
+        let before = self.taken.get(host).filter(|before| before.reason == reason);
+        let since = before.map_or(seen, |before| before.since);
+        let taken = Taken { reason, since, seen };
         self.taken.insert(host.clone(), taken);
         self.dirty.insert(host.clone());
     }
@@ -324,6 +277,12 @@ impl World {
 
     /// What is going on for `host` has changed; `None` when nothing is.
     pub fn set_activity(&mut self, host: &Hostname, activity: Option<Activity>) {
+        // Nothing is published for a place that is not ours.
+        if let Some(Activity::Running(stage)) = &activity
+            && (Stage::Publishing..=Stage::Storing).contains(stage)
+        {
+            self.taken.remove(host);
+        }
         match activity {
             Some(activity) => self.activities.insert(host.clone(), activity),
             None => self.activities.remove(host),

@@ -22,6 +22,7 @@
 //! answered                                        the CA has no trouble any more
 //! ```
 #![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
+#![expect(clippy::disallowed_methods, reason = "transcripts are files")]
 
 use std::collections::BTreeMap;
 use std::env;
@@ -31,6 +32,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use faythe_core::Timestamp;
+use faythe_core::activity::{Activity, Hold, Rest};
 use faythe_core::audit::audit;
 use faythe_core::cert::{CertFacts, Held, Unreadable};
 use faythe_core::name::Hostname;
@@ -40,7 +42,7 @@ use faythe_core::policy::Policy;
 use faythe_core::problem::Scope;
 use faythe_core::schedule::{Failures, Threshold, ahead};
 use faythe_core::want::{Asker, Refusal};
-use faythe_core::world::{Activity, Hold, Rest, Taken, World};
+use faythe_core::world::World;
 use faythe_core::zone::{Zone, Zones};
 use jiff::SignedDuration;
 
@@ -102,11 +104,8 @@ fn play(text: &str) -> Result<String, String> {
 
 /// Both texts from the first line that differs.
 fn difference(name: &str, expected: &str, found: &str) -> String {
-    let same = expected
-        .lines()
-        .zip(found.lines())
-        .take_while(|(a, b)| a == b)
-        .count();
+    let both = expected.lines().zip(found.lines());
+    let same = both.take_while(|(a, b)| a == b).count();
     let mut text = format!("{name} differs from line {}:\n", same + 1);
     for (sign, side) in [('-', expected), ('+', found)] {
         for line in side.lines().skip(same).take(12) {
@@ -327,7 +326,7 @@ impl Theater {
             }
             ["blocked", rest @ ..] => {
                 let reason = format!("Secret {name} is somebody else's");
-                self.world().take(&host, Taken { reason, seen: now });
+                self.world().take(&host, reason, now);
                 activity = rest.contains(&"noted").then_some(Activity::Noted);
             }
             _ => return Err("how did it end?".into()),

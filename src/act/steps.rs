@@ -246,7 +246,6 @@ impl Work<'_> {
             return Ok(());
         };
         self.outside.board.told(&self.order.host, (self.outside.now)());
-        self.told = Some(Instant::now());
         session.answer().await?;
         self.made_progress();
         Ok(())
@@ -265,31 +264,33 @@ impl Work<'_> {
             usual.issuance
         };
         let began = Instant::now();
+        let mut missed = Duration::ZERO;
         let mut round = 0;
-        loop {
+        let looked = loop {
             let pause = schedule::poll(usual, round);
             let asked = session.view().retry_after.unwrap_or_default();
             tokio::select! {
                 () = tokio::time::sleep(pause.max(asked)) => {}
                 () = self.stop.cancelled() => return Ok(()),
             }
+            // The state is that of about when the question went out, however long the answer then takes.
+            let looked = began.elapsed();
             session.refresh().await?;
             if session.view().status != before {
-                break;
+                break looked;
             }
+            missed = looked;
             if began.elapsed() >= CA_PATIENCE {
                 return Err(Fault::slow_ca(before));
             }
             round += 1;
-        }
-        let took = self.told.map_or(began, |told| told).elapsed();
-        self.told = None;
+        };
         let mut learned = self.outside.usual.lock().unwrap_or_else(PoisonError::into_inner);
         if before == OrderStatus::Pending {
-            learned.validation = schedule::usual(learned.validation, took);
+            learned.validation = schedule::usual(learned.validation, missed, looked);
             self.outside.board.settled(&self.order.host, (self.outside.now)());
         } else {
-            learned.issuance = schedule::usual(learned.issuance, took);
+            learned.issuance = schedule::usual(learned.issuance, missed, looked);
         }
         drop(learned);
         let view = session.view().clone();
@@ -305,7 +306,6 @@ impl Work<'_> {
         let csr = x509::csr(&self.order.host, key).map_err(|error| Fault::unusable_key(&error))?;
         session.finalize(&csr).await?;
         let view = session.view().clone();
-        self.told = Some(Instant::now());
         self.doom_if_invalid(&view);
         self.made_progress();
         Ok(())
@@ -325,7 +325,9 @@ impl Work<'_> {
             Ok(held) => {
                 self.order.place = Some(Place::Served);
                 self.order.failures = None;
-                let issued = Some(self.began.elapsed());
+                // However often it has rested, and whoever began it.
+                let took = Duration::try_from(self.begun.duration_until((self.outside.now)()));
+                let issued = Some(took.unwrap_or_default());
                 let _ = self.progress.send(Progress::Held {
                     host: host.clone(),
                     held,
@@ -389,6 +391,7 @@ impl Work<'_> {
         self.order.session = None;
         self.order.published = Published::No;
         self.order.shown.clear();
+        self.order.begun = None;
         Ok(())
     }
 

@@ -1,3 +1,11 @@
+//! The one reduction of errors, and the client's bounds.
+
+use std::sync::Mutex;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
 use super::*;
 
 #[track_caller]
@@ -65,4 +73,66 @@ fn a_version_too_old_or_too_new_asks_for_a_new_list() {
         r#"{"code":504,"reason":"Timeout","details":{"causes":[{"reason":"ResourceVersionTooLarge","message":"m"}],"retryAfterSeconds":1}}"#,
         Fault::Gone,
     );
+}
+
+/// Answers one request on a port of its own; returns a client for it, what it is told of the answer, and the request.
+async fn serve(answer: &'static str) -> (Client, Arc<Mutex<Vec<Option<u16>>>>, JoinHandle<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap())
+        .parse()
+        .unwrap();
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the test that is handed it waits for it"
+    )]
+    let server = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = vec![0; 4096];
+        let length = stream.read(&mut request).await.unwrap();
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        String::from_utf8(request[..length].to_vec()).unwrap()
+    });
+    let mut config = Config::new(url);
+    // Roots of our own, be they none, keep the test from needing the system's.
+    config.root_cert = Some(Vec::new());
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&told);
+    let observe =
+        move |_: &Method, code: Option<StatusCode>| log.lock().unwrap().push(code.map(|code| code.as_u16()));
+    (client(config, Arc::new(observe)).unwrap(), told, server)
+}
+
+#[tokio::test]
+async fn a_busy_server_is_asked_once_and_its_delay_is_handed_on() {
+    let (client, told, server) = serve(concat!(
+        "HTTP/1.1 429 Too Many Requests\r\nretry-after: 7\r\ncontent-length: 10\r\nconnection: close\r\n\r\n",
+        "Too many.\n"
+    ))
+    .await;
+    let error = client.apiserver_version().await.unwrap_err();
+    assert_eq!(Fault::of(&error), Fault::TooMany(Some(Duration::from_secs(7))));
+    assert_eq!(words(&error), "Too many.");
+    assert_eq!(*told.lock().unwrap(), [Some(429)]);
+    let request = server.await.unwrap();
+    assert!(
+        request.contains(&format!("user-agent: faythe/{}\r\n", env!("CARGO_PKG_VERSION"))),
+        "{request}"
+    );
+}
+
+#[tokio::test]
+async fn a_broken_connection_is_no_answer_and_says_why() {
+    let (client, told, server) = serve("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf").await;
+    let error = client.apiserver_version().await.unwrap_err();
+    assert_eq!(Fault::of(&error), Fault::Unavailable(None));
+    assert_eq!(*told.lock().unwrap(), [None]);
+    assert!(!words(&error).is_empty());
+    server.await.unwrap();
+}
+
+#[tokio::test]
+async fn an_answer_that_cannot_be_read_is_not_quoted() {
+    let (client, ..) = serve("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n\"SECRET!\"").await;
+    let error = client.apiserver_version().await.unwrap_err();
+    assert_eq!(words(&error), "the answer cannot be read at line 1, column 9");
 }

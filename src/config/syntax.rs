@@ -6,7 +6,8 @@ use std::path::PathBuf;
 
 use faythe_core::name::DnsName;
 
-use super::{Fault, KeyType};
+use super::Fault;
+use crate::x509::KeyType;
 
 /// The longest label of Kubernetes and of the DNS (RFC 1123 §2.1, RFC 1035 §2.3.4).
 const LABEL_MAX: usize = 63;
@@ -63,7 +64,7 @@ pub(super) fn zone(text: &str) -> Result<DnsName, Fault> {
     })
 }
 
-/// A name server: `host`, `host:port`, `v4`, `v4:port`, `v6` or `[v6]:port`. Names are not looked up.
+/// A name server: `host`, `host:port`, `v4`, `v4:port`, `v6`, `[v6]` or `[v6]:port`. Names are not looked up.
 pub(super) fn server(text: &str) -> Result<String, Fault> {
     let remedy = "give a name or an address, with a port if it is not 53: `ns1.example.com`, `192.0.2.1:5353`, \
                   `2001:db8::1` or `[2001:db8::1]:5353`";
@@ -71,7 +72,13 @@ pub(super) fn server(text: &str) -> Result<String, Fault> {
     if text.is_empty() {
         return Err(wrong("it is empty"));
     }
-    if text.parse::<Ipv6Addr>().is_ok() {
+    let bracketed = |text: &str| Some(text.strip_prefix('[')?.strip_suffix(']')?.to_owned());
+    if bracketed(text)
+        .as_deref()
+        .unwrap_or(text)
+        .parse::<Ipv6Addr>()
+        .is_ok()
+    {
         return Ok(text.to_owned());
     }
     let (host, port) = match text.rsplit_once(':') {
@@ -83,18 +90,13 @@ pub(super) fn server(text: &str) -> Result<String, Fault> {
     if port.is_some_and(|port| !digits(port) || !port.parse::<u16>().is_ok_and(|port| port > 0)) {
         return Err(wrong("what follows the last colon is no port from 1 to 65535"));
     }
-    if let Some(address) = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
-        return match (address.parse::<Ipv6Addr>(), port) {
-            (Ok(_), Some(_)) => Ok(text.to_owned()),
-            (Ok(_), None) => Err(wrong("brackets are for an IPv6 address with a port")),
-            (Err(_), _) => Err(wrong("in the brackets is no IPv6 address")),
-        };
-    }
-    if host.parse::<Ipv4Addr>().is_ok() {
+    if bracketed(host).is_some_and(|address| address.parse::<Ipv6Addr>().is_ok())
+        || host.parse::<Ipv4Addr>().is_ok()
+    {
         return Ok(text.to_owned());
     }
-    if host.contains(':') {
-        return Err(wrong("it has colons, but is no IPv6 address"));
+    if host.contains([':', '[']) {
+        return Err(wrong("it has brackets or several colons, but is no IPv6 address"));
     }
     let name = DnsName::parse(host).map_err(|error| wrong(&error.to_string()))?;
     // A name that ends in a number is an address with a mistake (RFC 1123 §2.1).
@@ -177,7 +179,7 @@ pub(super) fn listen(text: &str) -> Result<Option<SocketAddr>, Fault> {
 pub(super) fn key_type(text: &str) -> Result<KeyType, Fault> {
     KeyType::ALL
         .into_iter()
-        .find(|kind| kind.name() == text)
+        .find(|kind| kind.as_str() == text)
         .ok_or_else(|| {
             let all = KeyType::ALL.map(|kind| format!("`{kind}`"));
             Fault::new(

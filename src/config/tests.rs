@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::reader::{Absent, Key};
 use super::v1::KEYS;
 use super::*;
+use crate::dns::server::ServerAddr;
 
 /// A file with all that is required and nothing else.
 const LEAST: &str = r#"{
@@ -370,12 +371,17 @@ fn servers_are_names_or_addresses_with_an_optional_port() {
         "192.0.2.1",
         "192.0.2.1:53",
         "2001:db8::1",
+        "[2001:db8::1]",
         "[2001:db8::1]:53",
     ];
     for server in good {
         assert_eq!(
             accepted("auth_dns_server", &format!("{server:?}")).auth_dns_server,
             server
+        );
+        assert!(
+            server.parse::<ServerAddr>().is_ok(),
+            "{server} would be refused later"
         );
     }
     let bad = [
@@ -389,7 +395,8 @@ fn servers_are_names_or_addresses_with_an_optional_port() {
         "ns1:dns",
         "300.1.1.1",
         "192.0.2",
-        "[2001:db8::1]",
+        "[ns1]",
+        "[2001:db8::1]:",
         "[ns1]:53",
         "1:2:3",
         "udp://192.0.2.1",
@@ -592,7 +599,11 @@ fn the_files_are_looked_at() {
         .self_signed(&key)
         .unwrap();
     write("roots.pem", &root.pem());
-    write("ddns.key", "key ddns {};");
+    write(
+        "ddns.key",
+        "key ddns { algorithm hmac-sha256; secret \"c2VjcmV0c2VjcmV0c2VjcmV0\"; };\n",
+    );
+    write("garbled.key", "key ddns {\n algorithm hmac-sha999; };\n");
     write("empty", "");
 
     let config = load(&write("good.json", &text("ddns.key", "roots.pem")))
@@ -600,29 +611,20 @@ fn the_files_are_looked_at() {
         .0;
     assert_eq!(config.auth_dns_key, directory.path().join("ddns.key"));
 
-    let told = load(&write("bad.json", &text("absent", "ddns.key")))
-        .unwrap_err()
-        .to_string();
+    let told = |text: &str| load(&write("bad.json", text)).unwrap_err().to_string();
+    let absent = told(&text("absent", "ddns.key"));
     assert!(
-        told.contains("auth_dns_key: the file it names cannot be read: No such file"),
-        "{told}"
+        absent.contains("auth_dns_key: the file it names: it cannot be read: No such file"),
+        "{absent}"
     );
-    assert!(told.contains("holds no certificate"), "{told}");
-    let told = load(&write("bad.json", &text("empty", "absent")))
-        .unwrap_err()
-        .to_string();
+    assert!(absent.contains("holds no certificate"), "{absent}");
+    let garbled = told(&text("garbled.key", "absent"));
     assert!(
-        told.contains("auth_dns_key: the file it names is empty"),
-        "{told}"
+        garbled.contains("auth_dns_key: line 2, column 12 of the file it names: "),
+        "{garbled}"
     );
-    assert!(told.contains("absent\" cannot be read"), "{told}");
-    let told = load(&write("bad.json", &text(".", "roots.pem")))
-        .unwrap_err()
-        .to_string();
-    assert!(
-        told.contains("auth_dns_key: the file it names cannot be read"),
-        "{told}"
-    );
+    assert!(garbled.contains("absent\" cannot be read"), "{garbled}");
+    assert!(told(&text(".", "roots.pem")).contains("auth_dns_key: the file it names: "));
 
     let told = load(&directory.path().join("absent.json"))
         .unwrap_err()

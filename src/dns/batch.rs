@@ -297,14 +297,15 @@ impl Fault {
     fn is_about_some(&self) -> bool {
         match self {
             Self::Judged(fault) => match fault {
-                UpdateFault::Format(_)
+                // Knot says BADKEY where its ACL does not let the key change a name (measured with 3.2.6).
+                UpdateFault::BadKey
+                | UpdateFault::Format(_)
                 | UpdateFault::NotZone
                 | UpdateFault::Rcode(_)
                 | UpdateFault::Refused(_)
                 | UpdateFault::ServFail => true,
-                // These are about the key, the zone or the way.
-                UpdateFault::BadKey
-                | UpdateFault::BadSig
+                // These are about the secret, the clock, the zone or the way.
+                UpdateFault::BadSig
                 | UpdateFault::BadTime { .. }
                 | UpdateFault::BadTrunc
                 | UpdateFault::Forged(_)

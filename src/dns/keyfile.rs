@@ -63,10 +63,10 @@ pub fn read(path: &Path) -> Result<Key, KeyFileError> {
     let base = base(path);
     let (public_path, private_path) = (suffixed(&base, ".key"), suffixed(&base, ".private"));
     let (public, private) = (load(&public_path), load(&private_path));
-    if let (Ok(public), Ok(private)) = (&public, &private) {
-        if pair::is_private(private) {
-            return read_pair((&public_path, public), (&private_path, private));
-        }
+    if let (Ok(public), Ok(private)) = (&public, &private)
+        && pair::is_private(private)
+    {
+        return read_pair((&public_path, public), (&private_path, private));
     }
     let half = |found: &Path, partner: &Path| {
         let remedy = format!(
@@ -134,10 +134,12 @@ fn suffixed(base: &OsStr, suffix: &str) -> PathBuf {
 /// Reads a text file that is not too long.
 fn load(path: &Path) -> Result<Zeroizing<String>, KeyFileError> {
     let unreadable = |error: &io::Error| {
-        let remedy = match error.kind() {
-            io::ErrorKind::NotFound => "mend the path, or mount the Secret that holds the file",
-            io::ErrorKind::PermissionDenied => "let the user that Faythe runs as read it",
-            _ => "see that it is an ordinary file",
+        let remedy = if error.kind() == io::ErrorKind::NotFound {
+            "mend the path, or mount the Secret that holds the file"
+        } else if error.kind() == io::ErrorKind::PermissionDenied {
+            "let the user that Faythe runs as read it"
+        } else {
+            "see that it is an ordinary file"
         };
         whole(path, &format!("it cannot be read: {error}"), remedy)
     };

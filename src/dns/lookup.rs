@@ -39,18 +39,26 @@ pub(crate) async fn texts(
     recursion: Recursion,
 ) -> Result<Vec<String>, LookError> {
     let peers = server.addresses().await.map_err(|error| LookError::io(&error))?;
+    texts_at(&peers, name, recursion).await
+}
+
+async fn texts_at(
+    peers: &[SocketAddr],
+    name: &Name<Vec<u8>>,
+    recursion: Recursion,
+) -> Result<Vec<String>, LookError> {
     let mut answered = None;
     let mut tried = String::new();
     for peer in peers {
         let query = query(name, recursion)?;
-        match ask(peer, &query, &mut tried).await {
-            Some(answer) => match read(&answer) {
-                Ok(texts) => return Ok(texts),
-                // One bad server of several behind a name shall not hide the others, but what it said is worth more than
-                // that others are silent.
-                Err(error) => answered = answered.or(Some(error)),
-            },
-            None => {}
+        let Some(answer) = ask(*peer, &query, &mut tried).await else {
+            continue;
+        };
+        match read(&answer) {
+            Ok(texts) => return Ok(texts),
+            // One bad server of several behind a name shall not hide the others, but what it said is worth more than
+            // that others are silent.
+            Err(error) => answered = answered.or(Some(error)),
         }
     }
     Err(answered.unwrap_or(LookError::Unreachable(tried)))

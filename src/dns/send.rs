@@ -97,15 +97,26 @@ impl Link {
     ) -> Result<Exchange, SendFault> {
         // Servers close idle connections after 5 to 30 s, so that a kept one is often dead; whatever goes wrong on it is
         // no reason to give up.
-        if let Some(kept) = self.kept.take().filter(Kept::is_open) {
-            if let Ok(exchange) = self.converse(kept, sign).await {
-                return Ok(exchange);
-            }
+        if let Some(kept) = self.kept.take().filter(Kept::is_open)
+            && let Ok(exchange) = self.converse(kept, sign).await
+        {
+            return Ok(exchange);
         }
         let peers = self
-            .peers()
+            .server
+            .addresses()
             .await
             .map_err(|error| SendFault::Unreachable(error.to_string()))?;
+        self.exchange_anew(peers, sign).await
+    }
+
+    /// The same over a new connection to the first of `peers` that answers.
+    async fn exchange_anew(
+        &mut self,
+        mut peers: Vec<SocketAddr>,
+        sign: &(dyn Fn(u16) -> Signed + Send + Sync),
+    ) -> Result<Exchange, SendFault> {
+        peers.sort_by_key(|peer| Some(*peer) != self.last);
         let mut tried = String::new();
         if let Some(fallback) = self.fallback() {
             tried.clone_from(&fallback.cause);
@@ -143,7 +154,8 @@ impl Link {
             cause: tried.clone(),
         };
         for peer in peers {
-            for wait in UDP_WAITS {
+            let mut waits = UDP_WAITS.into_iter().peekable();
+            while let Some(wait) = waits.next() {
                 let id = random_id().map_err(|error| SendFault::Unreachable(error.to_string()))?;
                 let request = sign(id);
                 if request.wire.len() > UDP_MAX {
@@ -152,7 +164,10 @@ impl Link {
                 }
                 match converse_udp(*peer, &request.wire, |answer| is_answer(answer, id), wait).await {
                     Ok(answer) => {
-                        self.fallback.get_or_insert(fallback);
+                        // A period that is running is not prolonged, or TCP would never be tried again.
+                        if self.fallback().is_none() {
+                            self.fallback = Some(fallback);
+                        }
                         self.last = Some(*peer);
                         return Ok(Exchange {
                             request,
@@ -160,7 +175,8 @@ impl Link {
                             peer: *peer,
                         });
                     }
-                    Err(error) if wait == UDP_WAITS[0] && error.kind() == io::ErrorKind::TimedOut => {}
+                    // A datagram may be lost; a refusal is final.
+                    Err(error) if waits.peek().is_some() && error.kind() == io::ErrorKind::TimedOut => {}
                     Err(error) => {
                         note(&mut tried, *peer, "UDP", &error);
                         break;
@@ -190,19 +206,11 @@ impl Link {
         let peer = kept.peer;
         self.kept = Some(kept);
         self.last = Some(peer);
-        self.fallback = None;
         Ok(Exchange {
             request,
             answer,
             peer,
         })
-    }
-
-    /// The addresses to try, the one that answered last first.
-    async fn peers(&self) -> io::Result<Vec<SocketAddr>> {
-        let mut peers = self.server.addresses().await?;
-        peers.sort_by_key(|peer| Some(*peer) != self.last);
-        Ok(peers)
     }
 
     fn fallback(&self) -> Option<&Fallback> {
@@ -319,12 +327,10 @@ fn late(wait: Duration) -> io::Error {
 
 /// Says in words what the end of a stream means.
 fn closed(error: io::Error) -> io::Error {
-    match error.kind() {
-        io::ErrorKind::UnexpectedEof => {
-            io::Error::new(error.kind(), "the server closed the connection without an answer")
-        }
-        _ => error,
+    if error.kind() != io::ErrorKind::UnexpectedEof {
+        return error;
     }
+    io::Error::new(error.kind(), "the server closed the connection without an answer")
 }
 
 #[cfg(test)]

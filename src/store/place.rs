@@ -155,10 +155,17 @@ mod tests {
     #[test]
     fn a_name_that_the_prefix_makes_too_long_is_hashed_too() {
         let label = "a".repeat(63);
-        let base = format!("{label}.{label}.{label}.{}", "b".repeat(57));
-        let wildcard = format!("*.{base}");
-        let hash = hashed(&host(&wildcard));
-        check(&wildcard, &hash, &hash);
+        let base = format!("{label}.{label}.{label}.{}", "b".repeat(45));
+        let wildcard = host(&format!("*.{base}"));
+        let long = Layout {
+            wildcard_prefix: "wildcard--of--this--cluster".into(),
+            ..layout()
+        };
+        let place = long.place(&wildcard).unwrap();
+        assert_eq!(
+            (&place.name, &place.label),
+            (&hashed(&wildcard), &hashed(&wildcard))
+        );
         check(&base, &base, &hashed(&host(&base)));
     }
 

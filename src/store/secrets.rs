@@ -2,6 +2,9 @@
 //!
 //! Of a Secret only facts are kept, never PEM and never a key. Nothing is written that does not carry our label, and a
 //! certificate costs one write: a creation, or a server-side apply guarded by the `resourceVersion` that was seen.
+//!
+//! Known deviation: an apply to a Secret that has been deleted since it was seen creates it (the API server has nothing
+//! to compare the version with). That is what the next look would lead to as well.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -153,13 +156,14 @@ impl Secrets {
         let mut secret = self.desired(host, &place, chain, key, now);
         let named = self.named(&place);
         let written = match slot {
-            Slot::Foreign(_) => return Err(named.conflict()),
-            Slot::Ours(held) => {
+            // Without a version to compare, an apply would overwrite whatever is there by now.
+            Slot::Ours(held) if *held.secret == *place.name && !held.version.is_empty() => {
                 secret.metadata.resource_version = Some(held.version.to_string());
                 let params = PatchParams::apply(MANAGER).force();
                 let applied = self.api.patch(&place.name, &params, &Patch::Apply(&secret)).await;
                 applied.map_err(|error| named.failed("patch", error))?
             }
+            Slot::Foreign(_) | Slot::Ours(_) => return Err(named.conflict()),
             Slot::Vacant => {
                 secret.type_ = Some("Opaque".to_owned());
                 let params = PostParams {

@@ -7,7 +7,6 @@ use std::time::Duration;
 use faythe::ca::acme::{Acme, Limits, Settings};
 use faythe::ca::{Ca, CaError, CaOrder};
 use faythe::sealed::Sealed;
-use faythe::sealed::Sealed;
 use faythe::x509::{KeyType, check_issued, csr, new_key};
 use faythe_core::Timestamp;
 use faythe_core::cert::CertFacts;

@@ -189,16 +189,16 @@ fn configure(folder: &Path, port: u16) {
     );
     let mut grants = String::new();
     for algorithm in ALGORITHMS {
-        write!(
+        writeln!(
             text,
-            "key key-{algorithm} {{ algorithm {algorithm}; secret \"{SECRET_BASE64}\"; }};\n"
+            "key key-{algorithm} {{ algorithm {algorithm}; secret \"{SECRET_BASE64}\"; }};"
         )
         .unwrap();
         write!(grants, " grant key-{algorithm} zonesub TXT;").unwrap();
     }
-    write!(
+    writeln!(
         text,
-        "key key-truncated {{ algorithm hmac-sha256-128; secret \"{SECRET_BASE64}\"; }};\n"
+        "key key-truncated {{ algorithm hmac-sha256-128; secret \"{SECRET_BASE64}\"; }};"
     )
     .unwrap();
     grants.push_str(" grant key-truncated zonesub TXT;");
@@ -206,9 +206,9 @@ fn configure(folder: &Path, port: u16) {
         let file: PathBuf = folder.join(name);
         let soa = "@ 60 IN SOA ns hostmaster 1 3600 600 86400 1\n@ 60 IN NS ns\nns 60 IN A 127.0.0.1\n";
         std::fs::write(&file, format!("$ORIGIN {name}.\n{soa}{records}")).unwrap();
-        write!(
+        writeln!(
             text,
-            "zone {name} {{ type primary; file \"{}\"; {policy} }};\n",
+            "zone {name} {{ type primary; file \"{}\"; {policy} }};",
             file.display()
         )
         .unwrap();

@@ -11,6 +11,8 @@ use k8s_openapi::api::core::v1::ServiceAccount;
 use serde_json::{Value, json};
 
 use super::Kube;
+use super::objects::MANAGER;
+use crate::proxy::Proxy;
 use crate::tls::Pair;
 
 /// Long enough for any test, benchmark or demo.
@@ -64,15 +66,34 @@ impl Identity {
 impl Kube {
     /// Makes a kubeconfig file for somebody; a ServiceAccount that does not exist is created.
     ///
-    /// Its namespace must exist. The file stays as long as this value.
+    /// Its namespace must exist. The file is made once, so that later calls need no server, and stays as long
+    /// as this value.
     pub async fn kubeconfig_for(&self, identity: &Identity) -> Result<PathBuf> {
+        let file = identity.username().replace([':', '/'], "-");
+        let path = self.kubeconfig_path(&file);
+        if path.exists() {
+            return Ok(path);
+        }
         let credentials = match identity {
             Identity::ServiceAccount { namespace, name } => {
                 json!({ "token": self.token(namespace, name).await? })
             }
             Identity::User { name, group } => self.credentials_of(name, group.as_deref())?,
         };
-        self.write_kubeconfig(&identity.username().replace([':', '/'], "-"), credentials)
+        self.write_kubeconfig(&file, credentials)
+    }
+
+    /// The same with `proxy` on the way.
+    pub async fn kubeconfig_through(&self, proxy: &Proxy, identity: &Identity) -> Result<PathBuf> {
+        let direct = self.kubeconfig_for(identity).await?;
+        let mut file: Value = serde_json::from_str(&std::fs::read_to_string(&direct)?)?;
+        file["clusters"][0]["cluster"] = json!({
+            "server": proxy.url_of(&self.url())?,
+            "certificate-authority-data": STANDARD.encode(proxy.https_roots()),
+        });
+        let path = direct.with_extension("proxied");
+        std::fs::write(&path, serde_json::to_string_pretty(&file)?)?;
+        Ok(path)
     }
 
     /// Where the kubeconfig file of a name is.
@@ -112,7 +133,7 @@ impl Kube {
         let accounts: Api<ServiceAccount> = Api::namespaced(self.client().await?, namespace);
         let account = json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": name } });
         accounts
-            .patch(name, &PatchParams::apply("faythe-bed"), &Patch::Apply(account))
+            .patch(name, &PatchParams::apply(MANAGER), &Patch::Apply(account))
             .await?;
         let spec = TokenRequestSpec {
             expiration_seconds: Some(TOKEN_LIFETIME_SECS),

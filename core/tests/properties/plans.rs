@@ -1,6 +1,7 @@
 //! Laws of plans: each holds after every event of every generated course.
 
 use faythe_core::Timestamp;
+use faythe_core::activity::{Activity, Hold, Rest};
 use faythe_core::audit::{audit, may_order};
 use faythe_core::name::Hostname;
 use faythe_core::order::{Goal, Stage};
@@ -8,7 +9,7 @@ use faythe_core::plan::{Action, Plan, Planner};
 use faythe_core::policy::Policy;
 use faythe_core::schedule::ahead;
 use faythe_core::verdict::State;
-use faythe_core::world::{Activity, Hold, Rest, Taken, World};
+use faythe_core::world::World;
 use jiff::SignedDuration;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -86,11 +87,7 @@ impl Course {
         }
         let activity = match how {
             Ending::Blocked(noted) => {
-                let taken = Taken {
-                    reason: "taken".into(),
-                    seen: self.now,
-                };
-                self.world.take(host, taken);
+                self.world.take(host, "taken".into(), self.now);
                 noted.then_some(Activity::Noted)
             }
             Ending::Failed(parked) => {
@@ -137,11 +134,12 @@ impl Course {
             for held in self.world.claims(host) {
                 world.hold(Some(host.clone()), held.clone());
             }
-            if let Some(taken) = self.world.taken(host) {
-                world.take(host, taken.clone());
-            }
             world.set_activity(host, self.world.activity(host).cloned());
             world.set_failures(host, self.world.failures(host).cloned());
+            if let Some(taken) = self.world.taken(host) {
+                world.take(host, taken.reason.clone(), taken.since);
+                world.take(host, taken.reason.clone(), taken.seen);
+            }
         }
         for scope in scopes() {
             if let Some(hold) = self.world.hold_of(&scope) {

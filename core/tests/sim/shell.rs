@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use faythe_core::Timestamp;
+use faythe_core::activity::{Activity, Hold, Rest};
 use faythe_core::audit::audit;
 use faythe_core::cert::Held;
 use faythe_core::name::{Hostname, RecordName};
@@ -15,7 +16,7 @@ use faythe_core::policy::Policy;
 use faythe_core::problem::Scope;
 use faythe_core::schedule::{self, Failures, after, ahead};
 use faythe_core::want::Asker;
-use faythe_core::world::{Activity, Hold, Rest, Taken, World};
+use faythe_core::world::World;
 use jiff::SignedDuration;
 
 use self::order::{Fault, Order, Pause};
@@ -307,13 +308,7 @@ impl Shell {
         let activity = match outcome {
             Outcome::Settled => None,
             Outcome::Blocked => {
-                self.world.take(
-                    &host,
-                    Taken {
-                        reason: "taken".into(),
-                        seen: now,
-                    },
-                );
+                self.world.take(&host, "taken".into(), now);
                 order.note.is_some().then_some(Activity::Noted)
             }
             Outcome::Failed(failures) => {

@@ -1,3 +1,5 @@
+//! What an authorization shows, state by state.
+
 use super::*;
 
 fn authorization(status: AuthorizationStatus, challenge: Option<Stage>) -> Authorization {

@@ -1,3 +1,5 @@
+//! The client against servers that behave and servers that do not.
+
 use proptest::prelude::*;
 
 use super::*;

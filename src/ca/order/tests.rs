@@ -1,3 +1,5 @@
+//! What an order shows, answer by answer.
+
 use super::*;
 
 #[test]

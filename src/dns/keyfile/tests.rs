@@ -3,6 +3,7 @@
 use super::*;
 use crate::dns::tsig::Algorithm;
 use proptest::prelude::*;
+use std::slice::from_ref;
 
 /// 32 octets; with a '/' and a '+', so that a bare one is not mistaken for anything else.
 const SECRET: &str = "q83vASNFZ4mrze8BI0VniavN7wEjRWeJq83v/+NFZ4k=";
@@ -327,17 +328,17 @@ fn p11_what_is_wrong_with_a_pair_is_said() {
     };
     let [public, private] = pair(163, "AAA=");
     check(
-        &[public.clone()],
+        from_ref(&public),
         "k.key",
         "key file k.key: this is one of a pair",
     );
     check(
-        &[public.clone()],
+        from_ref(&public),
         "k.private",
         "key file k.key: this is one of a pair",
     );
     check(
-        &[private.clone()],
+        from_ref(&private),
         "k",
         "key file k.private: this is one of a pair",
     );

@@ -1,0 +1,247 @@
+//! Notes of orders, and the account.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use faythe::sealed::Sealed;
+use faythe::store::secrets::Secrets;
+use faythe::store::{Saved, SavedAccount, Store, StoreError};
+use faythe_core::name::Hostname;
+use faythe_core::order::{ChallengeValue, Note};
+use faythe_core::schedule::Failures;
+use http::{Method, Request};
+use kube::Client;
+use kube::api::{ListParams, PostParams};
+use kube::client::Body;
+use serde_json::json;
+use tower::BoxError;
+
+use crate::place::{HOSTLABEL, Place};
+
+const DIRECTORY: &str = "https://ca.example/dir";
+
+fn saved(host: &str, key: &str) -> Saved {
+    let host: Hostname = host.parse().unwrap();
+    let note = Note {
+        host: host.clone(),
+        order_url: "https://ca.example/order/1".into(),
+        values: vec![ChallengeValue {
+            record: host.challenge_record(),
+            value: "v".into(),
+        }],
+        created: "2026-11-24T10:00:00Z".parse().unwrap(),
+        expires: None,
+    };
+    Saved {
+        host,
+        order: Some((note, Sealed::from(key.to_owned()))),
+        failures: None,
+    }
+}
+
+fn failed(saved: &Saved) -> Saved {
+    let failures = Failures {
+        count: 1,
+        last: "2026-11-24T11:00:00Z".parse().unwrap(),
+        code: "dns".into(),
+        text: "no TXT".into(),
+        not_before: None,
+        parked: false,
+    };
+    Saved {
+        order: None,
+        failures: Some(failures),
+        ..saved.clone()
+    }
+}
+
+#[track_caller]
+fn assert_conflict(result: Result<(), StoreError>) {
+    assert!(matches!(result, Err(StoreError::Conflict { .. })), "{result:?}");
+}
+
+#[tokio::test]
+async fn s13_a_note_outlives_the_process() {
+    let place = Place::new("note").await;
+    let first = saved("*.example.com", "PEM");
+    let store = place.store();
+    assert_eq!(store.notes().await.unwrap(), []);
+    store.save(&first).await.unwrap();
+
+    let store = place.store();
+    assert_eq!(store.notes().await.unwrap(), std::slice::from_ref(&first));
+    let second = failed(&first);
+    store.save(&second).await.unwrap();
+    let secret = &place.secrets().list(&ListParams::default()).await.unwrap().items[0];
+    assert!(!secret.metadata.labels.as_ref().unwrap().contains_key(HOSTLABEL));
+    assert!(
+        !secret.data.as_ref().unwrap().contains_key("key"),
+        "the key goes with the order"
+    );
+
+    let store = place.store();
+    assert_eq!(store.notes().await.unwrap(), [second]);
+    store.forget(&first.host).await.unwrap();
+    store.forget(&first.host).await.unwrap();
+    assert_eq!(place.store().notes().await.unwrap(), []);
+    let writes = place.writes(3).await;
+    let verbs: Vec<_> = writes.iter().map(|write| write.verb.as_str()).collect();
+    assert_eq!(verbs, ["create", "update", "delete"]);
+}
+
+#[tokio::test]
+async fn two_instances_exclude_each_other() {
+    let place = Place::new("two").await;
+    let (one, other) = (place.store(), place.store());
+    let (ours, theirs) = (saved("a.example.com", "ours"), saved("a.example.com", "theirs"));
+    one.save(&ours).await.unwrap();
+    assert_conflict(other.save(&theirs).await);
+    other.forget(&theirs.host).await.unwrap();
+    assert_eq!(other.notes().await.unwrap(), std::slice::from_ref(&ours));
+
+    // Whoever has read a note may go on with it, and the other then finds out.
+    other.save(&failed(&ours)).await.unwrap();
+    assert_conflict(one.save(&ours).await);
+    assert_conflict(one.forget(&ours.host).await);
+    assert_eq!(place.store().notes().await.unwrap(), [failed(&ours)]);
+}
+
+#[tokio::test]
+async fn a_write_without_an_answer_is_known_again() {
+    let place = Place::new("lost").await;
+    let (client, lose) = lossy(place.client.clone());
+    let store = Secrets::new(&client, place.layout());
+    let unclear = async |saved: &Saved| {
+        lose.store(true, Ordering::Relaxed);
+        let error = store.save(saved).await.unwrap_err();
+        assert!(matches!(error, StoreError::Unavailable { .. }), "{error:?}");
+    };
+    let first = saved("a.example.com", "PEM");
+
+    // The same again after a creation, and then after a change.
+    unclear(&first).await;
+    store.save(&first).await.unwrap();
+    unclear(&failed(&first)).await;
+    store.save(&failed(&first)).await.unwrap();
+    // Something else, after a change and after a creation.
+    unclear(&first).await;
+    store.save(&failed(&first)).await.unwrap();
+    store.forget(&first.host).await.unwrap();
+    unclear(&first).await;
+    store.save(&failed(&first)).await.unwrap();
+    assert_eq!(place.store().notes().await.unwrap(), [failed(&first)]);
+
+    // A removal.
+    unclear(&first).await;
+    store.forget(&first.host).await.unwrap();
+    assert_eq!(place.store().notes().await.unwrap(), []);
+    store.save(&first).await.unwrap();
+    lose.store(true, Ordering::Relaxed);
+    assert!(store.forget(&first.host).await.is_err());
+    store.forget(&first.host).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_unreadable_note_concerns_itself_alone() {
+    let place = Place::new("unreadable").await;
+    let good = saved("a.example.com", "PEM");
+    place.store().save(&good).await.unwrap();
+    let mut bad = place
+        .secrets()
+        .list(&ListParams::default())
+        .await
+        .unwrap()
+        .items
+        .remove(0);
+    for (name, note) in [("garbage", "{"), ("later", r#"{"version":2}"#)] {
+        bad.metadata.name = Some(name.to_owned());
+        bad.metadata.resource_version = None;
+        bad.metadata.uid = None;
+        bad.string_data = Some([("note".to_owned(), note.to_owned())].into());
+        place
+            .secrets()
+            .create(&PostParams::default(), &bad)
+            .await
+            .unwrap();
+    }
+    assert_eq!(place.store().notes().await.unwrap(), [good]);
+}
+
+#[tokio::test]
+async fn a_note_of_a_later_version_is_not_overwritten() {
+    let place = Place::new("later").await;
+    let store = place.store();
+    let good = saved("a.example.com", "PEM");
+    store.save(&good).await.unwrap();
+    let mut later = place
+        .secrets()
+        .list(&ListParams::default())
+        .await
+        .unwrap()
+        .items
+        .remove(0);
+    later.string_data = Some([("note".to_owned(), json!({"version": 2}).to_string())].into());
+    let name = later.metadata.name.clone().unwrap();
+    place
+        .secrets()
+        .replace(&name, &PostParams::default(), &later)
+        .await
+        .unwrap();
+    for store in [store, place.store()] {
+        let error = store.save(&good).await.unwrap_err();
+        assert!(error.to_string().contains("version 2"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn the_account_is_saved_once_and_its_key_stays() {
+    let place = Place::new("account").await;
+    let store = place.store();
+    assert_eq!(store.account(DIRECTORY).await.unwrap(), None);
+    let fresh = SavedAccount {
+        directory: DIRECTORY.into(),
+        key: Sealed::new(vec![1, 2, 255]),
+        url: None,
+    };
+    store.save_account(&fresh).await.unwrap();
+    store.save_account(&fresh).await.unwrap();
+    let complete = SavedAccount {
+        url: Some("https://ca.example/acct/1".into()),
+        ..fresh.clone()
+    };
+    store.save_account(&complete).await.unwrap();
+    store.save_account(&complete).await.unwrap();
+    store.save_account(&fresh).await.unwrap();
+    assert_eq!(place.store().account(DIRECTORY).await.unwrap(), Some(complete));
+    place.writes(2).await;
+
+    let other = SavedAccount {
+        key: Sealed::new(vec![3]),
+        ..fresh
+    };
+    assert_conflict(place.store().save_account(&other).await);
+    assert_eq!(
+        place.store().account("https://other.example/dir").await.unwrap(),
+        None
+    );
+    assert_eq!(place.store().notes().await.unwrap(), [], "an account is no note");
+}
+
+/// A client that loses the answer of the next write once it is told to; the write itself arrives.
+fn lossy(client: Client) -> (Client, Arc<AtomicBool>) {
+    let lose = Arc::new(AtomicBool::new(false));
+    let switch = Arc::clone(&lose);
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let client = client.clone();
+        let lost = request.method() != Method::GET && lose.swap(false, Ordering::Relaxed);
+        async move {
+            let answer = client.send(request).await?;
+            if lost {
+                Err(BoxError::from("the answer is lost"))
+            } else {
+                Ok(answer)
+            }
+        }
+    });
+    (Client::new(service, "default"), switch)
+}

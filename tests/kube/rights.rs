@@ -1,0 +1,75 @@
+//! What `deploy/` gives and does not give; that it gives enough is shown by every other test.
+
+use faythe::cluster::Fault;
+use faythe_bed::kube::Kube;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::networking::v1::Ingress;
+use kube::api::{Api, DeleteParams, ListParams, PostParams};
+
+use crate::place::{Place, deploy};
+
+#[track_caller]
+fn assert_forbidden<T: std::fmt::Debug>(result: kube::Result<T>) {
+    let error = result.unwrap_err();
+    assert_eq!(Fault::of(&error), Fault::Forbidden, "{error}");
+}
+
+#[tokio::test]
+async fn secrets_of_other_namespaces_stay_closed() {
+    let place = Place::new("closed").await;
+    let ours: Api<Secret> = Api::namespaced(place.client.clone(), &place.namespace);
+    assert!(ours.list(&ListParams::default()).await.unwrap().items.is_empty());
+
+    for namespace in ["default", "kube-system"] {
+        let theirs: Api<Secret> = Api::namespaced(place.client.clone(), namespace);
+        assert_forbidden(theirs.get("any").await);
+        assert_forbidden(theirs.list(&ListParams::default()).await);
+        assert_forbidden(theirs.create(&PostParams::default(), &secret("any")).await);
+    }
+    assert_forbidden(
+        Api::<Secret>::all(place.client.clone())
+            .list(&ListParams::default())
+            .await,
+    );
+}
+
+#[tokio::test]
+async fn nothing_else_is_open() {
+    let place = Place::new("nothing-else").await;
+    let ingresses: Api<Ingress> = Api::namespaced(place.client.clone(), "default");
+    assert!(ingresses.list(&ListParams::default()).await.is_ok());
+    assert_forbidden(ingresses.delete("any", &DeleteParams::default()).await);
+
+    let config_maps: Api<ConfigMap> = Api::namespaced(place.client.clone(), &place.namespace);
+    assert_forbidden(config_maps.list(&ListParams::default()).await);
+    let ours: Api<Secret> = Api::namespaced(place.client.clone(), &place.namespace);
+    assert_forbidden(
+        ours.delete_collection(&DeleteParams::default(), &ListParams::default())
+            .await,
+    );
+}
+
+#[tokio::test]
+async fn the_api_server_takes_every_manifest() {
+    let kube = Kube::shared().await.unwrap();
+    kube.apply_path(&deploy("namespace.yaml")).await.unwrap();
+    let directory = deploy("");
+    let manifests = kube
+        .kubectl(&["kustomize", directory.to_str().unwrap()], "")
+        .await
+        .unwrap();
+    let applied = kube
+        .kubectl(
+            &["apply", "--server-side", "--validate=strict", "-f", "-"],
+            &manifests,
+        )
+        .await
+        .unwrap();
+    assert_eq!(applied.lines().count(), 10, "{applied}");
+}
+
+fn secret(name: &str) -> Secret {
+    let mut secret = Secret::default();
+    secret.metadata.name = Some(name.to_owned());
+    secret
+}

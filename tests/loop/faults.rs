@@ -1,0 +1,164 @@
+//! What goes wrong outside, and what it costs.
+
+use std::time::Duration;
+
+use faythe_core::name::Hostname;
+use faythe_core::problem::{Problem, ProblemKind};
+use tokio::time::Instant;
+
+use crate::rig::{AT_ONCE, GRACE, Rig};
+
+fn record(host: &str) -> faythe_core::name::RecordName {
+    host.parse::<Hostname>().unwrap().challenge_record()
+}
+
+#[tokio::test(start_paused = true)]
+async fn s10_a_server_that_shows_it_late_is_noticed_within_seconds() {
+    let rig = Rig::new(&["a.example.com"]);
+    rig.place.state().faults.hide = true;
+    let mut process = rig.process();
+    rig.pass(&mut process, Duration::from_secs(45)).await;
+    assert_eq!(rig.place.state().calls("tell"), 0);
+    rig.place.state().faults.hide = false;
+    let began = Instant::now();
+    rig.settled(&mut process).await;
+    assert!(began.elapsed() <= Duration::from_secs(3), "{:?}", began.elapsed());
+    assert_eq!(rig.place.state().orders.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn s06_many_that_are_stuck_hold_up_nobody() {
+    let stuck: Vec<String> = (0..10 * AT_ONCE)
+        .map(|number| format!("s{number}.example.com"))
+        .collect();
+    let mut hosts: Vec<&str> = stuck.iter().map(String::as_str).collect();
+    hosts.push("z-good.example.com");
+    let rig = Rig::new(&hosts);
+    rig.place.state().faults.refuse_updates = stuck.iter().map(|host| record(host)).collect();
+    let mut process = rig.process();
+    let began = Instant::now();
+    let good: Hostname = "z-good.example.com".parse().unwrap();
+    rig.reach(&mut process, |state| state.secrets.contains_key(&good))
+        .await;
+    assert!(began.elapsed() <= Duration::from_secs(5), "{:?}", began.elapsed());
+    // Once it is mended, everyone goes on with the order there is.
+    rig.pass(&mut process, Duration::from_secs(600)).await;
+    rig.place.state().faults.refuse_updates.clear();
+    rig.settled(&mut process).await;
+    assert_eq!(rig.place.state().orders.len(), hosts.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn p22_a_ca_that_is_away_is_asked_now_and_then_and_not_by_each_host() {
+    let hosts: Vec<String> = (0..50).map(|number| format!("h{number}.example.com")).collect();
+    let rig = Rig::new(&hosts.iter().map(String::as_str).collect::<Vec<_>>());
+    rig.place.state().faults.ca_is_away = true;
+    let mut process = rig.process();
+    rig.pass(&mut process, Duration::from_secs(3600)).await;
+    let asked = rig.place.state().calls("open");
+    assert!(asked <= 25 * AT_ONCE, "asked {asked} times within an hour");
+    rig.place.state().faults.ca_is_away = false;
+    let began = Instant::now();
+    rig.settled(&mut process).await;
+    assert!(
+        began.elapsed() <= Duration::from_secs(400),
+        "{:?}",
+        began.elapsed()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn p17_a_limit_of_the_account_holds_everything_for_as_long_as_the_ca_said() {
+    let rig = Rig::new(&["a.example.com", "b.example.com"]);
+    rig.place.state().faults.refuse_orders = Some(Problem {
+        status: Some(429),
+        kind: ProblemKind::RateLimited,
+        detail: "too many new orders (300) from this account in the last 3h0m0s".into(),
+        retry_after: Some(Duration::from_secs(1800)),
+    });
+    let mut process = rig.process();
+    rig.pass(&mut process, Duration::from_secs(1790)).await;
+    assert!(rig.place.state().calls("open") <= 2);
+    rig.place.state().faults.refuse_orders = None;
+    let began = Instant::now();
+    rig.settled(&mut process).await;
+    assert!(
+        began.elapsed() <= Duration::from_secs(60),
+        "{:?}",
+        began.elapsed()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn s13_what_the_ca_has_seen_fail_keeps_the_grace_over_a_restart() {
+    let rig = Rig::new(&["a.example.com"]);
+    rig.place.state().faults.fail_validation = true;
+    let mut process = rig.process();
+    rig.reach(&mut process, |state| state.calls("save failure") == 1)
+        .await;
+    assert!(rig.place.state().txt.is_empty(), "the value is withdrawn first");
+    drop(process);
+    rig.place.state().faults.fail_validation = false;
+    let began = Instant::now();
+    let mut process = rig.process();
+    rig.settled(&mut process).await;
+    let waited = began.elapsed();
+    assert!(
+        waited + Duration::from_secs(1) >= GRACE && waited <= GRACE + Duration::from_secs(60),
+        "{waited:?}"
+    );
+    assert_eq!(rig.place.state().orders.len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn s13_failures_in_a_row_come_to_one_try_a_day() {
+    let rig = Rig::new(&["a.example.com"]);
+    rig.place.state().faults.fail_validation = true;
+    let mut process = rig.process();
+    rig.pass(&mut process, Duration::from_secs(10 * 86_400)).await;
+    let tries = rig.place.state().orders.len();
+    // At 0, 8 and 24 hours, then daily.
+    assert!((10..=12).contains(&tries), "{tries} tries");
+    let failures = rig
+        .place
+        .state()
+        .notes
+        .values()
+        .next()
+        .unwrap()
+        .failures
+        .clone()
+        .unwrap();
+    assert_eq!(failures.count as usize, tries);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_away_costs_no_second_order() {
+    let rig = Rig::new(&["a.example.com"]);
+    rig.place.state().faults.store_is_away = true;
+    let mut process = rig.process();
+    rig.pass(&mut process, Duration::from_secs(600)).await;
+    assert!(rig.place.state().calls("keep") >= 5);
+    rig.place.state().faults.store_is_away = false;
+    rig.settled(&mut process).await;
+    let state = rig.place.state();
+    assert_eq!((state.orders.len(), state.calls("finalize")), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn s05_somebody_elses_secret_costs_no_order_and_is_looked_at_again() {
+    let rig = Rig::new(&["a.example.com"]);
+    let host: Hostname = "a.example.com".parse().unwrap();
+    rig.place.state().foreign.insert(host.clone());
+    let mut process = rig.process();
+    rig.pass(&mut process, Duration::from_secs(3600)).await;
+    assert_eq!(rig.place.state().orders.len(), 0);
+    rig.place.state().foreign.remove(&host);
+    let began = Instant::now();
+    rig.settled(&mut process).await;
+    assert!(
+        began.elapsed() <= Duration::from_secs(65),
+        "{:?}",
+        began.elapsed()
+    );
+}

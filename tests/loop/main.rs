@@ -1,0 +1,10 @@
+//! The real loop on paused time, with everything outside in memory: sequences, back-off, crashes, shutdown.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should end at once")]
+
+mod place;
+mod rig;
+
+mod crashes;
+mod faults;
+mod sequence;

@@ -1,0 +1,475 @@
+//! Everything outside of Faythe, in memory: a CA, a zone and a store, which outlive the processes that use them.
+//!
+//! Each call is written into one journal, and a fuse can end the process at any of them, before or after its effect.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use faythe::ca::{Ca, CaError, CaOrder};
+use faythe::dns::{Dns, DnsError, LookError, UpdateFault};
+use faythe::sealed::Sealed;
+use faythe::store::{Saved, SavedAccount, Slot, Store, StoreError};
+use faythe::x509;
+use faythe_core::Timestamp;
+use faythe_core::cert::Held;
+use faythe_core::name::{DnsName, Hostname, RecordName};
+use faythe_core::order::{CaView, Challenge, ChallengeStatus, ChallengeValue, OrderStatus};
+use faythe_core::problem::{Problem, ProblemKind};
+use faythe_core::zone::Check;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use rcgen::{BasicConstraints, CertificateParams, CertificateSigningRequestParams, IsCa, Issuer, KeyPair};
+use tokio::sync::Notify;
+
+/// What is shared between the in-memory parts.
+#[derive(Clone)]
+pub(crate) struct Place(Arc<Shared>);
+
+struct Shared {
+    state: Mutex<State>,
+    crashed: Notify,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+/// Where things stand.
+#[derive(Default)]
+pub(crate) struct State {
+    /// Every call, in order.
+    pub(crate) journal: Vec<String>,
+    /// At which call, counted from 1 over all processes, the process ends, and on which side of its effect.
+    pub(crate) fuse: Option<(usize, Side)>,
+    /// What stands in the zone.
+    pub(crate) txt: BTreeMap<RecordName, BTreeSet<String>>,
+    /// Orders at the CA.
+    pub(crate) orders: Vec<Order>,
+    /// Certificates in the store.
+    pub(crate) secrets: BTreeMap<Hostname, Held>,
+    /// Places that are somebody else's.
+    pub(crate) foreign: BTreeSet<Hostname>,
+    /// Notes in the store.
+    pub(crate) notes: BTreeMap<Hostname, Saved>,
+    /// How the parts misbehave.
+    pub(crate) faults: Faults,
+    versions: u64,
+}
+
+/// How the parts misbehave.
+#[derive(Default)]
+pub(crate) struct Faults {
+    /// Updates of these records are refused.
+    pub(crate) refuse_updates: BTreeSet<RecordName>,
+    /// No server shows anything.
+    pub(crate) hide: bool,
+    /// The CA does not answer.
+    pub(crate) ca_is_away: bool,
+    /// The CA answers a new order with this.
+    pub(crate) refuse_orders: Option<Problem>,
+    /// The CA does not believe what it sees.
+    pub(crate) fail_validation: bool,
+    /// The store does not take certificates.
+    pub(crate) store_is_away: bool,
+}
+
+/// On which side of a call's effect the process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    Before,
+    After,
+}
+
+/// An order at the CA.
+pub(crate) struct Order {
+    pub(crate) host: Hostname,
+    pub(crate) status: OrderStatus,
+    /// Whether the CA was told that it may look.
+    pub(crate) told: bool,
+    value: ChallengeValue,
+    chain: Option<String>,
+}
+
+impl Place {
+    pub(crate) fn new() -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut root = CertificateParams::new(Vec::new()).unwrap();
+        root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Self(Arc::new(Shared {
+            state: Mutex::default(),
+            crashed: Notify::new(),
+            issuer: Issuer::new(root, key),
+        }))
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap()
+    }
+
+    /// Waits until the fuse has blown.
+    pub(crate) async fn crashed(&self) {
+        self.0.crashed.notified().await;
+    }
+
+    /// One call: its line in the journal, the fuse, the effect.
+    async fn call<T>(&self, line: String, effect: impl FnOnce(&mut State) -> T) -> T {
+        let blown = {
+            let mut state = self.state();
+            state.journal.push(line);
+            let count = state.journal.len();
+            state.fuse.take_if(|(at, _)| *at == count).map(|(_, side)| side)
+        };
+        if blown == Some(Side::Before) {
+            self.end().await;
+        }
+        let result = effect(&mut self.state());
+        if blown == Some(Side::After) {
+            self.end().await;
+        }
+        tokio::task::yield_now().await;
+        result
+    }
+
+    async fn end(&self) {
+        self.0.crashed.notify_one();
+        std::future::pending().await
+    }
+}
+
+impl State {
+    /// Whether a call was made.
+    pub(crate) fn calls(&self, start: &str) -> usize {
+        self.journal.iter().filter(|line| line.starts_with(start)).count()
+    }
+
+    fn version(&mut self) -> Box<str> {
+        self.versions += 1;
+        self.versions.to_string().into()
+    }
+}
+
+fn unreachable_ca() -> CaError {
+    CaError::Unreachable {
+        url: "https://ca".into(),
+        source: "no route".into(),
+    }
+}
+
+impl Ca for Place {
+    fn open<'a>(&'a self, host: &'a Hostname) -> BoxFuture<'a, Result<Box<dyn CaOrder>, CaError>> {
+        async move {
+            let number = self
+                .call(format!("open {host}"), |state| {
+                    if state.faults.ca_is_away {
+                        return Err(unreachable_ca());
+                    }
+                    if let Some(problem) = &state.faults.refuse_orders {
+                        return Err(CaError::Refused(problem.clone()));
+                    }
+                    let number = state.orders.len();
+                    state.orders.push(Order {
+                        host: host.clone(),
+                        status: OrderStatus::Pending,
+                        told: false,
+                        value: ChallengeValue {
+                            record: host.challenge_record(),
+                            value: format!("value{number}"),
+                        },
+                        chain: None,
+                    });
+                    Ok(number)
+                })
+                .await?;
+            Ok(self.session(number))
+        }
+        .boxed()
+    }
+
+    fn resume<'a>(&'a self, url: &'a str) -> BoxFuture<'a, Result<Box<dyn CaOrder>, CaError>> {
+        async move {
+            let number = self
+                .call(format!("resume {url}"), |state| {
+                    if state.faults.ca_is_away {
+                        Err(unreachable_ca())
+                    } else {
+                        Ok(url.parse().unwrap())
+                    }
+                })
+                .await?;
+            Ok(self.session(number))
+        }
+        .boxed()
+    }
+
+    fn probe(&self) -> BoxFuture<'_, Result<(), CaError>> {
+        async { Ok(()) }.boxed()
+    }
+}
+
+impl Place {
+    fn session(&self, number: usize) -> Box<dyn CaOrder> {
+        let view = view(&self.state().orders[number]);
+        Box::new(Session {
+            place: self.clone(),
+            number,
+            url: number.to_string(),
+            view,
+        })
+    }
+}
+
+struct Session {
+    place: Place,
+    number: usize,
+    url: String,
+    view: CaView,
+}
+
+fn view(order: &Order) -> CaView {
+    let status = if order.told {
+        ChallengeStatus::Processing
+    } else {
+        ChallengeStatus::Pending
+    };
+    let open = order.status == OrderStatus::Pending;
+    CaView {
+        status: order.status,
+        challenges: open
+            .then(|| Challenge {
+                value: order.value.clone(),
+                status,
+            })
+            .into_iter()
+            .collect(),
+        problem: (order.status == OrderStatus::Invalid).then(|| Problem {
+            status: None,
+            kind: ProblemKind::Unauthorized,
+            detail: "incorrect TXT record".into(),
+            retry_after: None,
+        }),
+        expires: None,
+        retry_after: None,
+    }
+}
+
+impl CaOrder for Session {
+    fn url(&self) -> &str {
+        &self.url
+    }
+
+    fn view(&self) -> &CaView {
+        &self.view
+    }
+
+    fn refresh(&mut self) -> BoxFuture<'_, Result<(), CaError>> {
+        async move {
+            let number = self.number;
+            self.view = self
+                .place
+                .call(format!("refresh {number}"), |state| {
+                    let fails = state.faults.fail_validation;
+                    let order = &mut state.orders[number];
+                    order.status = match order.status {
+                        OrderStatus::Pending if order.told && fails => OrderStatus::Invalid,
+                        OrderStatus::Pending if order.told => OrderStatus::Ready,
+                        OrderStatus::Processing => OrderStatus::Valid,
+                        other => other,
+                    };
+                    view(order)
+                })
+                .await;
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn answer(&mut self) -> BoxFuture<'_, Result<(), CaError>> {
+        async move {
+            let number = self.number;
+            self.view = self
+                .place
+                .call(format!("tell {number}"), |state| {
+                    let order = &mut state.orders[number];
+                    let seen = state.txt.get(&order.value.record);
+                    let visible = seen.is_some_and(|values| values.contains(&order.value.value));
+                    assert!(
+                        visible,
+                        "the CA is told of order {number} before its value stands"
+                    );
+                    order.told = true;
+                    view(order)
+                })
+                .await;
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn finalize<'a>(&'a mut self, csr: &'a [u8]) -> BoxFuture<'a, Result<(), CaError>> {
+        async move {
+            let number = self.number;
+            let request = CertificateSigningRequestParams::from_der(&csr.to_vec().into()).unwrap();
+            let chain = request.signed_by(&self.place.0.issuer).unwrap().pem();
+            self.view = self
+                .place
+                .call(format!("finalize {number}"), |state| {
+                    let order = &mut state.orders[number];
+                    assert_eq!(order.status, OrderStatus::Ready);
+                    order.status = OrderStatus::Processing;
+                    order.chain = Some(chain);
+                    view(order)
+                })
+                .await;
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn certificate(&mut self) -> BoxFuture<'_, Result<String, CaError>> {
+        async move {
+            let number = self.number;
+            let line = format!("download {number}");
+            let chain = self
+                .place
+                .call(line, |state| state.orders[number].chain.clone())
+                .await;
+            Ok(chain.unwrap())
+        }
+        .boxed()
+    }
+}
+
+impl Dns for Place {
+    fn adopt(&self, _: &DnsName, _: &RecordName, _: &str) {}
+
+    fn publish<'a>(
+        &'a self,
+        zone: &'a DnsName,
+        record: &'a RecordName,
+        value: &'a str,
+    ) -> BoxFuture<'a, Result<(), DnsError>> {
+        self.call(format!("publish {record} {value}"), move |state| {
+            if state.faults.refuse_updates.contains(record) {
+                return Err(DnsError {
+                    zone: zone.clone(),
+                    server: "ns".into(),
+                    key: "key".into(),
+                    cause: UpdateFault::Refused("policy"),
+                });
+            }
+            state
+                .txt
+                .entry(record.clone())
+                .or_default()
+                .insert(value.to_owned());
+            Ok(())
+        })
+        .boxed()
+    }
+
+    fn withdraw<'a>(
+        &'a self,
+        _: &'a DnsName,
+        record: &'a RecordName,
+        value: &'a str,
+    ) -> BoxFuture<'a, Result<(), DnsError>> {
+        self.call(format!("withdraw {record} {value}"), move |state| {
+            if let Some(values) = state.txt.get_mut(record) {
+                values.remove(value);
+                if values.is_empty() {
+                    state.txt.remove(record);
+                }
+            }
+            Ok(())
+        })
+        .boxed()
+    }
+
+    fn look<'a>(
+        &'a self,
+        check: &'a Check,
+        record: &'a RecordName,
+    ) -> BoxFuture<'a, Result<Vec<String>, LookError>> {
+        self.call(format!("look {} {record}", check.server), move |state| {
+            if state.faults.hide {
+                return Ok(Vec::new());
+            }
+            Ok(state.txt.get(record).into_iter().flatten().cloned().collect())
+        })
+        .boxed()
+    }
+}
+
+impl Store for Place {
+    fn slot<'a>(&'a self, host: &'a Hostname) -> BoxFuture<'a, Result<Slot, StoreError>> {
+        self.call(format!("slot {host}"), move |state| {
+            if state.foreign.contains(host) {
+                return Ok(Slot::Foreign("the Secret lacks the label".into()));
+            }
+            Ok(state.secrets.get(host).cloned().map_or(Slot::Vacant, Slot::Ours))
+        })
+        .boxed()
+    }
+
+    fn keep<'a>(
+        &'a self,
+        host: &'a Hostname,
+        slot: &'a Slot,
+        chain: &'a str,
+        key: &'a Sealed,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<Held, StoreError>> {
+        self.call(format!("keep {host}"), move |state| {
+            let object = format!("Secret {host}");
+            if state.faults.store_is_away {
+                return Err(StoreError::Unavailable {
+                    object,
+                    retry_after: None,
+                    source: "gone".into(),
+                });
+            }
+            let seen = state.secrets.get(host).cloned().map_or(Slot::Vacant, Slot::Ours);
+            if seen != *slot || state.foreign.contains(host) {
+                return Err(StoreError::Conflict { object });
+            }
+            let held = Held {
+                secret: host.to_string().into(),
+                version: state.version(),
+                content: x509::facts(Some(chain.as_bytes()), Some(key.open())),
+                issued_at: Some(now),
+            };
+            state.secrets.insert(host.clone(), held.clone());
+            Ok(held)
+        })
+        .boxed()
+    }
+
+    fn notes(&self) -> BoxFuture<'_, Result<Vec<Saved>, StoreError>> {
+        self.call("notes".into(), |state| {
+            Ok(state.notes.values().cloned().collect())
+        })
+        .boxed()
+    }
+
+    fn save<'a>(&'a self, saved: &'a Saved) -> BoxFuture<'a, Result<(), StoreError>> {
+        let what = if saved.order.is_some() { "note" } else { "failure" };
+        self.call(format!("save {what} {}", saved.host), move |state| {
+            state.notes.insert(saved.host.clone(), saved.clone());
+            Ok(())
+        })
+        .boxed()
+    }
+
+    fn forget<'a>(&'a self, host: &'a Hostname) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.call(format!("forget {host}"), move |state| {
+            state.notes.remove(host);
+            Ok(())
+        })
+        .boxed()
+    }
+
+    fn account<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Option<SavedAccount>, StoreError>> {
+        async { Ok(None) }.boxed()
+    }
+
+    fn save_account<'a>(&'a self, _: &'a SavedAccount) -> BoxFuture<'a, Result<(), StoreError>> {
+        async { Ok(()) }.boxed()
+    }
+}

@@ -1,0 +1,195 @@
+//! Runs the real loop on a [`Place`], on paused time.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use faythe::act::Outside;
+use faythe::clock::Now;
+use faythe::neighbors::Board;
+use faythe::report::metrics::Metrics;
+use faythe::report::{Health, Report};
+use faythe::run::{self, Inputs, RunError};
+use faythe::source::Seen;
+use faythe::store::secrets::SeenSecret;
+use faythe::x509::KeyType;
+use faythe_core::Timestamp;
+use faythe_core::name::Hostname;
+use faythe_core::policy::Policy;
+use faythe_core::schedule::{Threshold, after};
+use faythe_core::want::Asker;
+use faythe_core::zone::{Check, Zone, Zones};
+use futures::StreamExt;
+use futures::channel::mpsc::{UnboundedSender, unbounded};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::place::{Place, State};
+
+/// Longer than any back-off takes to come to an end, in paused time.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(3 * 86_400);
+pub(crate) const GRACE: Duration = Duration::from_secs(8 * 3600);
+pub(crate) const AT_ONCE: usize = 8;
+
+/// A world with one wish, and the time that goes on while processes come and go.
+pub(crate) struct Rig {
+    pub(crate) place: Place,
+    hosts: Vec<String>,
+    began: Instant,
+}
+
+/// One process.
+pub(crate) struct Process {
+    pub(crate) requests: UnboundedSender<Seen>,
+    pub(crate) secrets: UnboundedSender<SeenSecret>,
+    pub(crate) stop: CancellationToken,
+    run: std::pin::Pin<Box<dyn Future<Output = Result<(), RunError>>>>,
+}
+
+impl Rig {
+    pub(crate) fn new(hosts: &[&str]) -> Self {
+        Self {
+            place: Place::new(),
+            hosts: hosts.iter().map(|&host| host.to_owned()).collect(),
+            began: Instant::now(),
+        }
+    }
+
+    /// Starts a process, which sees what there is.
+    pub(crate) fn process(&self) -> Process {
+        let process = self.blind_process();
+        self.show_requests(&process, &self.hosts);
+        let held = self
+            .place
+            .state()
+            .secrets
+            .iter()
+            .map(|(host, held)| (Some(host.clone()), held.clone()))
+            .collect();
+        process.secrets.unbounded_send(SeenSecret::All(held)).unwrap();
+        process
+    }
+
+    /// Tells the process what the one Ingress asks for.
+    pub(crate) fn show_requests(&self, process: &Process, hosts: &[String]) {
+        let asker = Asker {
+            namespace: "web".into(),
+            name: "shop".into(),
+            uid: "1".into(),
+        };
+        process
+            .requests
+            .unbounded_send(Seen::All(vec![(asker, hosts.to_vec())]))
+            .unwrap();
+    }
+
+    /// Starts a process that has seen nothing yet.
+    pub(crate) fn blind_process(&self) -> Process {
+        let began = self.began;
+        let now: Now = Arc::new(move || {
+            after(
+                "2026-01-01T00:00:00Z".parse::<Timestamp>().unwrap(),
+                began.elapsed(),
+            )
+        });
+        let (requests, seen_requests) = unbounded();
+        let (secrets, seen_secrets) = unbounded();
+        let metrics = Arc::new(Metrics::new());
+        let check = |server: &str, rank| Check {
+            server: server.into(),
+            rank,
+        };
+        let zone = Zone {
+            apex: "example.com".parse().unwrap(),
+            wildcards: false,
+            checks: vec![check("primary", 0), check("secondary", 1)],
+        };
+        let outside = Outside {
+            ca: Arc::new(self.place.clone()),
+            dns: Arc::new(self.place.clone()),
+            store: Arc::new(self.place.clone()),
+            now,
+            policy: Policy {
+                zones: Zones::new(vec![zone]),
+                threshold: Threshold::Default,
+                issue_grace: GRACE,
+                orders_at_once: AT_ONCE,
+            },
+            key_type: KeyType::EcdsaP256,
+            board: Board::default(),
+            metrics: Arc::clone(&metrics),
+            usual: Mutex::default(),
+        };
+        let (notices, _) = mpsc::channel(1);
+        let (health, _) = watch::channel(Health {
+            ready: false,
+            turned: Instant::now(),
+        });
+        let stop = CancellationToken::new();
+        let inputs = Inputs {
+            requests: seen_requests.boxed(),
+            secrets: seen_secrets.boxed(),
+        };
+        let report = Report::new(metrics, notices, health);
+        let heartbeat = Duration::from_secs(5);
+        let run = run::run(inputs, Arc::new(outside), report, heartbeat, stop.clone());
+        Process {
+            requests,
+            secrets,
+            stop,
+            run: Box::pin(run),
+        }
+    }
+
+    /// Waits until every host has a certificate and nothing is left of any order.
+    pub(crate) async fn settled(&self, process: &mut Process) {
+        let hosts: Vec<Hostname> = self.hosts.iter().map(|host| host.parse().unwrap()).collect();
+        self.reach(process, |state| {
+            hosts.iter().all(|host| state.secrets.contains_key(host))
+                && state.txt.is_empty()
+                && state.notes.is_empty()
+        })
+        .await;
+    }
+
+    /// Runs the process until the place is as asked for.
+    pub(crate) async fn reach(&self, process: &mut Process, so: impl Fn(&State) -> bool) {
+        let reached = async {
+            while !so(&self.place.state()) {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let outcome = tokio::select! {
+            ended = &mut process.run => Err(format!("the loop has ended: {ended:?}")),
+            reached = timeout(PATIENCE, reached) => reached.map_err(|_| "it never came about".to_owned()),
+        };
+        if let Err(why) = outcome {
+            let state = self.place.state();
+            let last = state.journal.len().saturating_sub(60);
+            panic!("{why}:\n{}", state.journal[last..].join("\n"));
+        }
+    }
+
+    /// Runs the process until the fuse ends it, or until everything is settled.
+    pub(crate) async fn settled_or_crashed(&self, mut process: Process) {
+        tokio::select! {
+            () = self.settled(&mut process) => {}
+            () = self.place.crashed() => {}
+        }
+    }
+
+    /// Runs the process for so long.
+    pub(crate) async fn pass(&self, process: &mut Process, time: Duration) {
+        tokio::select! {
+            ended = &mut process.run => panic!("the loop has ended: {ended:?}"),
+            () = sleep(time) => {}
+        }
+    }
+}
+
+impl Process {
+    /// Waits for the end of the loop.
+    pub(crate) async fn end(self) -> Result<(), RunError> {
+        self.run.await
+    }
+}
