@@ -2,6 +2,11 @@
 //!
 //! A turn must cost what changed, not what exists; so its column stays flat while the number of certificates grows.
 #![expect(clippy::print_stdout, reason = "the table is what it is for")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "it measures, and is told by cargo whether to"
+)]
 #![expect(clippy::unwrap_used, reason = "a bench may fail where it stands")]
 
 use std::hint::black_box;

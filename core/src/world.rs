@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use crate::activity::{Activity, Hold, Taken};
 use crate::cert::Held;
 use crate::name::{DnsName, Hostname};
+use crate::order::Stage;
 use crate::problem::Scope;
 use crate::schedule::Failures;
 use crate::want::{Asker, Meaning, Refusal, meaning};
@@ -190,6 +191,7 @@ impl World {
                 .retain(|asker| (&asker.namespace, &asker.name) != (&key.0, &key.1));
             if want.askers.is_empty() {
                 self.wants.remove(host);
+                self.taken.remove(host);
             }
             self.dirty.insert(host.clone());
         }
@@ -275,6 +277,12 @@ impl World {
 
     /// What is going on for `host` has changed; `None` when nothing is.
     pub fn set_activity(&mut self, host: &Hostname, activity: Option<Activity>) {
+        // Nothing is published for a place that is not ours.
+        if let Some(Activity::Running(stage)) = &activity
+            && (Stage::Publishing..=Stage::Storing).contains(stage)
+        {
+            self.taken.remove(host);
+        }
         match activity {
             Some(activity) => self.activities.insert(host.clone(), activity),
             None => self.activities.remove(host),

@@ -22,10 +22,7 @@
 //! answered                                        the CA has no trouble any more
 //! ```
 #![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
-#![expect(
-    clippy::disallowed_methods,
-    reason = "the runner reads transcripts; the core does not"
-)]
+#![expect(clippy::disallowed_methods, reason = "transcripts are files")]
 
 use std::collections::BTreeMap;
 use std::env;
@@ -107,11 +104,8 @@ fn play(text: &str) -> Result<String, String> {
 
 /// Both texts from the first line that differs.
 fn difference(name: &str, expected: &str, found: &str) -> String {
-    let same = expected
-        .lines()
-        .zip(found.lines())
-        .take_while(|(a, b)| a == b)
-        .count();
+    let both = expected.lines().zip(found.lines());
+    let same = both.take_while(|(a, b)| a == b).count();
     let mut text = format!("{name} differs from line {}:\n", same + 1);
     for (sign, side) in [('-', expected), ('+', found)] {
         for line in side.lines().skip(same).take(12) {

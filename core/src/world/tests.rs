@@ -84,6 +84,25 @@ fn an_ingress_made_anew_asks_in_place_of_the_old_one() {
 }
 
 #[test]
+fn a_place_that_is_free_again_is_taken_no_more() {
+    let mut world = world();
+    let a = host("a.example.com");
+    let taken = |world: &mut World, after: Option<Activity>| {
+        ask(world, "shop", &["a.example.com"]);
+        world.take(&a, "somebody else's".into(), Timestamp::UNIX_EPOCH);
+        world.set_activity(&a, after);
+        world.taken(&a).is_some()
+    };
+    assert!(taken(&mut world, None));
+    assert!(taken(&mut world, Some(Activity::Running(Stage::Ordering))));
+    assert!(!taken(&mut world, Some(Activity::Running(Stage::Publishing))));
+    // Values are withdrawn from where a place was found to be taken.
+    assert!(taken(&mut world, Some(Activity::Running(Stage::CleaningUp))));
+    world.stop_asking("web", "shop");
+    assert!(world.taken(&a).is_none());
+}
+
+#[test]
 fn versions_are_compared_as_numbers_where_they_are() {
     let mut world = world();
     let a = host("a.example.com");

@@ -412,7 +412,6 @@ fn view(seen: AtCa, value: ChallengeValue) -> CaView {
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "the size of the proof")]
 fn every_state_of_an_order_is_lawful_and_leads_to_rest() {
     let mut laws = Laws::default();
     let mut queue = VecDeque::from([State::new()]);
