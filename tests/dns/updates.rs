@@ -179,7 +179,7 @@ async fn a_name_too_long_for_the_wire_is_refused_alone() {
     let named = Named::start();
     let client = client(&named);
     let label = "a".repeat(63);
-    let zone = format!("{label}.{label}.{}.example.test", "b".repeat(48));
+    let zone = format!("{label}.{label}.{}.example.test", "b".repeat(61));
     let record = RecordName::below(&zone.parse().unwrap(), &label);
     let outcome = client.publish(&apex(ZONE), &record, "v").await;
     assert!(matches!(cause(outcome), UpdateFault::Format(_)));

@@ -142,7 +142,8 @@ async fn a_limit_of_the_account_holds_everything_for_as_long_as_the_ca_says() {
 #[tokio::test]
 async fn a_limit_of_one_name_holds_that_name_alone() {
     let (bed, proxy, faythe) = behind_proxy(json!({ "issue_grace": 1000 })).await;
-    let words = "too many certificates (5) already issued for this exact set of identifiers in the last 168h0m0s";
+    let words =
+        "too many certificates (5) already issued for this exact set of identifiers in the last 168h0m0s";
     let hosts = hosts(&bed, 3);
     proxy.fault(1, NEW_ORDER, Fault::problem(429, "rateLimited", words, Some("8")));
     ask(&bed, &hosts[..1]).await;
@@ -164,7 +165,11 @@ async fn a_limit_of_a_domain_holds_what_is_below_it() {
     let (bed, proxy, faythe) = behind_proxy(json!({})).await;
     let (below, domain) = (bed.host("a.shop"), bed.host("shop"));
     let words = format!("too many certificates (50) already issued for \"{domain}\" in the last 168h0m0s");
-    proxy.fault(1, NEW_ORDER, Fault::problem(429, "rateLimited", &words, Some("8")));
+    proxy.fault(
+        1,
+        NEW_ORDER,
+        Fault::problem(429, "rateLimited", &words, Some("8")),
+    );
     let (also_below, beside) = (bed.host("b.shop"), bed.host("blog"));
     let refused = Instant::now();
     ask(&bed, std::slice::from_ref(&below)).await;
@@ -273,9 +278,7 @@ async fn an_order_that_fails_validation_keeps_its_distance() {
         .await
         .unwrap();
     let setup = pebble::Setup::default();
-    bed.pebble = pebble::Pebble::start(setup, elsewhere.address())
-        .await
-        .unwrap();
+    bed.pebble = pebble::Pebble::start(setup, elsewhere.address()).await.unwrap();
     let (proxy, mut faythe) = run(&bed, json!({})).await;
     let hosts = hosts(&bed, 1);
     ask(&bed, &hosts).await;
