@@ -18,8 +18,6 @@ use crate::store::StoreError;
 const HIDDEN_REST: Duration = Duration::from_secs(2);
 /// A server that does not answer at all is asked again within this.
 const SILENT_REST: Duration = Duration::from_secs(5);
-/// A CA that is busy with an order is asked again after this.
-const SLOW_CA_REST: Duration = Duration::from_secs(5);
 /// A new order follows an order that died of the CA's own fault after this at least.
 const RENEW_REST: Duration = Duration::from_secs(60);
 
@@ -173,9 +171,9 @@ impl Fault {
         }
     }
 
-    /// A CA that leaves an order in one state for too long.
+    /// A CA that leaves an order in one state for too long; where it has become hopeless, a new order follows (P23).
     #[must_use]
-    pub fn slow_ca(status: OrderStatus) -> Self {
+    pub fn slow_ca(status: OrderStatus, hopeless: bool) -> Self {
         let text = match status {
             OrderStatus::Pending => "the CA is still validating the challenge",
             OrderStatus::Processing => "the CA is still making the certificate",
@@ -184,7 +182,7 @@ impl Fault {
         Self {
             code: "ca-slow".to_owned(),
             text: text.to_owned(),
-            pause: rest(Some(SLOW_CA_REST)),
+            pause: if hopeless { Pause::Abandon } else { rest(None) },
         }
     }
 

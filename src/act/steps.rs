@@ -156,6 +156,8 @@ impl Work<'_> {
         let Some(note) = &self.order.note else {
             return Ok(());
         };
+        // An update without an answer may have been made: what stands there is not known until one has succeeded.
+        self.order.published = Published::No;
         for value in &note.values {
             self.outside
                 .dns
@@ -265,6 +267,12 @@ impl Work<'_> {
         } else {
             usual.issuance
         };
+        // An order that has rested is asked for once each time, and makes room again.
+        let patience = if self.order.tries == 0 {
+            CA_PATIENCE
+        } else {
+            Duration::ZERO
+        };
         let began = Instant::now();
         let mut missed = Duration::ZERO;
         let mut round = 0;
@@ -284,8 +292,9 @@ impl Work<'_> {
                 break looked;
             }
             missed = looked;
-            if began.elapsed() >= CA_PATIENCE {
-                return Err(Fault::slow_ca(before));
+            if began.elapsed() >= patience {
+                let hopeless = schedule::is_hopeless(self.order.tries);
+                return Err(Fault::slow_ca(before, hopeless));
             }
             round += 1;
         };
@@ -356,6 +365,7 @@ impl Work<'_> {
     }
 
     pub(super) async fn withdraw(&mut self) -> Result<(), Fault> {
+        self.order.published = Published::No;
         if let Some(note) = &self.order.note {
             for value in &note.values {
                 self.outside
