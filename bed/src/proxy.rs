@@ -26,7 +26,7 @@ use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
@@ -100,6 +100,8 @@ struct Shared {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     rules: Mutex<Vec<Rule>>,
     exchanges: Mutex<Vec<Exchange>>,
+    /// Requests under way. They are brought to their end even if their connection has none.
+    under_way: Mutex<JoinSet<()>>,
 }
 
 type Answer = Response<BoxBody<Bytes, hyper::Error>>;
@@ -169,6 +171,7 @@ impl Proxy {
             client: Client::builder(TokioExecutor::new()).build(connector),
             rules: Mutex::default(),
             exchanges: Mutex::default(),
+            under_way: Mutex::default(),
         });
 
         let scratch = Scratch::new("proxy")?;
@@ -267,7 +270,7 @@ async fn serve(stream: TcpStream, tls: TlsAcceptor, shared: Arc<Shared>, mut cut
     cut.mark_unchanged();
     let served = async {
         let stream = tls.accept(stream).await?;
-        let service = service_fn(|request| exchange(request, &shared));
+        let service = service_fn(|request| outlive(request, Arc::clone(&shared)));
         let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
         connection.await.map_err(anyhow::Error::from)
     };
@@ -276,6 +279,21 @@ async fn serve(stream: TcpStream, tls: TlsAcceptor, shared: Arc<Shared>, mut cut
         _ = served => {}
         _ = cut.changed() => {}
     }
+}
+
+/// Answers one request, and completes its exchange with the server even if the asker does not live to see it.
+async fn outlive(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Answer> {
+    let (told, answer) = oneshot::channel();
+    {
+        let mut under_way = lock(&shared.under_way);
+        while under_way.try_join_next().is_some() {}
+        let shared = Arc::clone(&shared);
+        under_way.spawn(async move {
+            // Nobody is told where the connection has ended.
+            let _ = told.send(exchange(request, &shared).await);
+        });
+    }
+    answer.await?
 }
 
 /// Answers one request. An error ends its connection.

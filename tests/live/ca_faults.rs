@@ -91,6 +91,19 @@ async fn a_ca_that_is_unreachable_is_waited_for() {
 }
 
 #[tokio::test]
+async fn a_ca_that_hangs_is_waited_for() {
+    let (bed, proxy, faythe) = behind_proxy(json!({})).await;
+    let hosts = hosts(&bed, 10);
+    ask(&bed, &hosts).await;
+    let under_way = async || Ok((proxy.count(NEW_ORDER) >= 3).then_some(()));
+    until(SOON, "orders are under way", under_way).await.unwrap();
+    bed.pebble.freeze();
+    pass(Instant::now(), Duration::from_secs(5)).await;
+    bed.pebble.thaw();
+    all_well(&bed, &faythe, &hosts).await;
+}
+
+#[tokio::test]
 async fn a_ca_that_fails_inside_is_asked_ever_more_seldom() {
     let (bed, proxy, faythe) = behind_proxy(json!({})).await;
     let hosts = hosts(&bed, 5);
@@ -151,8 +164,8 @@ async fn a_limit_of_one_name_holds_that_name_alone() {
     assert!(text.contains(words), "{text}");
     ask(&bed, &hosts[1..]).await;
     issued(&bed, &faythe, &hosts[1..]).await;
-    assert_eq!(bed.pebble.orders_created(), 2);
-    all_well(&bed, &faythe, &hosts).await;
+    let again = async || Ok((bed.pebble.orders_created() == 3).then_some(()));
+    until(SOON, "the first is ordered again", again).await.unwrap();
     let mut all = proxy.exchanges();
     all.retain(|exchange| exchange.request.contains(NEW_ORDER));
     all.sort_by_key(|exchange| exchange.at);
@@ -209,7 +222,7 @@ async fn answers_that_are_no_acme_are_waited_out() {
     proxy.fault(1, "GET /dir", Fault::answer(502, page));
     proxy.fault(1, NEW_ORDER, Fault::answer(200, page));
     proxy.fault(1, "POST /authZ/", Fault::answer(200, page));
-    proxy.fault(1, "POST /my-order/", Fault::answer(404, page));
+    proxy.fault(1, "POST /my-order/", Fault::answer(502, page));
     proxy.fault(1, "POST /certZ/", Fault::answer(200, page));
     let hosts = hosts(&bed, 1);
     ask(&bed, &hosts).await;
