@@ -107,7 +107,9 @@ fn was_told(order: &Exchange, exchanges: &[Exchange]) -> bool {
     let posted = |url: &Value| {
         let url: http::Uri = url.as_str().unwrap().parse().unwrap();
         let request = format!("POST {}", url.path());
-        exchanges.iter().filter(move |exchange| exchange.request == request)
+        exchanges
+            .iter()
+            .filter(move |exchange| exchange.request == request)
     };
     let read = |body: &[u8]| serde_json::from_slice::<Value>(body).ok();
     let Some(order) = read(&order.body) else {
@@ -118,7 +120,12 @@ fn was_told(order: &Exchange, exchanges: &[Exchange]) -> bool {
         .iter()
         .flat_map(posted)
         .filter_map(|exchange| read(&exchange.body))
-        .flat_map(|authorization| authorization["challenges"].as_array().cloned().unwrap_or_default())
+        .flat_map(|authorization| {
+            authorization["challenges"]
+                .as_array()
+                .cloned()
+                .unwrap_or_default()
+        })
         .any(|challenge| posted(&challenge["url"]).next().is_some())
 }
 
@@ -145,7 +152,10 @@ async fn kill_at_random(
             Ok((reached.elapsed() >= late).then_some(()))
         });
         if let Err(error) = came.await {
-            panic!("{error:#}; faythe's log ends in:\n{}", faythe.process().log_tail());
+            panic!(
+                "{error:#}; faythe's log ends in:\n{}",
+                faythe.process().log_tail()
+            );
         }
         faythe.process().check_running().unwrap();
         faythe.restart().unwrap();
@@ -162,7 +172,7 @@ async fn check(pebble: pebble::Setup) {
         Ok(seed) => seed.parse().unwrap(),
         Err(_) => RandomState::new().hash_one(0),
     };
-    println!("FAYTHE_CRASH_SEED={seed}");
+    eprintln!("FAYTHE_CRASH_SEED={seed}");
     let setup = Setup {
         pebble,
         ..Setup::default()
@@ -188,7 +198,7 @@ fn account_for(bed: &Bed, exchanges: &[Exchange], noted: &BTreeSet<String>, kill
     let made = made(exchanges);
     assert_eq!(made.len(), bed.pebble.orders_created());
     let lost: Vec<_> = made.iter().filter(|(url, _)| !noted.contains(url)).collect();
-    println!(
+    eprintln!(
         "{kills} kills; {} orders, of which {} were lost between the CA's answer and our note",
         made.len(),
         lost.len()
