@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use faythe_core::ari::{CertificateId, RenewalInfo};
 use faythe_core::name::Hostname;
 use faythe_core::order::CaView;
 use faythe_core::problem::Problem;
@@ -18,13 +19,14 @@ mod authorization;
 mod fault;
 mod http;
 mod order;
+mod renewal;
 
 /// A certification authority and our account there.
 pub trait Ca: Send + Sync {
-    /// Makes an order for `host` and reads its authorizations (RFC 8555 §7.4, §7.5).
+    /// Makes an order and reads its authorizations (RFC 8555 §7.4, §7.5).
     ///
     /// The CA may hand out an order that it still holds for the same name.
-    fn open<'a>(&'a self, host: &'a Hostname) -> BoxFuture<'a, Result<Box<dyn CaOrder>, CaError>>;
+    fn open<'a>(&'a self, order: &'a NewOrder<'a>) -> BoxFuture<'a, Result<Box<dyn CaOrder>, CaError>>;
 
     /// Takes up the order at `url` again, reading it and its authorizations.
     ///
@@ -34,6 +36,54 @@ pub trait Ca: Send + Sync {
 
     /// Reads the directory without touching the account: could we work?
     fn probe(&self) -> BoxFuture<'_, Result<(), CaError>>;
+
+    /// Asks when a certificate should be renewed (RFC 9773 §4); `None` where the CA has no ARI.
+    ///
+    /// An answer whose window is none counts as an error, as the CA's words are not to be followed then.
+    fn renewal_info<'a>(
+        &'a self,
+        certificate: &'a CertificateId,
+    ) -> BoxFuture<'a, Result<Option<RenewalInfo>, CaError>>;
+
+    /// Revokes a certificate, given in DER, with the account that it was issued to (RFC 8555 §7.6). One that is revoked
+    /// already is no error.
+    fn revoke<'a>(&'a self, certificate: &'a [u8], reason: Revocation) -> BoxFuture<'a, Result<(), CaError>>;
+}
+
+/// What is to be ordered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewOrder<'a> {
+    /// The one name of the certificate.
+    pub host: &'a Hostname,
+    /// The profile to ask for (draft-ietf-acme-profiles); `None` leaves it to the settings of the CA.
+    pub profile: Option<&'a str>,
+    /// The certificate that this one takes the place of (RFC 9773 §5). It is left out where the CA has no ARI.
+    pub replaces: Option<&'a CertificateId>,
+}
+
+impl<'a> NewOrder<'a> {
+    /// An order for a name, and nothing more to say.
+    #[must_use]
+    pub fn of(host: &'a Hostname) -> Self {
+        Self {
+            host,
+            profile: None,
+            replaces: None,
+        }
+    }
+}
+
+/// Why a certificate is revoked: those reasons of RFC 5280 §5.3.1 that Let's Encrypt takes from a subscriber (2026-08).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Revocation {
+    /// No reason is given.
+    Unspecified = 0,
+    /// Somebody else may have the private key.
+    KeyCompromise = 1,
+    /// Another certificate has taken its place.
+    Superseded = 4,
+    /// The name is not ours any more.
+    CessationOfOperation = 5,
 }
 
 /// An order at the CA.

@@ -8,7 +8,9 @@
 use std::fmt;
 use std::str::FromStr;
 
+use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
 use faythe_core::Timestamp;
+use faythe_core::ari::CertificateId;
 use faythe_core::cert::{CertFacts, Unreadable};
 use faythe_core::name::Hostname;
 use rcgen::string::Ia5String;
@@ -20,7 +22,7 @@ use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use thiserror::Error;
-use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+use x509_parser::prelude::{FromDer, GeneralName, ParsedExtension, X509Certificate};
 
 use crate::sealed::Sealed;
 
@@ -321,7 +323,22 @@ fn read(certificate: &X509Certificate<'_>) -> CertFacts {
         not_after: instant(certificate.validity().not_after.timestamp()),
         serial: serial(certificate.raw_serial()),
         issuer: common_name.unwrap_or_else(|| certificate.issuer().to_string()),
+        id: identifier(certificate),
     }
+}
+
+/// Names a certificate as ARI does: the key identifier of its issuer, and its serial number with the octet that says that
+/// it is positive (RFC 9773 §4.1).
+fn identifier(certificate: &X509Certificate<'_>) -> Option<CertificateId> {
+    let issuer = certificate.extensions().iter().find_map(|extension| {
+        if let ParsedExtension::AuthorityKeyIdentifier(key) = extension.parsed_extension() {
+            Some(key.key_identifier.as_ref()?.0)
+        } else {
+            None
+        }
+    })?;
+    let [issuer, serial] = [issuer, certificate.raw_serial()].map(|part| BASE64_URL_SAFE_NO_PAD.encode(part));
+    CertificateId::parse(&format!("{issuer}.{serial}")).ok()
 }
 
 /// Seconds since 1970 as a point in time. "No end" is written as the last second of the year 9999 (RFC 5280 §4.1.2.5),

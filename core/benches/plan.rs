@@ -141,6 +141,7 @@ fn held(i: usize, version: u64) -> Held {
             not_after: ahead(not_before, SignedDuration::from_hours(90 * 24)),
             serial: format!("{version:x}"),
             issuer: "Bench".into(),
+            id: None,
         }),
         issued_at: Some(not_before),
     }

@@ -7,6 +7,7 @@ use std::fmt;
 use jiff::Timestamp;
 use thiserror::Error;
 
+use crate::ari::CertificateId;
 use crate::name::Hostname;
 use crate::schedule::{Threshold, renew_at};
 
@@ -23,6 +24,8 @@ pub struct CertFacts {
     pub serial: String,
     /// The issuer's common name, or its whole distinguished name where there is none.
     pub issuer: String,
+    /// Its name at its CA for ARI; `None` where it does not say which key issued it.
+    pub id: Option<CertificateId>,
 }
 
 /// Why the content of a Secret is no certificate with its key.
@@ -249,6 +252,7 @@ mod tests {
                 not_after: days(to),
                 serial: "01".into(),
                 issuer: "Test".into(),
+                id: None,
             }),
             issued_at: None,
         }

@@ -4,6 +4,7 @@
 //! parameter, and what should be done goes out as data. In reading order: names and zones; what is wanted and what is
 //! held; when things are due; the next step of one order; the world as it was seen last; and the plan made from it.
 
+pub mod ari;
 pub mod audit;
 pub mod cert;
 pub mod name;

@@ -248,6 +248,7 @@ impl Theater {
                 not_after: at(option(rest, "to").ok_or("to when?")?)?,
                 serial: "01".into(),
                 issuer: "Test".into(),
+                id: None,
             }),
             ["broken", "no-key", ..] => Err(Unreadable::NoKey),
             ["broken", "no-cert", ..] => Err(Unreadable::NoCert),

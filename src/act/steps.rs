@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::fault::{Fault, Pause};
 use super::{Outcome, Progress, Then, Work};
-use crate::ca::{CaError, CaOrder};
+use crate::ca::{CaError, CaOrder, NewOrder};
 use crate::sealed::Sealed;
 use crate::store::{Saved, Slot, StoreError};
 use crate::x509::{self, KeyType};
@@ -56,7 +56,7 @@ impl Work<'_> {
     }
 
     pub(super) async fn open(&mut self) -> Result<(), Fault> {
-        let opened = self.outside.ca.open(&self.order.host).await;
+        let opened = self.outside.ca.open(&NewOrder::of(&self.order.host)).await;
         let session = opened.map_err(|error| Fault::ca(&error, Exchange::NewOrder))?;
         let _ = self.progress.send(Progress::CaAnswered);
         self.take_up(session);

@@ -3,25 +3,29 @@
 //! Connections are `http`'s, the account is `account`'s, an order once made is `order`'s, and what went wrong is said by
 //! `fault`. One certificate costs eight requests: nonce, order, authorization, challenge, order, finalize, order, chain.
 //!
-//! Deliberately absent: `replaces` and ARI (RFC 9773), external account binding, alternate chains.
+//! Deliberately absent: external account binding, alternate chains.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use faythe_core::ari::{CertificateId, RenewalInfo};
 use faythe_core::name::Hostname;
 use faythe_core::order::OrderStatus;
 use faythe_core::problem::{Problem, ProblemKind};
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use instant_acme::{Account, Identifier, NewOrder};
+use instant_acme::{
+    Account, CertificateIdentifier, Identifier, NewOrder as Request, RevocationReason, RevocationRequest,
+};
+use rustls::pki_types::CertificateDer;
 
 use super::account::Keeper;
 use super::fault::{Asked, Nonces, fault, refusal, silence};
 pub use super::http::{Clock, Limits, SetupError, Traffic};
 use super::http::{Directory, Http, listen};
 use super::order::AcmeOrder;
-use super::{Ca, CaError, CaOrder};
+use super::{Ca, CaError, CaOrder, NewOrder, Revocation, renewal};
 use crate::store::Store;
 
 /// What the operator chose about the CA.
@@ -84,7 +88,8 @@ impl Acme {
         self.http.traffic()
     }
 
-    async fn make(&self, host: &Hostname) -> Result<AcmeOrder, CaError> {
+    async fn make(&self, wanted: &NewOrder<'_>) -> Result<AcmeOrder, CaError> {
+        let host = wanted.host;
         if let Some(url) = self.stranded(|stranded| stranded.get(host).cloned()) {
             match self.take_up(&url).await {
                 Ok(order) if order.view().status != OrderStatus::Invalid => {
@@ -100,7 +105,7 @@ impl Acme {
             }
             self.stranded(|stranded| stranded.remove(host));
         }
-        let mut order = self.obtain(Wanted::New(host)).await?;
+        let mut order = self.obtain(Wanted::New(wanted)).await?;
         self.stranded(|stranded| stranded.insert(host.clone(), order.url().to_owned()));
         order.explore().await?;
         self.stranded(|stranded| stranded.remove(host));
@@ -128,11 +133,18 @@ impl Acme {
         let mut nonces = Nonces::default();
         loop {
             let ((order, answer), asked) = match wanted {
-                Wanted::New(host) => {
-                    let identifiers = [Identifier::Dns(host.to_string())];
-                    let mut order = NewOrder::new(&identifiers);
-                    if let Some(profile) = &self.profile {
+                Wanted::New(wanted) => {
+                    let identifiers = [Identifier::Dns(wanted.host.to_string())];
+                    let mut order = Request::new(&identifiers);
+                    if let Some(profile) = wanted.profile.or(self.profile.as_deref()) {
                         order = order.profile(profile);
+                    }
+                    if let Some((issuer, serial)) = wanted.replaces.and_then(|id| id.as_str().split_once('.'))
+                    {
+                        order = order.replaces(CertificateIdentifier {
+                            authority_key_identifier: issuer.into(),
+                            serial: serial.into(),
+                        });
                     }
                     (
                         listen(account.new_order(&order)).await,
@@ -168,6 +180,47 @@ impl Acme {
         }
     }
 
+    async fn ask_renewal(&self, certificate: &CertificateId) -> Result<Option<RenewalInfo>, CaError> {
+        let url = self.keeper.directory();
+        let directory = match Directory::ask(&self.http, url).await.map_err(silence)? {
+            Ok(directory) => directory,
+            Err(answer) => return Err(refusal(&answer, Asked::Endpoint(url))),
+        };
+        let Some(place) = directory.renewal_info else {
+            return Ok(None);
+        };
+        let url = format!("{}/{certificate}", place.trim_end_matches('/'));
+        let answer = self.http.get(&url).await.map_err(silence)?;
+        if !answer.status.is_success() {
+            return Err(refusal(&answer, Asked::Endpoint(&url)));
+        }
+        renewal::read(&answer).map(Some)
+    }
+
+    async fn ask_revocation(&self, certificate: &[u8], reason: Revocation) -> Result<(), CaError> {
+        let account = self.keeper.account().await?;
+        let certificate = CertificateDer::from(certificate);
+        let mut nonces = Nonces::default();
+        loop {
+            let request = RevocationRequest {
+                certificate: &certificate,
+                reason: match reason {
+                    Revocation::Unspecified => None,
+                    Revocation::KeyCompromise => Some(RevocationReason::KeyCompromise),
+                    Revocation::Superseded => Some(RevocationReason::Superseded),
+                    Revocation::CessationOfOperation => Some(RevocationReason::CessationOfOperation),
+                },
+            };
+            let (revoked, answer) = listen(account.revoke(&request)).await;
+            let Err(error) = revoked else { return Ok(()) };
+            let error = fault(error, answer.as_ref(), Asked::Endpoint(self.keeper.directory()));
+            if matches!(&error, CaError::Refused(problem) if problem.kind == ProblemKind::AlreadyRevoked) {
+                return Ok(());
+            }
+            nonces.again(error)?;
+        }
+    }
+
     fn stranded<T>(&self, change: impl FnOnce(&mut BTreeMap<Hostname, String>) -> T) -> T {
         change(&mut self.stranded.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -178,13 +231,13 @@ impl Acme {
 enum Wanted<'a> {
     /// The one at this URL.
     Known(&'a str),
-    /// A new one for this name.
-    New(&'a Hostname),
+    /// A new one.
+    New(&'a NewOrder<'a>),
 }
 
 impl Ca for Acme {
-    fn open<'a>(&'a self, host: &'a Hostname) -> BoxFuture<'a, Result<Box<dyn CaOrder>, CaError>> {
-        async { Ok(Box::new(self.make(host).await?) as Box<dyn CaOrder>) }.boxed()
+    fn open<'a>(&'a self, order: &'a NewOrder<'a>) -> BoxFuture<'a, Result<Box<dyn CaOrder>, CaError>> {
+        async { Ok(Box::new(self.make(order).await?) as Box<dyn CaOrder>) }.boxed()
     }
 
     fn resume<'a>(&'a self, url: &'a str) -> BoxFuture<'a, Result<Box<dyn CaOrder>, CaError>> {
@@ -193,5 +246,16 @@ impl Ca for Acme {
 
     fn probe(&self) -> BoxFuture<'_, Result<(), CaError>> {
         self.look().boxed()
+    }
+
+    fn renewal_info<'a>(
+        &'a self,
+        certificate: &'a CertificateId,
+    ) -> BoxFuture<'a, Result<Option<RenewalInfo>, CaError>> {
+        self.ask_renewal(certificate).boxed()
+    }
+
+    fn revoke<'a>(&'a self, certificate: &'a [u8], reason: Revocation) -> BoxFuture<'a, Result<(), CaError>> {
+        self.ask_revocation(certificate, reason).boxed()
     }
 }

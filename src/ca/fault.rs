@@ -85,7 +85,7 @@ pub(super) fn fault(error: AcmeError, answer: Option<&Answer>, asked: Asked<'_>)
 pub(super) fn silence(failure: Failure) -> CaError {
     let Failure { url, cause } = failure;
     match cause {
-        Cause::NoDirectory(_) | Cause::TooLong(_) => CaError::Garbled {
+        Cause::NoDirectory(_) | Cause::NoUrl(_) | Cause::TooLong(_) => CaError::Garbled {
             url,
             what: cause.to_string(),
             retry_after: None,

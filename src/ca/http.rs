@@ -142,6 +142,9 @@ pub(super) enum Cause {
     /// The answer should have been a directory (RFC 8555 §7.1.1).
     #[error("it is not an ACME directory: {0}")]
     NoDirectory(String),
+    /// What was to be asked is no URL.
+    #[error("it is not a URL that can be asked: {0}")]
+    NoUrl(String),
     /// Not all of the answer came in time.
     #[error("no whole answer within {0:?}")]
     TimedOut(Duration),
@@ -257,6 +260,18 @@ impl Http {
         }
     }
 
+    /// Asks for what needs no signature.
+    pub(super) async fn get(&self, url: &str) -> Result<Answer, Failure> {
+        let request = Request::builder()
+            .uri(url)
+            .body(BodyWrapper::default())
+            .map_err(|error| Failure {
+                url: url.to_owned(),
+                cause: Cause::NoUrl(error.to_string()),
+            })?;
+        Ok(self.exchange(request).await?.1)
+    }
+
     /// One request and its whole answer.
     async fn exchange(
         &self,
@@ -352,6 +367,8 @@ pub(super) struct Directory {
     new_nonce: String,
     new_account: String,
     new_order: String,
+    /// Where ARI is asked (RFC 9773 §4.1), if the CA has it.
+    pub(super) renewal_info: Option<String>,
     #[serde(default)]
     meta: Meta,
 }
@@ -365,14 +382,7 @@ struct Meta {
 impl Directory {
     /// Asks for the directory; answers other than success are handed back as they are.
     pub(super) async fn ask(http: &Http, url: &str) -> Result<Result<Self, Answer>, Failure> {
-        let request = Request::builder()
-            .uri(url)
-            .body(BodyWrapper::default())
-            .map_err(|error| Failure {
-                url: url.to_owned(),
-                cause: Cause::NoDirectory(error.to_string()),
-            })?;
-        let (_, answer) = http.exchange(request).await?;
+        let answer = http.get(url).await?;
         if answer.status.is_success() {
             Self::read(&answer).map(Ok)
         } else {

@@ -7,7 +7,8 @@ use faythe_core::cert::Unreadable;
 use faythe_core::name::Hostname;
 use proptest::prelude::*;
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, SerialNumber,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyIdMethod, KeyPair,
+    SerialNumber,
 };
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::extensions::ParsedExtension;
@@ -94,6 +95,33 @@ fn s05_a_certificate_with_its_key_becomes_facts() {
     assert_eq!(facts.not_after, at("2026-04-01T00:00:00Z"));
     assert_eq!(facts.serial, "fa030b");
     assert_eq!(facts.issuer, "Test Issuer Y1");
+}
+
+/// The example of RFC 9773 §4.1.
+#[test]
+fn p21_a_certificate_has_the_name_that_its_ca_knows() {
+    let hex = |text: &str| -> Vec<u8> {
+        (0..text.len())
+            .step_by(2)
+            .map(|i| u8::from_str_radix(&text[i..i + 2], 16).unwrap())
+            .collect()
+    };
+    let mut above = CertificateParams::default();
+    above.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    above.key_identifier_method = KeyIdMethod::PreSpecified(hex("69885B6B87464041E1B37B847BA0AE2CDE01C8D4"));
+    let issuer = Issuer::new(above, KeyPair::generate().unwrap());
+    let mut leaf = CertificateParams::new(vec!["a.example.com".to_owned()]).unwrap();
+    leaf.serial_number = Some(hex("87654321").into());
+    let key = KeyPair::generate().unwrap();
+    let id_of = |leaf: &CertificateParams| {
+        let leaf = leaf.signed_by(&key, &issuer).unwrap().pem();
+        let facts = facts(Some(leaf.as_bytes()), Some(key.serialize_pem().as_bytes()));
+        facts.unwrap().id
+    };
+    assert_eq!(id_of(&leaf), None);
+    leaf.use_authority_key_identifier_extension = true;
+    let id = id_of(&leaf).unwrap();
+    assert_eq!(id.as_str(), "aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use faythe::ca::acme::{Acme, Limits, Settings};
-use faythe::ca::{Ca, CaError, CaOrder};
+use faythe::ca::{Ca, CaError, CaOrder, NewOrder};
 use faythe::sealed::Sealed;
 use faythe::store::SavedAccount;
 use faythe_core::Timestamp;
@@ -41,7 +41,7 @@ fn host() -> Hostname {
 }
 
 async fn open(server: &Hostile) -> Result<Box<dyn CaOrder>, CaError> {
-    acme(server, Arc::default()).open(&host()).await
+    acme(server, Arc::default()).open(&NewOrder::of(&host())).await
 }
 
 async fn fails(server: &Hostile) -> CaError {
@@ -159,15 +159,15 @@ async fn a_directory_that_is_down_or_wrong_passes() {
         outage.clone(),
     ] {
         server.on("/dir", bad.clone());
-        let (what, wait) = garbled(acme.open(&host()).await.err().unwrap());
+        let (what, wait) = garbled(acme.open(&NewOrder::of(&host())).await.err().unwrap());
         assert_eq!(wait.is_some(), matches!(bad, Reply::Whole(503, ..)), "{what}");
         assert_eq!(garbled(acme.probe().await.unwrap_err()).1, wait);
     }
     server.on("/dir", Reply::Whole(200, "", good));
     acme.probe().await.unwrap();
-    acme.open(&host()).await.unwrap();
+    acme.open(&NewOrder::of(&host())).await.unwrap();
     server.on("/dir", outage);
-    acme.open(&host()).await.unwrap();
+    acme.open(&NewOrder::of(&host())).await.unwrap();
 }
 
 #[tokio::test]
@@ -194,8 +194,9 @@ async fn orders_that_wait_for_the_account_share_its_failure() {
     server.on("/dir", Reply::Hang);
     let acme = acme(&server, Arc::default());
     let host = host();
+    let wanted = NewOrder::of(&host);
     let start = Instant::now();
-    for failed in futures::future::join_all((0..20).map(|_| acme.open(&host))).await {
+    for failed in futures::future::join_all((0..20).map(|_| acme.open(&wanted))).await {
         assert_eq!(unreachable(&failed.err().unwrap()), "no whole answer within 2s");
     }
     assert_eq!(server.count("GET /dir"), 1);
@@ -215,7 +216,7 @@ async fn a_refused_connection_says_so() {
     settings.directory = format!("http://127.0.0.1:{}/dir", crate::pebble::free_port());
     drop(server);
     let acme = Acme::new(settings, Arc::new(Memory::default()), Arc::new(Timestamp::now)).unwrap();
-    let chain = unreachable(&acme.open(&host()).await.err().unwrap());
+    let chain = unreachable(&acme.open(&NewOrder::of(&host())).await.err().unwrap());
     assert!(chain.contains("Connection refused"), "{chain}");
     let traffic = acme.traffic();
     assert_eq!((traffic.requests, traffic.unanswered), (1, 1));
@@ -230,10 +231,13 @@ async fn only_an_order_can_be_gone() {
     server.on("/order/7", Reply::Whole(404, "", "not found".to_owned()));
     assert!(matches!(acme.resume(&url).await, Err(CaError::Gone { .. })));
     // No path for new orders is set, so that is a 404 too.
-    assert_eq!(refused(acme.open(&host()).await.err().unwrap()).status, Some(404));
+    assert_eq!(
+        refused(acme.open(&NewOrder::of(&host())).await.err().unwrap()).status,
+        Some(404)
+    );
 
     server.order(&order("ready"));
-    let mut opened = acme.open(&host()).await.unwrap();
+    let mut opened = acme.open(&NewOrder::of(&host())).await.unwrap();
     server.on("/order/1", Reply::Whole(404, "", String::new()));
     assert!(matches!(opened.refresh().await, Err(CaError::Gone { .. })));
     assert!(
@@ -378,18 +382,21 @@ async fn an_order_half_opened_is_not_made_twice() {
     );
     let acme = acme(&server, Arc::default());
     for _ in 0..3 {
-        assert_eq!(refused(acme.open(&host()).await.err().unwrap()).status, Some(500));
+        assert_eq!(
+            refused(acme.open(&NewOrder::of(&host())).await.err().unwrap()).status,
+            Some(500)
+        );
     }
     server.on("/authz/1", authorization(&server, "pending", "pending", None));
-    let opened = acme.open(&host()).await.unwrap();
+    let opened = acme.open(&NewOrder::of(&host())).await.unwrap();
     assert_eq!(opened.view().challenges.len(), 1);
     assert_eq!(server.count("POST /new"), 1);
     // It has been handed out; the next one is new, and so is the one after an order that has ended.
     server.on("/authz/1", Reply::Torn);
-    acme.open(&host()).await.err().unwrap();
+    acme.open(&NewOrder::of(&host())).await.err().unwrap();
     assert_eq!(server.count("POST /new"), 2);
     server.on("/order/1", Reply::Whole(404, "", String::new()));
-    acme.open(&host()).await.err().unwrap();
+    acme.open(&NewOrder::of(&host())).await.err().unwrap();
     assert_eq!(server.count("POST /new"), 3);
 }
 
@@ -400,7 +407,8 @@ async fn first_uses_at_once_make_one_account() {
     let store = Arc::new(Memory::default());
     let acme = acme(&server, Arc::clone(&store));
     let host = host();
-    for opened in futures::future::join_all((0..10).map(|_| acme.open(&host))).await {
+    let wanted = NewOrder::of(&host);
+    for opened in futures::future::join_all((0..10).map(|_| acme.open(&wanted))).await {
         opened.unwrap();
     }
     assert_eq!(
@@ -423,7 +431,10 @@ async fn the_quicker_instance_provides_the_account() {
     };
     let store = Arc::new(Memory::default());
     *store.rival.lock().unwrap() = Some(rival.clone());
-    acme(&server, Arc::clone(&store)).open(&host()).await.unwrap();
+    acme(&server, Arc::clone(&store))
+        .open(&NewOrder::of(&host()))
+        .await
+        .unwrap();
     assert_eq!(*store.account.lock().unwrap(), Some(rival));
     assert_eq!(server.count("POST /account"), 0);
 }
@@ -442,7 +453,12 @@ async fn a_contact_that_is_not_wanted_is_left_out() {
         Reply::Whole(503, "", problem("rateLimited", "busy")),
     );
     let store = Arc::new(Memory::default());
-    assert!(acme(&server, Arc::clone(&store)).open(&host()).await.is_err());
+    assert!(
+        acme(&server, Arc::clone(&store))
+            .open(&NewOrder::of(&host()))
+            .await
+            .is_err()
+    );
     assert_eq!(*store.writes.lock().unwrap(), [false]);
 }
 
@@ -456,6 +472,10 @@ async fn a_key_that_cannot_be_read_back_is_the_accounts_fault() {
         key,
         url: None,
     });
-    let error = acme(&server, store).open(&host()).await.err().unwrap();
+    let error = acme(&server, store)
+        .open(&NewOrder::of(&host()))
+        .await
+        .err()
+        .unwrap();
     assert!(matches!(error, CaError::Account(_)), "{error:?}");
 }

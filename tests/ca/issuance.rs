@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use faythe::ca::acme::{Acme, Limits, Settings};
-use faythe::ca::{Ca, CaError, CaOrder};
+use faythe::ca::{Ca, CaError, CaOrder, NewOrder};
 use faythe::sealed::Sealed;
 use faythe::x509::{KeyType, check_issued, csr, new_key};
 use faythe_core::Timestamp;
@@ -58,7 +58,7 @@ struct Story {
 
 /// Drives an order from beginning to end, as fast as it goes.
 async fn issue(acme: &Acme, host: &Hostname) -> Result<Story, CaError> {
-    let mut order = acme.open(host).await?;
+    let mut order = acme.open(&NewOrder::of(host)).await?;
     let mut story = Story {
         facts: nothing(),
         looks: 0,
@@ -116,6 +116,7 @@ fn nothing() -> CertFacts {
         not_after: Timestamp::UNIX_EPOCH,
         serial: String::new(),
         issuer: String::new(),
+        id: None,
     }
 }
 
@@ -187,12 +188,18 @@ async fn a_certificate_costs_eight_requests() {
 async fn p16_a_restart_costs_no_account() {
     let pebble = Pebble::start(&PLAIN);
     let store = Arc::new(Memory::default());
-    acme(&pebble, &store).open(&host("a.example.com")).await.unwrap();
+    acme(&pebble, &store)
+        .open(&NewOrder::of(&host("a.example.com")))
+        .await
+        .unwrap();
     let (url, key) = (store.url().unwrap(), store.key());
 
     let restarted = acme(&pebble, &store);
     assert_eq!(restarted.requests(), 0, "nothing is asked before the first use");
-    restarted.open(&host("b.example.com")).await.unwrap();
+    restarted
+        .open(&NewOrder::of(&host("b.example.com")))
+        .await
+        .unwrap();
     assert_eq!(restarted.requests(), 4, "directory, nonce, order, authorization");
     assert_eq!((store.url(), store.key()), (Some(url), key));
     assert_eq!(store.writes.lock().unwrap().len(), 2);
@@ -202,12 +209,18 @@ async fn p16_a_restart_costs_no_account() {
 async fn p18_an_account_that_was_saved_but_not_registered_is_registered() {
     let pebble = Pebble::start(&PLAIN);
     let store = Arc::new(Memory::default());
-    acme(&pebble, &store).open(&host("a.example.com")).await.unwrap();
+    acme(&pebble, &store)
+        .open(&NewOrder::of(&host("a.example.com")))
+        .await
+        .unwrap();
     let (url, key) = (store.url(), store.key());
     store.account.lock().unwrap().as_mut().unwrap().url = None;
 
     // A crash between the CA's answer and our saving its URL looks like this; the CA knows the key (RFC 8555 §7.3.1).
-    acme(&pebble, &store).open(&host("b.example.com")).await.unwrap();
+    acme(&pebble, &store)
+        .open(&NewOrder::of(&host("b.example.com")))
+        .await
+        .unwrap();
     assert_eq!((store.url(), store.key()), (url, key));
 }
 
@@ -216,7 +229,7 @@ async fn an_account_lost_at_the_ca_is_registered_again_with_its_key() {
     let mut pebble = Pebble::start(&PLAIN);
     let store = Arc::new(Memory::default());
     let acme = acme(&pebble, &store);
-    let mut old = acme.open(&host("a.example.com")).await.unwrap();
+    let mut old = acme.open(&NewOrder::of(&host("a.example.com"))).await.unwrap();
     let key = store.key();
     pebble.restart(&PLAIN);
     notice(&acme).await;
@@ -238,11 +251,12 @@ async fn many_orders_that_lose_the_account_register_once() {
     let mut pebble = Pebble::start(&PLAIN);
     let store = Arc::new(Memory::default());
     let acme = acme(&pebble, &store);
-    acme.open(&host("a.example.com")).await.unwrap();
+    acme.open(&NewOrder::of(&host("a.example.com"))).await.unwrap();
     pebble.restart(&PLAIN);
     notice(&acme).await;
     let hosts: Vec<_> = (0..8).map(|i| host(&format!("h{i}.example.com"))).collect();
-    for opened in futures::future::join_all(hosts.iter().map(|host| acme.open(host))).await {
+    let wanted: Vec<_> = hosts.iter().map(NewOrder::of).collect();
+    for opened in futures::future::join_all(wanted.iter().map(|order| acme.open(order))).await {
         opened.unwrap();
     }
     assert_eq!(*store.writes.lock().unwrap(), [false, true, true]);
@@ -253,7 +267,7 @@ async fn an_order_is_taken_up_where_it_stands() {
     let pebble = Pebble::start(&PLAIN);
     let store = Arc::new(Memory::default());
     let host = host("a.example.com");
-    let first = acme(&pebble, &store).open(&host).await.unwrap();
+    let first = acme(&pebble, &store).open(&NewOrder::of(&host)).await.unwrap();
 
     let acme = acme(&pebble, &store);
     let mut order = acme.resume(first.url()).await.unwrap();
@@ -292,7 +306,7 @@ async fn a_step_out_of_turn_is_refused_and_does_no_harm() {
     let acme = acme(&pebble, &Arc::default());
     let host = host("a.example.com");
     let (key, csr) = key_and_csr(&host, KeyType::EcdsaP384);
-    let mut order = acme.open(&host).await.unwrap();
+    let mut order = acme.open(&NewOrder::of(&host)).await.unwrap();
     let asked = acme.requests();
     assert_eq!(
         refused(order.certificate().await).kind,
@@ -331,7 +345,7 @@ async fn a_step_out_of_turn_is_refused_and_does_no_harm() {
 async fn a_validation_that_fails_makes_the_order_invalid_with_its_reason() {
     let pebble = Pebble::start(&[("PEBBLE_WFE_NONCEREJECT", "0")]);
     let acme = acme(&pebble, &Arc::default());
-    let mut order = acme.open(&host("a.example.com")).await.unwrap();
+    let mut order = acme.open(&NewOrder::of(&host("a.example.com"))).await.unwrap();
     order.refresh().await.unwrap();
     assert_eq!(
         order.view().challenges[0].status,
@@ -377,7 +391,7 @@ async fn the_profile_is_asked_for_if_there_is_one() {
         settings.profile = Some("eternal".to_owned())
     });
     assert_eq!(
-        refused(wrong.open(&host("a.example.com")).await).kind,
+        refused(wrong.open(&NewOrder::of(&host("a.example.com"))).await).kind,
         ProblemKind::InvalidProfile
     );
     let problem = refused(wrong.probe().await);
@@ -407,7 +421,11 @@ async fn a_ca_that_nobody_vouches_for_is_not_spoken_to() {
     let acme = acme_with(&pebble, &Arc::default(), |settings| {
         settings.roots = Some(other.roots())
     });
-    let error = acme.open(&host("a.example.com")).await.err().unwrap();
+    let error = acme
+        .open(&NewOrder::of(&host("a.example.com")))
+        .await
+        .err()
+        .unwrap();
     assert!(matches!(&error, CaError::Unreachable { .. }), "{error:?}");
     let chain: Vec<_> = std::iter::successors(error.source(), |&error| error.source())
         .map(ToString::to_string)

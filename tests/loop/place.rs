@@ -5,12 +5,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use faythe::ca::{Ca, CaError, CaOrder};
+use faythe::ca::{Ca, CaError, CaOrder, NewOrder, Revocation};
 use faythe::dns::{Dns, DnsError, LookError, UpdateFault};
 use faythe::sealed::Sealed;
 use faythe::store::{Saved, SavedAccount, Slot, Store, StoreError};
 use faythe::x509;
 use faythe_core::Timestamp;
+use faythe_core::ari::{CertificateId, RenewalInfo};
 use faythe_core::cert::Held;
 use faythe_core::name::{DnsName, Hostname, RecordName};
 use faythe_core::order::{CaView, Challenge, ChallengeStatus, ChallengeValue, OrderStatus};
@@ -152,8 +153,9 @@ fn unreachable_ca() -> CaError {
 }
 
 impl Ca for Place {
-    fn open<'a>(&'a self, host: &'a Hostname) -> BoxFuture<'a, Result<Box<dyn CaOrder>, CaError>> {
+    fn open<'a>(&'a self, order: &'a NewOrder<'a>) -> BoxFuture<'a, Result<Box<dyn CaOrder>, CaError>> {
         async move {
+            let host = order.host;
             let number = self
                 .call(format!("open {host}"), |state| {
                     if state.faults.ca_is_away {
@@ -197,6 +199,17 @@ impl Ca for Place {
     }
 
     fn probe(&self) -> BoxFuture<'_, Result<(), CaError>> {
+        async { Ok(()) }.boxed()
+    }
+
+    fn renewal_info<'a>(
+        &'a self,
+        _: &'a CertificateId,
+    ) -> BoxFuture<'a, Result<Option<RenewalInfo>, CaError>> {
+        async { Ok(None) }.boxed()
+    }
+
+    fn revoke<'a>(&'a self, _: &'a [u8], _: Revocation) -> BoxFuture<'a, Result<(), CaError>> {
         async { Ok(()) }.boxed()
     }
 }

@@ -171,6 +171,7 @@ fn p15_the_last_look_is_that_of_the_name_or_its_wildcard() {
             not_after: at,
             serial: String::new(),
             issuer: String::new(),
+            id: None,
         }),
         issued_at: Some(at),
         ..held(secret, "1")

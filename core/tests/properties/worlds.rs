@@ -114,6 +114,7 @@ pub(crate) fn held(host: usize) -> impl Strategy<Value = Held> {
                 not_after: day(from + life),
                 serial: "01".into(),
                 issuer: "Test".into(),
+                id: None,
             };
             Held {
                 secret: format!("secret-{host}-{}", version % 2).into(),

@@ -223,6 +223,7 @@ impl Ca {
             not_after: ahead(not_before, SignedDuration::from_hours(self.habits.lifetime_hours)),
             serial: format!("{order:x}"),
             issuer: "Model".into(),
+            id: None,
         })
     }
 
