@@ -17,7 +17,7 @@ use crate::ca::Ca;
 use crate::cluster;
 use crate::config::Config;
 use crate::daemon::{self, Adapters};
-use crate::dns::Dns;
+use crate::dns::{Dns, Foreign};
 
 /// How long a server may take to show the throw-away record.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -184,7 +184,7 @@ async fn records(dns: &dyn Dns, config: &Config, tell: &mut dyn FnMut(Finding)) 
     let value = "faythe-check";
     let what = |verb: &str| format!("{} {verb} TXT {record}", config.auth_dns_server);
     let added = dns
-        .publish(&zone.apex, &record, value)
+        .publish(&zone.apex, &record, value, Foreign::Removed)
         .await
         .map_err(|error| chain(&error));
     let published = added.is_ok();

@@ -152,11 +152,11 @@ pub(crate) async fn adapters(config: &Config) -> anyhow::Result<Adapters> {
         limits: Limits::default(),
     };
     let ca = Acme::new(settings, Arc::clone(&store), Arc::clone(&now)).context("the CA")?;
-    let zone = ZoneSetup {
-        apex: config.auth_dns_zone.clone(),
-        server: config.auth_dns_server.parse().context("`auth_dns_server`")?,
-        key: keyfile::read(&config.auth_dns_key).context("`auth_dns_key`")?,
-    };
+    let zone = ZoneSetup::new(
+        config.auth_dns_zone.clone(),
+        config.auth_dns_server.parse().context("`auth_dns_server`")?,
+        keyfile::read(&config.auth_dns_key).context("`auth_dns_key`")?,
+    );
     let dns = Arc::new(Names::new(vec![zone], Arc::clone(&now)));
     Ok(Adapters {
         client,

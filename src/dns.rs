@@ -1,8 +1,8 @@
 //! The contract with the DNS: publish, withdraw and look up TXT values of challenges.
 //!
 //! Updates are ours (RFC 2136, signed by RFC 8945); the wire format is a crate's. Implementations choose no zone and
-//! remove no value but those that S09 names: at the name of a publication whatever is not a live value of ours, and in a
-//! withdrawal exactly the value given.
+//! remove no value but those that S09 names: at the name of a publication whatever is not a live value of ours, if the
+//! publication says so, and in a withdrawal exactly the value given.
 
 use std::fmt;
 use std::io;
@@ -21,13 +21,23 @@ pub mod server;
 pub mod tsig;
 mod update;
 
+/// What becomes of values that are not ours at a name where one of ours is published (S09, P15).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Foreign {
+    /// They stay: the name is reached through a delegation, and others may use it too.
+    Kept,
+    /// They go, in the message that brings ours: the name is a challenge's own.
+    Removed,
+}
+
 /// Name servers that take our updates, and those that must show them.
 pub trait Dns: Send + Sync {
     /// Counts `value` among the live ones at `record` without sending anything; for values that were published before
     /// this process began.
     fn adopt(&self, zone: &DnsName, record: &RecordName, value: &str);
 
-    /// Makes `value` stand at `record` beside our other live values there, and nothing else (S08, S09).
+    /// Makes `value` stand at `record` beside our other live values there (S08, S09); what else stands there goes if
+    /// `foreign` and the zone's own rule both say so.
     ///
     /// Returns when the server has acknowledged it with a verified signature. May be repeated. The value stays among
     /// the live ones, also after an error, until it is withdrawn.
@@ -36,6 +46,7 @@ pub trait Dns: Send + Sync {
         zone: &'a DnsName,
         record: &'a RecordName,
         value: &'a str,
+        foreign: Foreign,
     ) -> BoxFuture<'a, Result<(), DnsError>>;
 
     /// Removes exactly `value` from `record`. May be repeated; a value that is not there is no error.

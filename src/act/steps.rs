@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::fault::{Fault, Pause};
 use super::{Outcome, Progress, Then, Work};
 use crate::ca::{CaError, CaOrder, NewOrder};
+use crate::dns::Foreign;
 use crate::sealed::Sealed;
 use crate::store::{Saved, Slot, StoreError};
 use crate::x509::{self, KeyType};
@@ -161,7 +162,7 @@ impl Work<'_> {
         for value in &note.values {
             self.outside
                 .dns
-                .publish(&self.order.zone, &value.record, &value.value)
+                .publish(&self.order.zone, &value.record, &value.value, Foreign::Removed)
                 .await?;
         }
         self.order.published = Published::Hidden;

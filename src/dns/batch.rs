@@ -8,22 +8,25 @@ use std::mem;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use domain::base::Name;
+use domain::base::{Name, Ttl};
 use faythe_core::name::{DnsName, RecordName};
 use tokio::sync::{Notify, oneshot};
 
-use crate::dns::client::Now;
+use crate::dns::client::{Now, ZoneSetup};
 use crate::dns::send::{Link, SendFault};
 use crate::dns::server::ServerAddr;
 use crate::dns::tsig::{Key, sign};
 use crate::dns::update::{Change, compose, interpret, overhead, wire_name};
-use crate::dns::{At, DnsError, UpdateFault};
+use crate::dns::{At, DnsError, Foreign, UpdateFault};
 
 /// A zone with everything that waits to be written to it.
 pub(crate) struct Zone {
     apex: DnsName,
     server: ServerAddr,
     key: Key,
+    ttl: Ttl,
+    /// The zone's own rule.
+    foreign: Foreign,
     /// Shared with the other zones of the server: one connection each is plenty.
     link: Arc<tokio::sync::Mutex<Link>>,
     now: Now,
@@ -47,7 +50,7 @@ struct Job {
 }
 
 enum Wish {
-    Publish,
+    Publish(Foreign),
     Withdraw(String),
 }
 
@@ -58,24 +61,20 @@ type Waiter = oneshot::Sender<Outcome>;
 struct Unit {
     record: RecordName,
     wire: Name<Vec<u8>>,
-    /// Whether the whole set is written, rather than values removed.
-    replace: bool,
+    /// Whether the live values are written, and what then becomes of others.
+    publish: Option<Foreign>,
     removals: BTreeSet<String>,
     waiters: Vec<Waiter>,
 }
 
 impl Zone {
-    pub(crate) fn new(
-        apex: DnsName,
-        server: ServerAddr,
-        key: Key,
-        link: Arc<tokio::sync::Mutex<Link>>,
-        now: Now,
-    ) -> Self {
+    pub(crate) fn new(setup: ZoneSetup, link: Arc<tokio::sync::Mutex<Link>>, now: Now) -> Self {
         Self {
-            apex,
-            server,
-            key,
+            apex: setup.apex,
+            server: setup.server,
+            key: setup.key,
+            ttl: Ttl::from_duration_lossy(setup.ttl),
+            foreign: setup.foreign,
             link,
             now,
             state: Mutex::default(),
@@ -93,9 +92,13 @@ impl Zone {
     }
 
     /// Writes the live values at `record`, `value` among them.
-    pub(crate) async fn publish(&self, record: &RecordName, value: &str) -> Outcome {
+    pub(crate) async fn publish(&self, record: &RecordName, value: &str, foreign: Foreign) -> Outcome {
         self.adopt(record, value);
-        self.wait(record, Wish::Publish).await
+        let foreign = match self.foreign {
+            Foreign::Kept => Foreign::Kept,
+            Foreign::Removed => foreign,
+        };
+        self.wait(record, Wish::Publish(foreign)).await
     }
 
     /// Removes `value` from the live ones and from `record`.
@@ -203,7 +206,7 @@ impl Zone {
         changes: &[Change],
     ) -> Result<(), (Fault, Option<SocketAddr>)> {
         let changes = batch.iter().map(|unit| &unit.wire).zip(changes);
-        let message = compose(&self.apex, changes).map_err(|fault| (Fault::Judged(fault), None))?;
+        let message = compose(&self.apex, self.ttl, changes).map_err(|fault| (Fault::Judged(fault), None))?;
         let exchange = link
             .exchange(&|id| sign(message.clone(), id, &self.key, (self.now)()))
             .await
@@ -243,7 +246,7 @@ fn gather(jobs: Vec<Job>) -> Vec<Unit> {
             units.push(Unit {
                 record,
                 wire,
-                replace: false,
+                publish: None,
                 removals: BTreeSet::new(),
                 waiters: Vec::new(),
             });
@@ -253,7 +256,9 @@ fn gather(jobs: Vec<Job>) -> Vec<Unit> {
             continue;
         };
         match job.wish {
-            Wish::Publish => unit.replace = true,
+            // A name that is one order's own and reached by another through a delegation is treated as the first has it.
+            Wish::Publish(Foreign::Removed) => unit.publish = Some(Foreign::Removed),
+            Wish::Publish(Foreign::Kept) => unit.publish = unit.publish.or(Some(Foreign::Kept)),
             Wish::Withdraw(value) => {
                 unit.removals.insert(value);
             }
@@ -266,12 +271,15 @@ fn gather(jobs: Vec<Job>) -> Vec<Unit> {
 impl Unit {
     /// What becomes of the name while `live` are the values that may stand there.
     fn change(&self, live: Option<&BTreeSet<String>>) -> Change {
-        if self.replace {
+        if self.publish == Some(Foreign::Removed) {
             return Change::Replace(live.cloned().unwrap_or_default());
         }
         // A value that has come to life again since its withdrawal stays.
         let dead = |value: &&String| !live.is_some_and(|live| live.contains(*value));
-        Change::Remove(self.removals.iter().filter(dead).cloned().collect())
+        Change::Amend {
+            remove: self.removals.iter().filter(dead).cloned().collect(),
+            add: self.publish.and(live).cloned().unwrap_or_default(),
+        }
     }
 
     /// Tells all who wait; who has gone meanwhile does not mind.

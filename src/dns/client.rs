@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use faythe_core::Timestamp;
 use faythe_core::name::{DnsName, RecordName};
@@ -17,7 +18,10 @@ use crate::dns::send::Link;
 use crate::dns::server::{ServerAddr, ServerAddrError};
 use crate::dns::tsig::Key;
 use crate::dns::update::wire_name;
-use crate::dns::{Dns, DnsError, LookError, UpdateFault};
+use crate::dns::{Dns, DnsError, Foreign, LookError, UpdateFault};
+
+/// Time to live of our records unless a zone has its own (S08).
+pub const TTL: Duration = Duration::from_secs(120);
 
 /// Tells the time; signatures bear it.
 pub type Now = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -31,6 +35,24 @@ pub struct ZoneSetup {
     pub server: ServerAddr,
     /// The key that signs updates.
     pub key: Key,
+    /// Time to live of our records there.
+    pub ttl: Duration,
+    /// Whether values that are not ours may be removed at all.
+    pub foreign: Foreign,
+}
+
+impl ZoneSetup {
+    /// A zone as the base has it: records live for [`TTL`], and what is not ours at a challenge's own name goes (S09).
+    #[must_use]
+    pub fn new(apex: DnsName, server: ServerAddr, key: Key) -> Self {
+        Self {
+            apex,
+            server,
+            key,
+            ttl: TTL,
+            foreign: Foreign::Removed,
+        }
+    }
 }
 
 /// All zones and the ways to their servers.
@@ -51,13 +73,12 @@ impl Client {
     pub fn new(zones: Vec<ZoneSetup>, now: Now) -> Self {
         let mut links: BTreeMap<ServerAddr, Arc<tokio::sync::Mutex<Link>>> = BTreeMap::new();
         let mut entries = BTreeMap::new();
-        for ZoneSetup { apex, server, key } in zones {
+        for setup in zones {
             let link = links
-                .entry(server.clone())
-                .or_insert_with(|| Arc::new(Link::new(server.clone()).into()));
-            let zone = Zone::new(apex.clone(), server, key, Arc::clone(link), Arc::clone(&now));
-            entries.entry(apex).or_insert(Entry {
-                zone: Arc::new(zone),
+                .entry(setup.server.clone())
+                .or_insert_with(|| Arc::new(Link::new(setup.server.clone()).into()));
+            entries.entry(setup.apex.clone()).or_insert(Entry {
+                zone: Arc::new(Zone::new(setup, Arc::clone(link), Arc::clone(&now))),
                 started: OnceLock::new(),
             });
         }
@@ -98,8 +119,9 @@ impl Dns for Client {
         zone: &'a DnsName,
         record: &'a RecordName,
         value: &'a str,
+        foreign: Foreign,
     ) -> BoxFuture<'a, Result<(), DnsError>> {
-        Box::pin(async move { self.zone(zone)?.publish(record, value).await })
+        Box::pin(async move { self.zone(zone)?.publish(record, value, foreign).await })
     }
 
     fn withdraw<'a>(

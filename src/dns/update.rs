@@ -17,8 +17,6 @@ use faythe_core::name::DnsName;
 use crate::dns::UpdateFault;
 use crate::dns::tsig::{self, Complaint, Key, Seal, Signed};
 
-/// Time to live of our records (S08).
-const TTL: Ttl = Ttl::from_secs(120);
 /// Type, class, TTL and length of a record (RFC 1035 §3.2.1).
 const RECORD_FIXED: usize = 10;
 /// The header, and the zone section without the zone's name (RFC 2136 §2.2 and §2.3).
@@ -40,20 +38,24 @@ const REFUSED_UNSIGNED: &str = "the server does not sign this, so it did not acc
 pub(crate) enum Change {
     /// Exactly these values stand there afterwards (S09).
     Replace(BTreeSet<String>),
-    /// These values do not stand there afterwards; others stay.
-    Remove(BTreeSet<String>),
+    /// Of these values the first do not stand there afterwards and the second do; others stay.
+    Amend {
+        /// What goes.
+        remove: BTreeSet<String>,
+        /// What comes, if it is not there.
+        add: BTreeSet<String>,
+    },
 }
 
 impl Change {
     /// At most how many octets of a message it takes at `name`.
     pub(crate) fn size(&self, name: &Name<Vec<u8>>) -> usize {
         let record = name.len() + RECORD_FIXED;
-        let (deletes, values) = match self {
-            Self::Replace(values) => (1, values),
-            Self::Remove(values) => (0, values),
-        };
         let text = |value: &String| record + value.len() + value.len().div_ceil(STRING_MAX).max(1);
-        deletes * record + values.iter().map(text).sum::<usize>()
+        match self {
+            Self::Replace(values) => record + values.iter().map(text).sum::<usize>(),
+            Self::Amend { remove, add } => remove.iter().chain(add).map(text).sum(),
+        }
     }
 }
 
@@ -72,12 +74,13 @@ pub(crate) fn wire_name(name: &str) -> Result<Name<Vec<u8>>, UpdateFault> {
         .map_err(|error| UpdateFault::Format(format!("{name} is no domain name: {error}")))
 }
 
-/// Writes the update of zone `apex` that makes all `changes`, still without ID and signature (RFC 2136 §2).
+/// Writes the update of zone `apex` that makes all `changes`, added records living for `ttl`, still without ID and signature (RFC 2136 §2).
 ///
 /// # Errors
 /// [`UpdateFault::Format`] for more than fits into one message.
 pub(crate) fn compose<'a>(
     apex: &DnsName,
+    ttl: Ttl,
     changes: impl IntoIterator<Item = (&'a Name<Vec<u8>>, &'a Change)>,
 ) -> Result<Vec<u8>, UpdateFault> {
     let unfit =
@@ -97,15 +100,18 @@ pub(crate) fn compose<'a>(
                     .map_err(|error| UpdateFault::Format(error.to_string()))?;
                 update.push((name, Class::ANY, Ttl::ZERO, all)).map_err(unfit)?;
                 for value in values {
-                    update.push((name, Class::IN, TTL, text(value)?)).map_err(unfit)?;
+                    update.push((name, Class::IN, ttl, text(value)?)).map_err(unfit)?;
                 }
             }
-            Change::Remove(values) => {
-                for value in values {
+            Change::Amend { remove, add } => {
+                for value in remove {
                     // RFC 2136 §2.5.4: class NONE and TTL 0 delete the record with exactly this data.
                     update
                         .push((name, Class::NONE, Ttl::ZERO, text(value)?))
                         .map_err(unfit)?;
+                }
+                for value in add {
+                    update.push((name, Class::IN, ttl, text(value)?)).map_err(unfit)?;
                 }
             }
         }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use faythe::dns::client::{Client, Now, ZoneSetup};
 use faythe::dns::tsig::{Algorithm, Key};
-use faythe::dns::{Dns, DnsError, LookError, UpdateFault};
+use faythe::dns::{Dns, DnsError, Foreign, LookError, UpdateFault};
 use faythe::sealed::Sealed;
 use faythe_core::Timestamp;
 use faythe_core::name::{DnsName, RecordName};
@@ -60,18 +60,13 @@ fn client(named: &Named) -> Client {
 
 fn client_with(named: &Named, zone: &str, key: Key, now: Now) -> Client {
     let server = named.address().parse().unwrap();
-    Client::new(
-        vec![ZoneSetup {
-            apex: apex(zone),
-            server,
-            key,
-        }],
-        now,
-    )
+    Client::new(vec![ZoneSetup::new(apex(zone), server, key)], now)
 }
 
 async fn publish(client: &Client, host: &str, value: &str) -> Result<(), DnsError> {
-    client.publish(&apex(ZONE), &record(host), value).await
+    client
+        .publish(&apex(ZONE), &record(host), value, Foreign::Removed)
+        .await
 }
 
 async fn withdraw(client: &Client, host: &str, value: &str) -> Result<(), DnsError> {

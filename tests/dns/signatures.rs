@@ -137,7 +137,12 @@ async fn p11_a_zone_that_the_server_does_not_have_is_notauth() {
     let named = Named::start();
     let client = client_with(&named, "elsewhere.test", key(Algorithm::HmacSha256), clock());
     let outcome = client
-        .publish(&apex("elsewhere.test"), &record("www.elsewhere.test"), "v")
+        .publish(
+            &apex("elsewhere.test"),
+            &record("www.elsewhere.test"),
+            "v",
+            Foreign::Removed,
+        )
         .await;
     assert_eq!(cause(outcome), UpdateFault::NotAuth);
 }
@@ -147,7 +152,7 @@ async fn p11_a_zone_whose_policy_forbids_it_is_refused_and_says_that_the_key_is_
     let named = Named::start();
     let client = client_with(&named, LOCKED, key(Algorithm::HmacSha256), clock());
     let outcome = client
-        .publish(&apex(LOCKED), &record("www.locked.test"), "v")
+        .publish(&apex(LOCKED), &record("www.locked.test"), "v", Foreign::Removed)
         .await;
     assert!(matches!(cause(outcome), UpdateFault::Refused(why) if why.contains("knows the key")));
 }

@@ -40,10 +40,9 @@ async fn p13_a_server_that_was_restarted_between_two_updates_takes_the_second() 
 #[tokio::test]
 async fn p13_all_updates_of_a_server_share_one_connection() {
     let named = Named::start();
-    let setup = |zone: &str| ZoneSetup {
-        apex: apex(zone),
-        server: named.address().parse().unwrap(),
-        key: key(Algorithm::HmacSha256),
+    let setup = |zone: &str| {
+        let server = named.address().parse().unwrap();
+        ZoneSetup::new(apex(zone), server, key(Algorithm::HmacSha256))
     };
     let client = Client::new(vec![setup(ZONE), setup("second.test")], clock());
     for n in 0..5 {
@@ -51,7 +50,12 @@ async fn p13_all_updates_of_a_server_share_one_connection() {
             .await
             .unwrap();
         client
-            .publish(&apex("second.test"), &record("www.second.test"), "v")
+            .publish(
+                &apex("second.test"),
+                &record("www.second.test"),
+                "v",
+                Foreign::Removed,
+            )
             .await
             .unwrap();
     }
@@ -62,11 +66,7 @@ async fn p13_all_updates_of_a_server_share_one_connection() {
 async fn p13_a_server_may_be_given_by_its_host_name() {
     let named = Named::start();
     let server = format!("localhost:{}", named.port()).parse().unwrap();
-    let setup = ZoneSetup {
-        apex: apex(ZONE),
-        server,
-        key: key(Algorithm::HmacSha256),
-    };
+    let setup = ZoneSetup::new(apex(ZONE), server, key(Algorithm::HmacSha256));
     let client = Client::new(vec![setup], clock());
     publish(&client, "www.example.test", "v").await.unwrap();
     let look = look_at(

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use faythe::ca::{Ca, CaError, CaOrder, NewOrder, Revocation};
-use faythe::dns::{Dns, DnsError, LookError, UpdateFault};
+use faythe::dns::{Dns, DnsError, Foreign, LookError, UpdateFault};
 use faythe::sealed::Sealed;
 use faythe::store::{Saved, SavedAccount, Slot, Store, StoreError};
 use faythe::x509;
@@ -358,6 +358,7 @@ impl Dns for Place {
         zone: &'a DnsName,
         record: &'a RecordName,
         value: &'a str,
+        _: Foreign,
     ) -> BoxFuture<'a, Result<(), DnsError>> {
         self.call(format!("publish {record} {value}"), move |state| {
             if state.faults.refuse_updates.contains(record) {

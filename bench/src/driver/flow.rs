@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use faythe::dns::client::{Client as Names, ZoneSetup};
-use faythe::dns::{Dns, keyfile};
+use faythe::dns::{Dns, Foreign, keyfile};
 use faythe_bed::{kube::client_of, secret_name, tls};
 use faythe_core::name::{DnsName, Hostname};
 use http::Request;
@@ -58,11 +58,8 @@ impl Flow {
             .create(&contact, bed.pebble.directory_url(), None)
             .await?;
         let zone = DnsName::parse(&bed.zone)?;
-        let setup = ZoneSetup {
-            apex: zone.clone(),
-            server: bed.bind.address().to_string().parse()?,
-            key: keyfile::read(&bed.bind.key_file())?,
-        };
+        let server = bed.bind.address().to_string().parse()?;
+        let setup = ZoneSetup::new(zone.clone(), server, keyfile::read(&bed.bind.key_file())?);
         Ok(Self {
             account,
             dns: Names::new(vec![setup], Arc::new(Timestamp::now)),
@@ -100,7 +97,9 @@ impl Flow {
         let note = self.note(host, order.url(), &value, &key).await?;
 
         let record = Hostname::parse(host)?.challenge_record();
-        self.dns.publish(&self.zone, &record, &value).await?;
+        self.dns
+            .publish(&self.zone, &record, &value, Foreign::Removed)
+            .await?;
         published.wait().await;
         tell(&mut order).await?;
         let mut pause = POLL;

@@ -97,13 +97,8 @@ async fn bed() -> Bed {
 fn zone_at(server: ServerAddr) -> Arc<Zone> {
     let link = Arc::new(Link::new(server.clone()).into());
     let now: Now = Arc::new(|| at(TIME));
-    Arc::new(Zone::new(
-        "test".parse().unwrap(),
-        server,
-        key(Algorithm::HmacSha256, 0),
-        link,
-        now,
-    ))
+    let setup = ZoneSetup::new("test".parse().unwrap(), server, key(Algorithm::HmacSha256, 0));
+    Arc::new(Zone::new(setup, link, now))
 }
 
 fn record(host: &str) -> RecordName {
@@ -112,7 +107,7 @@ fn record(host: &str) -> RecordName {
 
 impl Bed {
     async fn publish(&self, host: &str, value: &str) -> Outcome {
-        self.zone.publish(&record(host), value).await
+        self.zone.publish(&record(host), value, Foreign::Removed).await
     }
 
     async fn withdraw(&self, host: &str, value: &str) -> Outcome {
@@ -238,7 +233,13 @@ async fn when_nobody_answers_all_who_wait_are_told_at_once() {
         .map(|n| record(&format!("{}{n}", "h".repeat(55))))
         .collect();
     let value = "v".repeat(43);
-    for outcome in join_all(hosts.iter().map(|host| zone.publish(host, &value))).await {
+    for outcome in join_all(
+        hosts
+            .iter()
+            .map(|host| zone.publish(host, &value, Foreign::Removed)),
+    )
+    .await
+    {
         let error = outcome.unwrap_err();
         assert_eq!(
             (error.cause.code(), error.server),
@@ -272,7 +273,7 @@ async fn p13_by_udp_alone_a_long_batch_goes_in_short_messages() {
         }
     });
     let hosts: Vec<RecordName> = (0..60).map(|n| record(&format!("host-{n}"))).collect();
-    for outcome in join_all(hosts.iter().map(|host| zone.publish(host, "v"))).await {
+    for outcome in join_all(hosts.iter().map(|host| zone.publish(host, "v", Foreign::Removed))).await {
         outcome.unwrap();
     }
     let lengths = mem::take(&mut *lengths.lock().unwrap());
@@ -281,7 +282,10 @@ async fn p13_by_udp_alone_a_long_batch_goes_in_short_messages() {
         "{lengths:?}"
     );
     // One more than fits at its own is given up, and says why.
-    let error = zone.publish(&hosts[0], &"v".repeat(2_000)).await.unwrap_err();
+    let error = zone
+        .publish(&hosts[0], &"v".repeat(2_000), Foreign::Removed)
+        .await
+        .unwrap_err();
     assert!(error.to_string().contains("too long for UDP"), "{error}");
 }
 

@@ -6,9 +6,10 @@ use crate::dns::tsig::{Algorithm, sign};
 use proptest::prelude::*;
 
 const TIME: i64 = 1_700_000_000;
+const TTL: Ttl = Ttl::from_secs(120);
 
 fn request() -> Signed {
-    let message = compose(&"example.com".parse().unwrap(), []).unwrap();
+    let message = compose(&"example.com".parse().unwrap(), TTL, []).unwrap();
     sign(message, 0x1234, &key(Algorithm::HmacSha256, 0), at(TIME))
 }
 
@@ -46,7 +47,7 @@ fn refusal(outcome: Result<(), UpdateFault>) -> String {
 fn s08_s09_a_replacement_deletes_the_set_and_adds_the_live_values_with_ttl_120() {
     let name = wire_name("_acme-challenge.example.com").unwrap();
     let change = Change::Replace(["a".to_owned(), "b".to_owned()].into());
-    let message = compose(&"example.com".parse().unwrap(), [(&name, &change)]).unwrap();
+    let message = compose(&"example.com".parse().unwrap(), TTL, [(&name, &change)]).unwrap();
     let mut expected = Vec::new();
     // No ID yet; opcode 5; 1 zone, 0 prerequisites, 3 updates.
     expected.extend([0, 0, 0x28, 0, 0, 1, 0, 0, 0, 3, 0, 0]);
@@ -64,10 +65,27 @@ fn s08_s09_a_replacement_deletes_the_set_and_adds_the_live_values_with_ttl_120()
 #[test]
 fn s09_a_removal_names_exactly_its_values() {
     let name = wire_name("x.test").unwrap();
-    let change = Change::Remove(["a".to_owned()].into());
-    let message = compose(&"test".parse().unwrap(), [(&name, &change)]).unwrap();
+    let change = Change::Amend {
+        remove: ["a".to_owned()].into(),
+        add: BTreeSet::new(),
+    };
+    let message = compose(&"test".parse().unwrap(), TTL, [(&name, &change)]).unwrap();
     // TXT NONE, TTL 0, the data.
     let expected = b"\x01x\x04test\x00\x00\x10\x00\xfe\x00\x00\x00\x00\x00\x02\x01a";
+    assert!(message.ends_with(expected), "{message:?}");
+}
+
+#[test]
+fn p15_an_amendment_takes_away_and_adds_by_value_alone() {
+    let name = wire_name("x.test").unwrap();
+    let change = Change::Amend {
+        remove: ["a".to_owned()].into(),
+        add: ["b".to_owned()].into(),
+    };
+    let message = compose(&"test".parse().unwrap(), Ttl::from_secs(60), [(&name, &change)]).unwrap();
+    // TXT NONE, TTL 0, the data; TXT IN, TTL 60, the data. Nothing has class ANY.
+    let expected = b"\x01x\x04test\x00\x00\x10\x00\xfe\x00\x00\x00\x00\x00\x02\x01a\
+        \x01x\x04test\x00\x00\x10\x00\x01\x00\x00\x00\x3c\x00\x02\x01b";
     assert!(message.ends_with(expected), "{message:?}");
 }
 
@@ -82,11 +100,14 @@ fn the_size_that_is_reckoned_is_the_size_of_the_message() {
         .into();
     for change in [
         Change::Replace(texts.clone()),
-        Change::Remove(texts),
+        Change::Amend {
+            remove: texts.clone(),
+            add: texts,
+        },
         Change::Replace(BTreeSet::new()),
     ] {
         let key = key(Algorithm::HmacSha512, 0);
-        let message = compose(&apex, [(&name, &change)]).unwrap();
+        let message = compose(&apex, TTL, [(&name, &change)]).unwrap();
         let wire = sign(message, 1, &key, at(TIME)).wire;
         assert_eq!(wire.len(), overhead(&apex, &key) + change.size(&name));
     }
@@ -96,7 +117,7 @@ fn the_size_that_is_reckoned_is_the_size_of_the_message() {
 fn more_than_a_message_can_hold_is_an_error() {
     let name = wire_name("x.test").unwrap();
     let change = Change::Replace(["v".repeat(65_000)].into());
-    let outcome = compose(&"test".parse().unwrap(), [(&name, &change)]);
+    let outcome = compose(&"test".parse().unwrap(), TTL, [(&name, &change)]);
     assert!(matches!(outcome, Err(UpdateFault::Format(what)) if what.contains("do not fit")));
 }
 
