@@ -6,7 +6,9 @@
 
 pub mod ari;
 pub mod audit;
+pub mod budget;
 pub mod cert;
+pub mod hash;
 pub mod name;
 pub mod order;
 pub mod plan;

@@ -180,7 +180,7 @@ pub fn after(at: Timestamp, by: Duration) -> Timestamp {
     ahead(at, SignedDuration::try_from(by).unwrap_or(SignedDuration::MAX))
 }
 
-fn back(at: Timestamp, by: SignedDuration) -> Timestamp {
+pub(crate) fn back(at: Timestamp, by: SignedDuration) -> Timestamp {
     at.saturating_sub(by).unwrap_or(Timestamp::MIN)
 }
 

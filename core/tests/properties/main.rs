@@ -1,6 +1,7 @@
 //! Laws of names, zones and plans, over generated texts, worlds and sequences of events.
 #![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
+mod budgets;
 mod names;
 mod plans;
 mod worlds;

@@ -1,0 +1,218 @@
+//! The saved form of a ledger, and what must be saved before an order is made.
+//!
+//! A process that dies between an order and the next record must not make its heir believe in orders that have been
+//! used up. To save before each order would cost a write each; so a record says how many orders ahead of it may have
+//! been made, and its reader counts them all. That number begins at one and doubles while orders follow one another, so a
+//! burst of them costs one write for [`AHEAD_MAX`], and a crash never counts more than twice what was used. While orders
+//! are so rare that the bucket has refilled meanwhile, no write is needed at all.
+//!
+//! What is counted for single names and domains is saved behind, many at a time: until then the certificates themselves
+//! and the notes of failures tell what happened ([`Ledger::recall_issued`], [`Ledger::recall_failed`]).
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::meter::bounded;
+use super::{ACCOUNT, Kind, Ledger};
+use crate::schedule::ahead;
+
+/// How many orders at most may be made ahead of what is saved.
+const AHEAD_MAX: u32 = 32;
+/// So many changes are saved at once.
+const CHANGES_MAX: u32 = 64;
+/// Or as many as there have been by then.
+const CHANGES_WAIT: SignedDuration = SignedDuration::from_hours(6);
+/// A record that could not be saved is tried again after this.
+const RETRY: SignedDuration = SignedDuration::from_secs(5);
+
+/// What happens is known here within this.
+const ON_ITS_WAY: SignedDuration = SignedDuration::from_secs(10);
+
+/// A ledger as it is saved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// When it was made.
+    pub at: Timestamp,
+    /// When the bucket of new orders will be full again, from what had been granted then.
+    pub orders_full_at: Timestamp,
+    /// How many orders may have been made since.
+    pub ahead: u32,
+    /// All other buckets that are not full.
+    pub entries: Vec<Entry>,
+}
+
+/// One bucket of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Entry {
+    /// What it counts.
+    pub limit: Kind,
+    /// For whom: a hash.
+    pub key: u64,
+    /// When it will be full again.
+    pub full_at: Timestamp,
+}
+
+/// What is known to be saved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Reservation {
+    /// Whether anything is counted that has to be saved.
+    needed: bool,
+    /// The head of the last record: its time, its bucket of orders, and how many may be made ahead of it.
+    saved: Option<(Timestamp, Timestamp, u32)>,
+    /// The record that is being saved.
+    saving: Option<(Timestamp, Timestamp, u32)>,
+    /// An order waits for a record that allows it.
+    short: bool,
+    changes: u32,
+    changed: Option<Timestamp>,
+    /// Not before this after a record could not be saved.
+    retry_at: Option<Timestamp>,
+}
+
+impl Reservation {
+    pub(super) fn new(needed: bool) -> Self {
+        Self {
+            needed,
+            saved: None,
+            saving: None,
+            short: false,
+            changes: 0,
+            changed: None,
+            retry_at: None,
+        }
+    }
+
+    pub(super) fn change(&mut self, now: Timestamp) {
+        if self.needed {
+            self.changes += 1;
+            self.changed.get_or_insert(now);
+        }
+    }
+
+    pub(super) fn run_short(&mut self) {
+        self.short = true;
+    }
+
+    /// Whether the last record certainly has what happened then. What happened shortly before it may have been on its way
+    /// to the ledger still, and is rather counted twice.
+    pub(super) fn knows(&self, then: Timestamp) -> bool {
+        !self.needed || self.saved.is_some_and(|(at, ..)| ahead(then, ON_ITS_WAY) < at)
+    }
+}
+
+impl Ledger {
+    /// Whether it has to be saved at all.
+    #[must_use]
+    pub fn is_saved(&self) -> bool {
+        self.reservation.needed
+    }
+
+    /// Takes in what an earlier process, or another instance, has saved.
+    pub fn load(&mut self, record: &Record, now: Timestamp) {
+        let head = (record.at, record.orders_full_at, record.ahead);
+        self.reservation.saved = Some(head);
+        if let Some(limit) = self.orders.limit() {
+            let made = limit.interval() * bounded(record.ahead);
+            self.orders
+                .learn(ACCOUNT, ahead(record.orders_full_at.max(now), made));
+        }
+        for entry in &record.entries {
+            match entry.limit {
+                Kind::CertificatesPerDomain => self.domains.learn(entry.key, entry.full_at),
+                Kind::CertificatesPerSet => self.sets.learn(entry.key, entry.full_at),
+                Kind::FailuresInARow => self.rows.learn(entry.key, entry.full_at),
+                Kind::FailuresPerName => self.failures.learn(entry.key, entry.full_at),
+                Kind::NewAccounts | Kind::NewOrders => {}
+            }
+        }
+    }
+
+    /// When a record has to be made: at once where an order waits for it, later where it only keeps things. `None` while
+    /// one is being saved, or when there is nothing to be saved.
+    #[must_use]
+    pub fn save_at(&self, now: Timestamp) -> Option<Timestamp> {
+        let state = &self.reservation;
+        if !state.needed || state.saving.is_some() {
+            return None;
+        }
+        let due = if state.short || state.changes >= CHANGES_MAX {
+            now
+        } else {
+            ahead(state.changed?, CHANGES_WAIT)
+        };
+        Some(state.retry_at.map_or(due, |at| due.max(at)))
+    }
+
+    /// Makes the record that is to be saved now; [`Self::saved`] must be told how that went.
+    pub fn record(&mut self, now: Timestamp) -> Record {
+        self.pass(now);
+        let before = self.reservation.saved.map_or(0, |(.., ahead)| ahead);
+        let made = if self.reservation.short {
+            (before * 2).clamp(1, AHEAD_MAX)
+        } else {
+            1
+        };
+        let record = self.record_with(made, now);
+        self.reservation.saving = Some((record.at, record.orders_full_at, made));
+        self.reservation.short = false;
+        self.reservation.changes = 0;
+        self.reservation.changed = None;
+        record
+    }
+
+    /// The record for the end of the process: nothing will be made ahead of it. `None` where there is nothing to save.
+    pub fn last_record(&mut self, now: Timestamp) -> Option<Record> {
+        let state = &self.reservation;
+        let ahead = state.saved.is_some_and(|(.., ahead)| ahead > 0);
+        let worth = state.needed && (ahead || state.changes > 0);
+        self.pass(now);
+        worth.then(|| self.record_with(0, now))
+    }
+
+    /// The record has been saved, or could not be.
+    pub fn saved(&mut self, well: bool, now: Timestamp) {
+        let saving = self.reservation.saving.take();
+        if well {
+            self.reservation.saved = saving.or(self.reservation.saved);
+            self.reservation.retry_at = None;
+        } else {
+            self.reservation.change(now);
+            self.reservation.retry_at = Some(ahead(now, RETRY));
+        }
+    }
+
+    /// How many orders may be made now as far as what is saved covers them.
+    pub(super) fn reserved_orders(&self, now: Timestamp) -> u32 {
+        let Some(limit) = self.orders.limit() else {
+            return u32::MAX;
+        };
+        let Some((_, full_at, made)) = self.reservation.saved else {
+            return 0;
+        };
+        let covered = ahead(full_at.max(now), limit.interval() * bounded(made));
+        let used = self.orders.projected(ACCOUNT, now);
+        let left = used.duration_until(covered).as_nanos() / limit.interval().as_nanos();
+        u32::try_from(left.max(0)).unwrap_or(u32::MAX)
+    }
+
+    fn record_with(&self, ahead: u32, now: Timestamp) -> Record {
+        let mut entries = Vec::new();
+        for (limit, meter) in [
+            (Kind::CertificatesPerDomain, &self.domains),
+            (Kind::CertificatesPerSet, &self.sets),
+            (Kind::FailuresInARow, &self.rows),
+            (Kind::FailuresPerName, &self.failures),
+        ] {
+            entries.extend(
+                meter
+                    .entries()
+                    .map(|(key, full_at)| Entry { limit, key, full_at }),
+            );
+        }
+        Record {
+            at: now,
+            orders_full_at: self.orders.projected(ACCOUNT, now),
+            ahead,
+            entries,
+        }
+    }
+}
