@@ -190,7 +190,7 @@ async fn records(dns: &dyn Dns, config: &Config, tell: &mut dyn FnMut(Finding)) 
     let published = added.is_ok();
     tell(Finding::of(what("adds"), added));
     // Side by side, so that several dead servers cost the patience for one.
-    let asked = zone.checks.iter().map(|check| async {
+    let asked = zone.rule.required.iter().map(|check| async {
         if published {
             shows(dns, check, &record, value).await
         } else {
@@ -198,11 +198,8 @@ async fn records(dns: &dyn Dns, config: &Config, tell: &mut dyn FnMut(Finding)) 
         }
     });
     let results = futures::future::join_all(asked).await;
-    for (check, result) in zone.checks.iter().zip(results) {
-        tell(Finding::of(
-            format!("{} shows TXT {record}", check.server),
-            result,
-        ));
+    for (check, result) in zone.rule.required.iter().zip(results) {
+        tell(Finding::of(format!("{check} shows TXT {record}"), result));
     }
     let removed = dns
         .withdraw(&zone.apex, &record, value)

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use faythe_core::name::DnsName;
 use faythe_core::schedule::Threshold;
-use faythe_core::zone::{Check, Zone};
+use faythe_core::zone::{Rule, Zone};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use thiserror::Error;
@@ -126,22 +126,11 @@ impl Config {
     /// The zone as decisions need it. The update server is asked first, then all others at once (S10).
     #[must_use]
     pub fn zone(&self) -> Zone {
-        let first = Check {
-            server: self.auth_dns_server.clone(),
-            rank: 0,
-        };
-        let others = self
-            .val_dns_servers
-            .iter()
-            .filter(|server| **server != self.auth_dns_server);
-        let others = others.map(|server| Check {
-            server: server.clone(),
-            rank: 1,
-        });
         Zone {
             apex: self.auth_dns_zone.clone(),
             wildcards: self.issue_wildcard_certs,
-            checks: std::iter::once(first).chain(others).collect(),
+            rule: Rule::flat(&self.auth_dns_server, &self.val_dns_servers),
+            challenges: None,
         }
     }
 }

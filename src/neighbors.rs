@@ -21,10 +21,18 @@ const PREPARING_AT_MOST: Duration = Duration::from_secs(10);
 /// All challenge records with orders under way, and those at which the CA may have looked lately.
 #[derive(Debug, Default)]
 pub struct Board {
-    records: Mutex<BTreeMap<RecordName, Record>>,
+    state: Mutex<State>,
     changed: Arc<Notify>,
     /// When it was pruned last.
     pruned: Mutex<Option<Timestamp>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    records: BTreeMap<RecordName, Record>,
+    /// Where the challenges of orders really stand, if not at the name that the CA looks up: two hosts whose aliases lead
+    /// to one record are neighbors too.
+    elsewhere: BTreeMap<Hostname, RecordName>,
 }
 
 #[derive(Debug, Default)]
@@ -36,27 +44,41 @@ struct Record {
 impl Board {
     /// An order is about to publish a value at its record.
     pub fn prepare(&self, host: &Hostname) {
-        self.records()
-            .entry(host.challenge_record())
-            .or_default()
+        self.state()
+            .record(host)
             .preparing
             .insert(host.clone(), Instant::now());
     }
 
+    /// The order's value goes to this record, as was just found out.
+    pub fn place(&self, host: &Hostname, record: &RecordName) {
+        let mut state = self.state();
+        if state.place_of(host) == *record {
+            return;
+        }
+        let preparing = state.record(host).preparing.remove(host);
+        if *record == host.challenge_record() {
+            state.elsewhere.remove(host);
+        } else {
+            state.elsewhere.insert(host.clone(), record.clone());
+        }
+        if let Some(since) = preparing {
+            state.record(host).preparing.insert(host.clone(), since);
+            self.changed.notify_waiters();
+        }
+    }
+
     /// The order's value stands, or it will publish none for now.
     pub fn prepared(&self, host: &Hostname) {
-        let mut records = self.records();
-        if let Some(record) = records.get_mut(&host.challenge_record())
-            && record.preparing.remove(host).is_some()
-        {
+        if self.state().record(host).preparing.remove(host).is_some() {
             self.changed.notify_waiters();
         }
     }
 
     /// The CA is about to be told that it may look for the order.
     pub fn told(&self, host: &Hostname, now: Timestamp) {
-        let mut records = self.records();
-        let looks = &mut records.entry(host.challenge_record()).or_default().looks;
+        let mut state = self.state();
+        let looks = &mut state.record(host).looks;
         looks
             .entry(host.clone())
             .or_insert(CaLook {
@@ -68,11 +90,8 @@ impl Board {
 
     /// The CA has finished looking for the order.
     pub fn settled(&self, host: &Hostname, now: Timestamp) {
-        if let Some(look) = self
-            .records()
-            .get_mut(&host.challenge_record())
-            .and_then(|record| record.looks.get_mut(host))
-            .filter(|look| look.until.is_none())
+        if let Some(look) =
+            (self.state().record(host).looks.get_mut(host)).filter(|look| look.until.is_none())
         {
             look.until = Some(now);
         }
@@ -86,7 +105,8 @@ impl Board {
             from: at,
             until: Some(at),
         }));
-        if let Some(record) = self.records().get(&host.challenge_record()) {
+        let state = self.state();
+        if let Some(record) = state.records.get(&state.place_of(host)) {
             neighbors.preparing = record
                 .preparing
                 .iter()
@@ -115,17 +135,32 @@ impl Board {
         }
         *pruned = Some(now);
         drop(pruned);
-        self.records().retain(|_, record| {
+        let State { records, elsewhere } = &mut *self.state();
+        records.retain(|_, record| {
             record
                 .looks
                 .retain(|_, look| look.until.is_none_or(|until| ahead(until, RESOLVER_CACHE) > now));
             !record.looks.is_empty() || !record.preparing.is_empty()
         });
+        elsewhere.retain(|_, record| records.contains_key(record));
     }
 
-    fn records(&self) -> MutexGuard<'_, BTreeMap<RecordName, Record>> {
-        // Nothing here panics while it holds the lock, and the map is sound after every statement.
-        self.records.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing here panics while it holds the lock, and the maps are sound after every statement.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Where the order's value stands, as far as is known.
+    fn place_of(&self, host: &Hostname) -> RecordName {
+        let known = self.elsewhere.get(host).cloned();
+        known.unwrap_or_else(|| host.challenge_record())
+    }
+
+    fn record(&mut self, host: &Hostname) -> &mut Record {
+        let place = self.place_of(host);
+        self.records.entry(place).or_default()
     }
 }
 
@@ -159,6 +194,34 @@ mod tests {
         board.settled(&name, now);
         board.prune(ahead(now, RESOLVER_CACHE));
         assert_eq!(board.of(&wildcard, None), Neighbors::default());
+    }
+
+    #[tokio::test]
+    async fn p15_hosts_whose_challenges_lead_to_one_record_are_neighbors() {
+        let board = Board::default();
+        let [one, two] = ["a.example.com", "b.test"].map(|host| host.parse::<Hostname>().unwrap());
+        let target = RecordName::parse("x.auth.test").unwrap();
+        let now = Timestamp::UNIX_EPOCH;
+        for host in [&one, &two] {
+            board.prepare(host);
+            board.place(host, &target);
+        }
+        assert!(board.of(&one, None).preparing);
+        board.prepared(&two);
+        assert!(!board.of(&one, None).preparing);
+        board.told(&two, now);
+        assert_eq!(board.of(&one, None).looks.len(), 1);
+        // The alias is gone: they have nothing to do with each other any more.
+        board.place(&one, &one.challenge_record());
+        assert!(board.of(&one, None).looks.is_empty());
+        board.settled(&two, now);
+        board.prepared(&one);
+        board.prune(ahead(now, RESOLVER_CACHE));
+        let state = board.state();
+        assert!(
+            state.records.is_empty() && state.elsewhere.is_empty(),
+            "{state:?}"
+        );
     }
 
     #[tokio::test(start_paused = true)]

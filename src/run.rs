@@ -176,7 +176,7 @@ impl Loop {
         let mut order = self
             .parked
             .remove(host)
-            .unwrap_or_else(|| Order::new(host.clone(), zone.apex.clone(), zone.checks.clone()));
+            .unwrap_or_else(|| Order::new(host.clone(), zone.apex.clone(), zone.rule.required.clone()));
         order.remember(self.world.failures(host).cloned(), self.world.last_look(host));
         let (steering, goal) = watch::channel(goal);
         self.steering.insert(host.clone(), steering);
@@ -258,7 +258,7 @@ impl Loop {
             }
             self.parked.insert(
                 host.clone(),
-                Order::noted(note, key, zone.apex.clone(), zone.checks.clone()),
+                Order::noted(note, key, zone.apex.clone(), zone.rule.required.clone()),
             );
             orders.push(host);
         }

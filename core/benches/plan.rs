@@ -19,7 +19,7 @@ use faythe_core::policy::Policy;
 use faythe_core::schedule::{Threshold, ahead};
 use faythe_core::want::Asker;
 use faythe_core::world::World;
-use faythe_core::zone::{Zone, Zones};
+use faythe_core::zone::{Rule, Zone, Zones};
 use jiff::SignedDuration;
 
 const CHANGED: usize = 10;
@@ -151,7 +151,8 @@ fn policy() -> Policy {
     let zone = Zone {
         apex: "example.com".parse().unwrap(),
         wildcards: false,
-        checks: Vec::new(),
+        rule: Rule::flat("ns.test", &[]),
+        challenges: None,
     };
     Policy {
         zones: Zones::new(vec![zone]),

@@ -19,7 +19,8 @@ const LABEL_MAX: usize = 63;
 /// The label under which DNS-01 challenges stand (RFC 8555 §8.4).
 const CHALLENGE_LABEL: &str = "_acme-challenge";
 
-/// A fully qualified domain name of letters, digits and hyphens: lower case, A-labels, no trailing dot.
+/// A fully qualified domain name of letters, digits and hyphens, and underscores where it is a zone's: lower case,
+/// A-labels, no trailing dot.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DnsName(Box<str>);
 
@@ -34,7 +35,7 @@ pub struct Hostname {
 
 /// The owner name of a TXT record that answers a challenge, without trailing dot: `_acme-challenge.example.com`.
 ///
-/// Apart from [`DnsName`] because its first label has an underscore, which no hostname may have.
+/// Apart from [`DnsName`] because its labels may have underscores, which no hostname may have.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RecordName(Box<str>);
 
@@ -185,6 +186,21 @@ impl DnsName {
         Ok(Self(ascii.into()))
     }
 
+    /// Parses the name of a zone: like [`Self::parse`], and labels may have underscores, as that of a zone which was made
+    /// for challenges alone (`_acme-challenge.example.com`).
+    ///
+    /// # Errors
+    /// The same as for [`Self::parse`].
+    pub fn parse_zone(text: &str) -> Result<Self, NameError> {
+        let text = text.strip_suffix('.').unwrap_or(text);
+        if !text.contains('_') || !text.is_ascii() {
+            return Self::parse(text);
+        }
+        // Judged with a letter in each underscore's place, which neither lengthens nor shortens it.
+        Self::parse(&text.replace('_', "a"))?;
+        Ok(Self(text.to_ascii_lowercase().into()))
+    }
+
     /// The name in A-labels, lower case, without trailing dot.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -206,9 +222,7 @@ impl DnsName {
     /// Whether it is `ancestor` or below it, by whole labels.
     #[must_use]
     pub fn is_at_or_below(&self, ancestor: &Self) -> bool {
-        self.0
-            .strip_suffix(&*ancestor.0)
-            .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+        is_at_or_below(&self.0, &ancestor.0)
     }
 
     /// How many labels it has.
@@ -244,16 +258,40 @@ impl RecordName {
         Self(format!("{label}.{zone}").into())
     }
 
-    /// Reads a record name that was written down by [`fmt::Display`].
+    /// Reads a record name that was written down by [`fmt::Display`], or is an alias's target.
     ///
     /// # Errors
-    /// The same as for [`DnsName::parse`]; one leading label may have underscores.
+    /// The same as for [`DnsName::parse_zone`], and [`NameError::SingleLabel`].
     pub fn parse(text: &str) -> Result<Self, NameError> {
-        let (first, rest) = text.split_once('.').ok_or(NameError::SingleLabel)?;
-        check_labels(&first.replace('_', "a"))?;
-        let rest = DnsName::parse(rest)?;
-        Ok(Self(format!("{}.{rest}", first.to_ascii_lowercase()).into()))
+        let name = DnsName::parse_zone(text)?;
+        if !name.0.contains('.') {
+            return Err(NameError::SingleLabel);
+        }
+        Ok(Self(name.0))
     }
+
+    /// The same name with `suffix` behind it.
+    ///
+    /// # Errors
+    /// [`NameError::TooLong`].
+    pub fn under(&self, suffix: &DnsName) -> Result<Self, NameError> {
+        let name = format!("{}.{suffix}", self.0);
+        if name.len() > NAME_MAX {
+            return Err(NameError::TooLong(name.len()));
+        }
+        Ok(Self(name.into()))
+    }
+
+    /// Whether it is at or below `ancestor`, by whole labels.
+    #[must_use]
+    pub fn is_at_or_below(&self, ancestor: &DnsName) -> bool {
+        is_at_or_below(&self.0, &ancestor.0)
+    }
+}
+
+fn is_at_or_below(name: &str, ancestor: &str) -> bool {
+    name.strip_suffix(ancestor)
+        .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }
 
 /// Judges labels of an ASCII, lower-case name (RFC 1035 §2.3.1, RFC 5890 §2.3.1).
@@ -428,6 +466,20 @@ mod tests {
             RecordName::parse("_acme-challenge.example.com"),
             Ok(name.challenge_record())
         );
+    }
+
+    #[test]
+    fn p07_a_zone_and_a_record_may_have_underscores_and_a_host_may_not() {
+        let zone = DnsName::parse_zone("_ACME-challenge.Example.com.").unwrap();
+        assert_eq!(zone.as_str(), "_acme-challenge.example.com");
+        let record = RecordName::parse("a_b._acme-challenge.example.com").unwrap();
+        assert!(record.is_at_or_below(&zone));
+        assert!(DnsName::parse("_acme-challenge.example.com").is_err());
+        assert!(DnsName::parse_zone("_a..example.com").is_err());
+        let under = record.under(&"x.test".parse().unwrap()).unwrap();
+        assert_eq!(under.as_str(), "a_b._acme-challenge.example.com.x.test");
+        let long = DnsName::parse_zone(&["a"; 120].join(".")).unwrap();
+        assert!(matches!(record.under(&long), Err(NameError::TooLong(_))));
     }
 
     #[test]

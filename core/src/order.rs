@@ -11,6 +11,7 @@ use jiff::Timestamp;
 
 use crate::name::{Hostname, RecordName};
 use crate::problem::Problem;
+use crate::route::Route;
 use crate::schedule::{RESOLVER_CACHE, ahead};
 
 /// What was saved about an order before anything was done for it; its private key is known to the store alone.
@@ -20,15 +21,19 @@ pub struct Note {
     pub host: Hostname,
     /// The order's URL at the CA.
     pub order_url: String,
-    /// What has to stand in the DNS while the order lives, and has to go when it has ended.
+    /// What has to stand in the DNS while the order lives, and has to go when it has ended, by the names that the CA
+    /// looks up.
     pub values: Vec<ChallengeValue>,
+    /// Where the values stand; `None` for the very names, in the zone that serves the host, as in notes of earlier
+    /// versions. An order has one host, and so one place.
+    pub route: Option<Route>,
     /// When the order was made.
     pub created: Timestamp,
     /// When the CA will forget it.
     pub expires: Option<Timestamp>,
 }
 
-/// One TXT record of an order.
+/// One TXT record of an order, as the CA looks it up.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ChallengeValue {
     /// Owner name.
@@ -249,6 +254,14 @@ pub enum End {
     Blocked,
     /// A certificate serves, or nobody wants one, and nothing of ours is left behind.
     Settled,
+}
+
+impl Note {
+    /// The record at which a value of this note stands.
+    #[must_use]
+    pub fn record<'a>(&'a self, value: &'a ChallengeValue) -> &'a RecordName {
+        self.route.as_ref().map_or(&value.record, |route| &route.record)
+    }
 }
 
 impl CaView {

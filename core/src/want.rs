@@ -76,13 +76,14 @@ impl fmt::Display for Asker {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::zone::Zone;
+    use crate::zone::{Rule, Zone};
 
     fn check(text: &str, expected: &str) {
         let zone = |apex: &str, wildcards| Zone {
             apex: apex.parse().unwrap(),
             wildcards,
-            checks: Vec::new(),
+            rule: Rule::flat("ns.test", &[]),
+            challenges: None,
         };
         let zones = Zones::new(vec![zone("example.com", false), zone("wild.example.com", true)]);
         let found = match meaning(text, &zones) {

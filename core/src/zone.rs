@@ -1,6 +1,20 @@
-//! Which zone serves a name: the longest configured suffix (P10), never what a resolver says.
+//! Which zone serves a name, and which servers have to show what was put there.
+//!
+//! A zone is the longest configured suffix (P10), never what a resolver says. Deliberately absent: what the servers
+//! answered, which is `visibility`'s.
 
-use crate::name::{DnsName, Hostname};
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::name::{DnsName, Hostname, RecordName};
+
+/// How often in a row a name server of the zone gives no usable answer before it is done without, unless configured.
+///
+/// Failures are at least half a second apart, so that a server that restarts is waited for.
+pub const DEAD_AFTER: u32 = 5;
+/// After how long every server that lacks a value is named, unless configured (P01).
+pub const DEADLINE: Duration = Duration::from_secs(600);
 
 /// One zone that takes our updates, as far as decisions need to know it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,17 +23,77 @@ pub struct Zone {
     pub apex: DnsName,
     /// Serve hosts by the wildcard of their parent (S11).
     pub wildcards: bool,
-    /// The name servers that must show a value before the CA is told, in the order in which they are asked (S10).
-    pub checks: Vec<Check>,
+    /// Who must show a value before the CA is told.
+    pub rule: Rule,
+    /// Where the challenges of its hosts go by the operator's word; `None` to find out for each name (P07).
+    pub challenges: Option<Suffix>,
 }
 
-/// One server that must show a value.
+/// A place for the challenges of all hosts of a zone: `_acme-challenge.<host>.<suffix>`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Suffix {
+    /// The zone that takes the updates.
+    pub zone: DnsName,
+    /// What stands behind the challenge's usual name; at or below `zone`.
+    pub suffix: DnsName,
+}
+
+/// Which servers must show a value before the CA is told, and what is made of those that do not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Always required, whatever the rest of the rule says: the update server, and servers that the operator listed
+    /// (S10). An update server is asked first, listed ones, which may be resolvers, last.
+    pub required: Vec<Check>,
+    /// The servers of the zone that are asked in between.
+    pub servers: Servers,
+    /// How many of these must show it.
+    pub quorum: Quorum,
+    /// How often in a row one of these may give no usable answer before it is done without; at least 1.
+    pub dead_after: u32,
+    /// After how long every server that lacks a value is named (P01).
+    pub deadline: Duration,
+}
+
+/// The servers of a zone that must show a value besides those that are required.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Servers {
+    /// All addresses of all servers that the zone's own NS records name (P03).
+    Authoritative,
+    /// These, in the forms of `auth_dns_server`.
+    Listed(Vec<String>),
+    /// None: the update server is enough (P05).
+    Primary,
+}
+
+/// How many of a zone's servers must show a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quorum {
+    /// All that are alive.
+    All,
+    /// So many of those that are alive, or all where there are fewer; at least one.
+    AtLeast(u32),
+}
+
+/// One server that is asked for a value.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Check {
-    /// The server as the operator wrote it; its identity in reports.
+    /// In which round it is asked: the next role begins when all of the role before show the value (P09).
+    pub role: Role,
+    /// The server as the operator wrote it, or its name in the zone's NS records; its identity in reports.
     pub server: String,
-    /// In which round it is asked: rank 0 first, and rank n + 1 only when all of rank n show the value (P09).
-    pub rank: u8,
+    /// Its one address that is asked; `None` where any address of the server will do.
+    pub address: Option<SocketAddr>,
+}
+
+/// What a server is to a zone; the order is that of the rounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// It takes the updates.
+    Update,
+    /// It is one of the zone's name servers.
+    Authoritative,
+    /// The operator listed it; it may be a resolver, which remembers what it has been told too early.
+    Listed,
 }
 
 /// All zones, each at most once.
@@ -47,6 +121,18 @@ impl Zones {
         self.0.iter().find(|zone| name.is_at_or_below(&zone.apex))
     }
 
+    /// The zone with exactly this apex.
+    #[must_use]
+    pub fn at(&self, apex: &DnsName) -> Option<&Zone> {
+        self.0.iter().find(|zone| zone.apex == *apex)
+    }
+
+    /// The zone that holds a record; `None` when it is outside all of them.
+    #[must_use]
+    pub fn of_record(&self, record: &RecordName) -> Option<&Zone> {
+        self.0.iter().find(|zone| record.is_at_or_below(&zone.apex))
+    }
+
     /// All zones, longest name first.
     pub fn iter(&self) -> impl Iterator<Item = &Zone> {
         self.0.iter()
@@ -69,6 +155,56 @@ impl Zone {
     }
 }
 
+impl Rule {
+    /// The rule of a flat configuration, to the letter of S10: the update server first, then all of the others.
+    #[must_use]
+    pub fn flat(update_server: &str, others: &[String]) -> Self {
+        Self {
+            servers: Servers::Primary,
+            ..Self::of_zone(update_server, others)
+        }
+    }
+
+    /// The usual rule of an entry in `zones`: the update server first, then every authoritative server, then the others.
+    #[must_use]
+    pub fn of_zone(update_server: &str, others: &[String]) -> Self {
+        let first = Check::of(Role::Update, update_server);
+        let others = others.iter().filter(|server| *server != update_server);
+        let others = others.map(|server| Check::of(Role::Listed, server));
+        Self {
+            required: std::iter::once(first).chain(others).collect(),
+            servers: Servers::Authoritative,
+            quorum: Quorum::All,
+            dead_after: DEAD_AFTER,
+            deadline: DEADLINE,
+        }
+    }
+}
+
+impl Check {
+    /// A server by what the operator wrote.
+    #[must_use]
+    pub fn of(role: Role, server: &str) -> Self {
+        Self {
+            role,
+            server: server.to_owned(),
+            address: None,
+        }
+    }
+}
+
+impl fmt::Display for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.server)?;
+        match self.address {
+            // The usual port goes without saying.
+            Some(address) if address.port() == 53 => write!(f, " ({})", address.ip()),
+            Some(address) => write!(f, " ({address})"),
+            None => Ok(()),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,7 +213,8 @@ mod tests {
         Zone {
             apex: apex.parse().unwrap(),
             wildcards,
-            checks: Vec::new(),
+            rule: Rule::flat("ns.test", &[]),
+            challenges: None,
         }
     }
 

@@ -43,7 +43,7 @@ use faythe_core::problem::Scope;
 use faythe_core::schedule::{Failures, Threshold, ahead};
 use faythe_core::want::{Asker, Refusal};
 use faythe_core::world::World;
-use faythe_core::zone::{Zone, Zones};
+use faythe_core::zone::{Rule, Zone, Zones};
 use jiff::SignedDuration;
 
 #[test]
@@ -166,7 +166,8 @@ impl Theater {
             ["zone", apex, rest @ ..] => self.zones.push(Zone {
                 apex: apex.parse().map_err(|why| format!("{why}"))?,
                 wildcards: *rest == ["wildcards"],
-                checks: Vec::new(),
+                rule: Rule::flat("ns.test", &[]),
+                challenges: None,
             }),
             ["ingress", name, "asks", hosts @ ..] => {
                 let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();

@@ -136,10 +136,7 @@ impl Fault {
             1 => "another TXT value".to_owned(),
             more => format!("{more} other TXT values"),
         };
-        let text = format!(
-            "{} shows {seen} at {}, not yet the challenge",
-            check.server, value.record
-        );
+        let text = format!("{check} shows {seen} at {}, not yet the challenge", value.record);
         Self {
             code: "not-visible".to_owned(),
             text,
@@ -150,7 +147,7 @@ impl Fault {
     /// A server that gave no answer.
     #[must_use]
     pub fn look(check: &Check, value: &ChallengeValue, error: &LookError) -> Self {
-        let text = format!("{} {error} (asked for TXT {})", check.server, value.record);
+        let text = format!("{check} {error} (asked for TXT {})", value.record);
         Self {
             code: "no-answer".to_owned(),
             text,

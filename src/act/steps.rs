@@ -9,6 +9,7 @@ use faythe_core::cert::{Standing, standing};
 use faythe_core::order::{CaView, ChallengeStatus, Note, OrderStatus, Place, Published};
 use faythe_core::problem::Exchange;
 use faythe_core::schedule;
+use faythe_core::zone::Role;
 use tokio::time::Instant;
 
 use super::fault::{Fault, Pause};
@@ -132,6 +133,7 @@ impl Work<'_> {
         let view = session.view();
         let note = Note {
             host: self.order.host.clone(),
+            route: None,
             order_url: session.url().to_owned(),
             values: view
                 .challenges
@@ -171,7 +173,7 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Asks the servers of the lowest rank that do not all show the values yet, until they do (S10).
+    /// Asks the servers of the lowest role that do not all show the values yet, until they do (S10).
     pub(super) async fn look(&mut self) -> Result<(), Fault> {
         // An order that has rested once looks once and makes room again.
         let patience = if self.order.tries == 0 {
@@ -182,12 +184,12 @@ impl Work<'_> {
         let began = Instant::now();
         let mut round = 0;
         loop {
-            let Some(rank) = self
+            let Some(role) = self
                 .order
                 .checks
                 .iter()
                 .filter(|c| !self.order.shown.contains(c))
-                .map(|c| c.rank)
+                .map(|c| c.role)
                 .min()
             else {
                 self.order.published = Published::Shown((self.outside.now)());
@@ -195,7 +197,7 @@ impl Work<'_> {
                 self.made_progress();
                 return Ok(());
             };
-            let Some(missing) = self.look_at_rank(rank).await else {
+            let Some(missing) = self.look_at_role(role).await else {
                 continue;
             };
             if began.elapsed() >= patience {
@@ -210,12 +212,12 @@ impl Work<'_> {
         }
     }
 
-    /// Asks every server of one rank at the same time; answers what is wrong with the first that does not show all.
-    async fn look_at_rank(&mut self, rank: u8) -> Option<Fault> {
+    /// Asks every server of one role at the same time; answers what is wrong with the first that does not show all.
+    async fn look_at_role(&mut self, role: Role) -> Option<Fault> {
         let note = self.order.note.as_ref()?;
         let dns = &self.outside.dns;
         let waiting: Vec<_> = (self.order.checks.iter())
-            .filter(|check| check.rank == rank && !self.order.shown.contains(check))
+            .filter(|check| check.role == role && !self.order.shown.contains(check))
             .cloned()
             .collect();
         let asked = waiting.iter().map(|check| async move {

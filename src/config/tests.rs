@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use super::reader::{Absent, Key};
 use super::v1::KEYS;
 use super::*;
+use faythe_core::zone::Role;
+
 use crate::dns::server::ServerAddr;
 
 /// A file with all that is required and nothing else.
@@ -501,16 +503,17 @@ fn a_server_that_is_listed_twice_is_asked_once() {
     );
     let asked: Vec<_> = config
         .zone()
-        .checks
+        .rule
+        .required
         .into_iter()
-        .map(|check| (check.rank, check.server))
+        .map(|check| (check.role, check.server))
         .collect();
     assert_eq!(
         asked,
         [
-            (0, "ns1.example.com".to_owned()),
-            (1, "a".to_owned()),
-            (1, "b".to_owned())
+            (Role::Update, "ns1.example.com".to_owned()),
+            (Role::Listed, "a".to_owned()),
+            (Role::Listed, "b".to_owned())
         ]
     );
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use faythe_core::Timestamp;
 use faythe_core::name::{DnsName, RecordName};
-use faythe_core::zone::Check;
+use faythe_core::zone::{Check, Role};
 use futures::future::BoxFuture;
 use tokio::task::JoinSet;
 
@@ -145,10 +145,9 @@ impl Dns for Client {
                 .map_err(|error: ServerAddrError| LookError::Unreachable(error.to_string()))?;
             let name = wire_name(record.as_str()).map_err(|fault| LookError::Format(fault.to_string()))?;
             // The zone's own server answers for itself; further ones may be resolvers.
-            let recursion = if check.rank == 0 {
-                Recursion::Off
-            } else {
-                Recursion::Wanted
+            let recursion = match check.role {
+                Role::Update | Role::Authoritative => Recursion::Off,
+                Role::Listed => Recursion::Wanted,
             };
             texts(&server, &name, recursion).await
         })

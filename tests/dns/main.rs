@@ -16,7 +16,7 @@ use faythe::dns::{Dns, DnsError, Foreign, LookError, UpdateFault};
 use faythe::sealed::Sealed;
 use faythe_core::Timestamp;
 use faythe_core::name::{DnsName, RecordName};
-use faythe_core::zone::Check;
+use faythe_core::zone::{Check, Role};
 use futures::future::join_all;
 
 mod named;
@@ -78,10 +78,7 @@ async fn look(client: &Client, named: &Named, host: &str) -> Result<BTreeSet<Str
 }
 
 async fn look_at(client: &Client, server: &str, host: &str) -> Result<BTreeSet<String>, LookError> {
-    let check = Check {
-        server: server.to_owned(),
-        rank: 0,
-    };
+    let check = Check::of(Role::Update, server);
     Ok(client.look(&check, &record(host)).await?.into_iter().collect())
 }
 

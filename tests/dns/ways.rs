@@ -83,10 +83,7 @@ async fn looks_tell_a_value_from_no_value_from_a_refusal() {
     let named = Named::start();
     let client = client(&named);
     publish(&client, "www.example.test", "Value").await.unwrap();
-    let check = Check {
-        server: named.address(),
-        rank: 0,
-    };
+    let check = Check::of(Role::Update, &named.address());
     let shown = |name: &str| {
         let (client, check, record) = (&client, &check, RecordName::parse(name).unwrap());
         async move { client.look(check, &record).await }
@@ -118,10 +115,7 @@ async fn looks_tell_a_value_from_no_value_from_a_refusal() {
         shown("www.elsewhere.test").await,
         Err(LookError::Rcode("REFUSED".to_owned()))
     );
-    let nonsense = Check {
-        server: "no:such:thing".to_owned(),
-        rank: 1,
-    };
+    let nonsense = Check::of(Role::Listed, "no:such:thing");
     let error = client
         .look(&nonsense, &record("www.example.test"))
         .await

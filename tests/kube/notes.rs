@@ -29,6 +29,7 @@ fn saved(host: &str, key: &str) -> Saved {
             record: host.challenge_record(),
             value: "v".into(),
         }],
+        route: None,
         created: "2026-11-24T10:00:00Z".parse().unwrap(),
         expires: None,
     };

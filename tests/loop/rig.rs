@@ -17,7 +17,7 @@ use faythe_core::name::Hostname;
 use faythe_core::policy::Policy;
 use faythe_core::schedule::{Threshold, after};
 use faythe_core::want::Asker;
-use faythe_core::zone::{Check, Zone, Zones};
+use faythe_core::zone::{Rule, Zone, Zones};
 use futures::StreamExt;
 use futures::channel::mpsc::{UnboundedSender, unbounded};
 use tokio::sync::{mpsc, watch};
@@ -95,14 +95,11 @@ impl Rig {
         let (requests, seen_requests) = unbounded();
         let (secrets, seen_secrets) = unbounded();
         let metrics = Arc::new(Metrics::new());
-        let check = |server: &str, rank| Check {
-            server: server.into(),
-            rank,
-        };
         let zone = Zone {
             apex: "example.com".parse().unwrap(),
             wildcards: false,
-            checks: vec![check("primary", 0), check("secondary", 1)],
+            rule: Rule::flat("primary", &["secondary".to_owned()]),
+            challenges: None,
         };
         let outside = Outside {
             ca: Arc::new(self.place.clone()),

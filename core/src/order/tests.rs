@@ -24,6 +24,7 @@ fn note() -> Note {
         host: "a.example.com".parse().unwrap(),
         order_url: "https://ca/order/1".into(),
         values: vec![value()],
+        route: None,
         created: NOW,
         expires: None,
     }

@@ -2,13 +2,14 @@
 
 use super::*;
 use crate::cert::{CertFacts, Unreadable};
-use crate::zone::Zone;
+use crate::zone::{Rule, Zone};
 
 fn world() -> World {
     World::new(Zones::new(vec![Zone {
         apex: "example.com".parse().unwrap(),
         wildcards: false,
-        checks: Vec::new(),
+        rule: Rule::flat("ns.test", &[]),
+        challenges: None,
     }]))
 }
 

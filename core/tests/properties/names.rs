@@ -5,7 +5,7 @@ use std::time::Duration;
 use faythe_core::cert::{standing, turns_at};
 use faythe_core::name::{DnsName, Hostname, RecordName};
 use faythe_core::schedule::{Threshold, ahead, renew_at};
-use faythe_core::zone::{Zone, Zones};
+use faythe_core::zone::{Rule, Zone, Zones};
 use jiff::SignedDuration;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -90,7 +90,12 @@ proptest! {
             .iter()
             .filter(|apex| labels(host.base()).starts_with(&labels(apex)))
             .max_by_key(|apex| apex.labels());
-        let table = apexes.iter().map(|apex| Zone { apex: apex.clone(), wildcards: true, checks: Vec::new() });
+        let table = apexes.iter().map(|apex| Zone {
+            apex: apex.clone(),
+            wildcards: true,
+            rule: Rule::flat("ns.test", &[]),
+            challenges: None,
+        });
         let zones = Zones::new(table.collect());
         prop_assert_eq!(zones.of(host.base()).map(|zone| &zone.apex), longest);
         if let Some(zone) = zones.of(host.base()) {

@@ -9,7 +9,7 @@ use faythe_core::policy::Policy;
 use faythe_core::problem::Scope;
 use faythe_core::schedule::{Failures, Threshold, ahead};
 use faythe_core::want::Asker;
-use faythe_core::zone::{Zone, Zones};
+use faythe_core::zone::{Rule, Zone, Zones};
 use jiff::SignedDuration;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -51,7 +51,8 @@ pub(crate) fn zones() -> Zones {
     let zone = |apex: &str, wildcards| Zone {
         apex: apex.parse().unwrap(),
         wildcards,
-        checks: Vec::new(),
+        rule: Rule::flat("ns.test", &[]),
+        challenges: None,
     };
     Zones::new(vec![
         zone("example.com", false),

@@ -11,7 +11,7 @@ use faythe_core::Timestamp;
 use faythe_core::name::Hostname;
 use faythe_core::policy::Policy;
 use faythe_core::schedule::{Threshold, after, ahead};
-use faythe_core::zone::{Zone, Zones};
+use faythe_core::zone::{Rule, Zone, Zones};
 use jiff::SignedDuration;
 
 use self::life::Mend;
@@ -301,7 +301,8 @@ fn policy(cap: usize) -> Policy {
     let zone = Zone {
         apex: "example.com".parse().unwrap(),
         wildcards: false,
-        checks: Vec::new(),
+        rule: Rule::flat("ns.test", &[]),
+        challenges: None,
     };
     Policy {
         zones: Zones::new(vec![zone]),

@@ -252,6 +252,7 @@ impl State {
             host: host.clone(),
             order_url: order.to_string(),
             values: vec![value(order)],
+            route: None,
             created: NOW,
             expires: None,
         });

@@ -6,8 +6,9 @@
 use std::collections::BTreeMap;
 
 use faythe_core::Timestamp;
-use faythe_core::name::RecordName;
+use faythe_core::name::{DnsName, Hostname, RecordName};
 use faythe_core::order::{ChallengeValue, Note};
+use faythe_core::route::{Route, Way};
 use faythe_core::schedule::Failures;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
@@ -60,8 +61,15 @@ struct WrittenOrder {
 
 #[derive(Serialize, Deserialize)]
 struct WrittenValue {
+    /// Where it stands.
     record: String,
     value: String,
+    /// The zone that holds the record; without it the one that serves the host, and the record is the one that the CA
+    /// looks up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    zone: Option<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    delegated: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -109,15 +117,18 @@ impl Content {
             (None, _) => None,
             (Some(_), None) => return Err("it has an order and no key".to_owned()),
             (Some(order), Some(key)) => {
-                let values = order
-                    .values
-                    .into_iter()
-                    .map(WrittenValue::read)
-                    .collect::<Result<_, _>>()?;
+                let mut values = Vec::new();
+                let mut route = None;
+                for written in order.values {
+                    let (value, way) = written.read(&host)?;
+                    values.push(value);
+                    route = way;
+                }
                 let note = Note {
                     host: Clone::clone(&host),
                     order_url: order.url,
                     values,
+                    route,
                     created: time(&order.created)?,
                     expires: order.expires.as_deref().map(time).transpose()?,
                 };
@@ -180,13 +191,15 @@ impl Content {
 
 impl From<&Note> for WrittenOrder {
     fn from(note: &Note) -> Self {
-        let values = note
-            .values
-            .iter()
-            .map(|ChallengeValue { record, value }| WrittenValue {
-                record: record.to_string(),
-                value: value.clone(),
-            });
+        let values = note.values.iter().map(|value| WrittenValue {
+            record: note.record(value).to_string(),
+            value: value.value.clone(),
+            zone: note.route.as_ref().map(|route| route.zone.to_string()),
+            delegated: note
+                .route
+                .as_ref()
+                .is_some_and(|route| route.way == Way::Delegated),
+        });
         Self {
             url: note.order_url.clone(),
             values: values.collect(),
@@ -197,13 +210,25 @@ impl From<&Note> for WrittenOrder {
 }
 
 impl WrittenValue {
-    fn read(self) -> Result<ChallengeValue, String> {
+    fn read(self, host: &Hostname) -> Result<(ChallengeValue, Option<Route>), String> {
         let record = RecordName::parse(&self.record);
         let record = record.map_err(|error| format!("its record name is {:?}: {error}", self.record))?;
-        Ok(ChallengeValue {
-            record,
+        let Some(zone) = self.zone else {
+            let value = self.value;
+            return Ok((ChallengeValue { record, value }, None));
+        };
+        let zone =
+            DnsName::parse_zone(&zone).map_err(|error| format!("its record's zone is {zone:?}: {error}"))?;
+        let way = if self.delegated {
+            Way::Delegated
+        } else {
+            Way::Direct
+        };
+        let value = ChallengeValue {
+            record: host.challenge_record(),
             value: self.value,
-        })
+        };
+        Ok((value, Some(Route { zone, record, way })))
     }
 }
 
@@ -250,6 +275,7 @@ mod tests {
                 record: host.challenge_record(),
                 value: "v".into(),
             }],
+            route: None,
             created: "2026-11-24T10:00:00Z".parse().unwrap(),
             expires: Some("2026-12-01T10:00:00Z".parse().unwrap()),
         };
@@ -302,6 +328,26 @@ mod tests {
             key: Some(Sealed::from("PEM".to_owned())),
         };
         assert_eq!(content.read(), Ok(saved()));
+    }
+
+    #[test]
+    fn p07_a_note_says_in_which_zone_and_at_which_record_a_value_stands() {
+        let mut saved = saved();
+        for way in [Way::Direct, Way::Delegated] {
+            let (note, _) = saved.order.as_mut().unwrap();
+            note.route = Some(Route {
+                zone: DnsName::parse_zone("_c.auth.test").unwrap(),
+                record: RecordName::parse("x._c.auth.test").unwrap(),
+                way,
+            });
+            let content = Content::write(&saved).unwrap();
+            assert!(
+                content
+                    .json
+                    .contains(r#"{"record":"x._c.auth.test","value":"v","zone":"_c.auth.test""#)
+            );
+            assert_eq!(content.read(), Ok(saved.clone()));
+        }
     }
 
     #[test]

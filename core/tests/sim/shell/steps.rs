@@ -68,6 +68,7 @@ impl Shell {
                         .iter()
                         .map(|challenge| challenge.value.clone())
                         .collect(),
+                    route: None,
                     created: now,
                     expires: view.expires,
                 };
