@@ -15,7 +15,7 @@ use kube::api::{Api, PostParams};
 use crate::act::chain;
 use crate::ca::Ca;
 use crate::cluster;
-use crate::config::Config;
+use crate::config::{CaConfig, Config, ZoneConfig};
 use crate::daemon::{self, Adapters};
 use crate::dns::{Dns, Foreign};
 
@@ -76,12 +76,13 @@ pub(crate) async fn run(config: &Config, tell: &mut dyn FnMut(Finding)) -> Verdi
         Ok(adapters) => {
             let Adapters { client, ca, dns, .. } = adapters;
             permissions(&client, config, &mut tell).await;
-            records(&*dns, config, &mut tell).await;
-            let directory = ca.probe().await.map_err(|error| chain(&error));
-            tell(Finding::of(
-                format!("CA directory {}", config.lets_encrypt_url),
-                directory,
-            ));
+            for zone in &config.zones {
+                records(&*dns, zone, &mut tell).await;
+            }
+            for CaConfig { url, .. } in &config.cas {
+                let directory = ca.probe().await.map_err(|error| chain(&error));
+                tell(Finding::of(format!("CA directory {url}"), directory));
+            }
         }
         Err(error) => tell(Finding::of("set-up".to_owned(), Err(format!("{error:#}")))),
     }
@@ -171,7 +172,7 @@ impl fmt::Display for Right<'_> {
 }
 
 /// Adds, looks for and removes a throw-away record, named as a challenge is, so that the same policy applies.
-async fn records(dns: &dyn Dns, config: &Config, tell: &mut dyn FnMut(Finding)) {
+async fn records(dns: &dyn Dns, config: &ZoneConfig, tell: &mut dyn FnMut(Finding)) {
     let zone = config.zone();
     // Two checks at once must not meet.
     let label = format!("faythe-check-{}", std::process::id());
@@ -182,7 +183,7 @@ async fn records(dns: &dyn Dns, config: &Config, tell: &mut dyn FnMut(Finding)) 
     };
     let record = host.challenge_record();
     let value = "faythe-check";
-    let what = |verb: &str| format!("{} {verb} TXT {record}", config.auth_dns_server);
+    let what = |verb: &str| format!("{} {verb} TXT {record}", config.server);
     let added = dns
         .publish(&zone.apex, &record, value, Foreign::Removed)
         .await

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use faythe_core::name::DnsName;
 use faythe_core::schedule::Threshold;
-use faythe_core::zone::{Rule, Zone};
+use faythe_core::zone::{Rule, Zone, Zones};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use thiserror::Error;
@@ -33,7 +33,7 @@ const CONFIG_MAX: u64 = 256 << 10;
 /// The most that is read of a file with root certificates, in bytes; all of Mozilla's together have 250 thousand.
 const ROOTS_MAX: u64 = 4 << 20;
 
-/// What the operator has chosen. The keys of the file are the names of the fields (spec: `docs/configuration.md`).
+/// What the operator has chosen (the keys of the file: `docs/configuration.md`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Config {
@@ -41,35 +41,53 @@ pub struct Config {
     pub secret_namespace: String,
     /// Label key on a Secret that holds the hostname its certificate covers.
     pub secret_hostlabel: String,
-    /// The CA's directory; https, or http on a loopback address.
-    pub lets_encrypt_url: http::Uri,
-    /// Contact address, without `mailto:`.
-    pub lets_encrypt_email: String,
-    /// PEM file with roots to trust for the CA's HTTPS besides the system's.
-    pub acme_root_certificates: Option<PathBuf>,
+    /// The CAs, at least one, in order of preference.
+    pub cas: Vec<CaConfig>,
     /// Kind of key made for a new certificate.
     pub key_type: KeyType,
-    /// The server that takes updates, as configured: `host`, `host:port`, `v4`, `v4:port`, `v6`, `[v6]` or
-    /// `[v6]:port`.
-    pub auth_dns_server: String,
-    /// The zone that is updated.
-    pub auth_dns_zone: DnsName,
-    /// Key file for the updates' signatures, as `nsupdate -k` takes it.
-    pub auth_dns_key: PathBuf,
-    /// Servers that must show a new record besides `auth_dns_server`, in the same forms, none of them twice.
-    pub val_dns_servers: Vec<String>,
+    /// The zones, at least one, no two with one name.
+    pub zones: Vec<ZoneConfig>,
     /// Time between two re-syncs of the picture of the cluster; never zero.
     pub monitor_interval: Duration,
     /// When renewal starts.
     pub renewal_threshold: Threshold,
     /// Time between two attempts for the same domain after the CA has seen one fail; may be zero.
     pub issue_grace: Duration,
-    /// Serve hosts by the wildcard of their parent (S11).
-    pub issue_wildcard_certs: bool,
     /// What stands for `*` in names and labels of Kubernetes.
     pub wildcard_cert_k8s_prefix: String,
     /// Address of the HTTP server for metrics and health; `None` for no server.
     pub listen: Option<SocketAddr>,
+}
+
+/// One certification authority.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CaConfig {
+    /// What it is called in reports; no two have one name.
+    pub name: String,
+    /// Its directory; https, or http on a loopback address.
+    pub url: http::Uri,
+    /// Contact address, without `mailto:`.
+    pub email: String,
+    /// PEM file with roots to trust for its HTTPS besides the system's.
+    pub root_certificates: Option<PathBuf>,
+}
+
+/// One zone that takes updates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ZoneConfig {
+    /// The zone's name.
+    pub apex: DnsName,
+    /// The server that takes updates, as configured: `host`, `host:port`, `v4`, `v4:port`, `v6`, `[v6]` or
+    /// `[v6]:port`.
+    pub server: String,
+    /// Key file for the updates' signatures, as `nsupdate -k` takes it.
+    pub key: PathBuf,
+    /// Which servers must show a new record before the CA is told.
+    pub rule: Rule,
+    /// Serve hosts by the wildcard of their parent (S11).
+    pub wildcards: bool,
 }
 
 /// Everything that is wrong with a configuration; at least one problem.
@@ -123,13 +141,21 @@ pub fn load(path: &Path) -> Result<(Config, Vec<Warning>), Problems> {
 }
 
 impl Config {
-    /// The zone as decisions need it. The update server is asked first, then all others at once (S10).
+    /// All zones as decisions need them.
+    #[must_use]
+    pub fn zones(&self) -> Zones {
+        Zones::new(self.zones.iter().map(ZoneConfig::zone).collect())
+    }
+}
+
+impl ZoneConfig {
+    /// The zone as decisions need it.
     #[must_use]
     pub fn zone(&self) -> Zone {
         Zone {
-            apex: self.auth_dns_zone.clone(),
-            wildcards: self.issue_wildcard_certs,
-            rule: Rule::flat(&self.auth_dns_server, &self.val_dns_servers),
+            apex: self.apex.clone(),
+            wildcards: self.wildcards,
+            rule: self.rule.clone(),
             challenges: None,
         }
     }

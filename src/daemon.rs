@@ -4,7 +4,6 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::Context;
 use faythe_core::policy::Policy;
-use faythe_core::zone::Zones;
 use futures::StreamExt;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -16,7 +15,7 @@ use crate::ca::Ca;
 use crate::ca::acme::{Acme, Limits, Settings};
 use crate::clock::{self, Now};
 use crate::cluster::{self, Client};
-use crate::config::Config;
+use crate::config::{Config, ZoneConfig};
 use crate::dns::client::{Client as Names, ZoneSetup};
 use crate::dns::{Dns, keyfile};
 use crate::neighbors::Board;
@@ -110,9 +109,9 @@ pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Res
     let report = Report::new(metrics, notices, health);
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
-        zone = %config.auth_dns_zone,
+        zone = names(config.zones.iter().map(|zone| &zone.apex)),
         namespace = config.secret_namespace,
-        ca = %config.lets_encrypt_url,
+        ca = names(config.cas.iter().map(|ca| &ca.url)),
         "starting"
     );
     let running = run::run(inputs, outside, report, config.monitor_interval, stop.clone());
@@ -144,20 +143,19 @@ pub(crate) async fn adapters(config: &Config) -> anyhow::Result<Adapters> {
     let client = cluster::connect(observe).await.context("the Kubernetes API")?;
     let now = clock::system();
     let store: Arc<dyn Store> = Arc::new(Secrets::new(&client, layout(config)));
+    let [ca] = &config.cas[..] else {
+        anyhow::bail!("there must be exactly one CA");
+    };
     let settings = Settings {
-        directory: config.lets_encrypt_url.to_string(),
-        email: config.lets_encrypt_email.clone(),
+        directory: ca.url.to_string(),
+        email: ca.email.clone(),
         profile: None,
-        roots: config.acme_root_certificates.clone(),
+        roots: ca.root_certificates.clone(),
         limits: Limits::default(),
     };
     let ca = Acme::new(settings, Arc::clone(&store), Arc::clone(&now)).context("the CA")?;
-    let zone = ZoneSetup::new(
-        config.auth_dns_zone.clone(),
-        config.auth_dns_server.parse().context("`auth_dns_server`")?,
-        keyfile::read(&config.auth_dns_key).context("`auth_dns_key`")?,
-    );
-    let dns = Arc::new(Names::new(vec![zone], Arc::clone(&now)));
+    let zones: anyhow::Result<Vec<_>> = config.zones.iter().map(setup).collect();
+    let dns = Arc::new(Names::new(zones?, Arc::clone(&now)));
     Ok(Adapters {
         client,
         store,
@@ -166,6 +164,16 @@ pub(crate) async fn adapters(config: &Config) -> anyhow::Result<Adapters> {
         metrics,
         now,
     })
+}
+
+/// Reads what a zone's updates need.
+fn setup(zone: &ZoneConfig) -> anyhow::Result<ZoneSetup> {
+    let ZoneConfig { apex, server, .. } = zone;
+    let server = server
+        .parse()
+        .with_context(|| format!("the update server of zone {apex}"))?;
+    let key = keyfile::read(&zone.key).with_context(|| format!("the key file of zone {apex}"))?;
+    Ok(ZoneSetup::new(apex.clone(), server, key))
 }
 
 /// Where things are kept in the cluster.
@@ -179,11 +187,16 @@ pub(crate) fn layout(config: &Config) -> Layout {
 
 fn policy(config: &Config) -> Policy {
     Policy {
-        zones: Zones::new(vec![config.zone()]),
+        zones: config.zones(),
         threshold: config.renewal_threshold,
         issue_grace: config.issue_grace,
         orders_at_once: ORDERS_AT_ONCE,
     }
+}
+
+/// A list on one line.
+fn names(list: impl Iterator<Item = impl ToString>) -> String {
+    list.map(|name| name.to_string()).collect::<Vec<_>>().join(", ")
 }
 
 /// Sends Events one by one; they are a courtesy and hold nothing up.

@@ -67,9 +67,9 @@ fn s02_defaults_are_those_of_the_old_tool() {
     assert_eq!(config.monitor_interval, Duration::from_secs(5));
     assert_eq!(config.renewal_threshold, Threshold::Default);
     assert_eq!(config.issue_grace, Duration::from_secs(8 * 60 * 60));
-    assert!(!config.issue_wildcard_certs);
+    assert!(!config.zones[0].wildcards);
     assert_eq!(config.wildcard_cert_k8s_prefix, "wild--card");
-    assert_eq!(config.acme_root_certificates, None);
+    assert_eq!(config.cas[0].root_certificates, None);
     assert_eq!(config.key_type, KeyType::EcdsaP256);
     assert_eq!(config.listen, Some("0.0.0.0:9105".parse().unwrap()));
     assert_eq!(warnings, []);
@@ -92,18 +92,26 @@ fn s02_every_key_reaches_its_field() {
         Config {
             secret_namespace: "certs".to_owned(),
             secret_hostlabel: "example.com/Host_1".to_owned(),
-            lets_encrypt_url: "https://acme.example:14000/dir".parse().unwrap(),
-            lets_encrypt_email: "a.b+c@example.com".to_owned(),
-            acme_root_certificates: Some("roots.pem".into()),
+            cas: vec![CaConfig {
+                name: "acme.example:14000".to_owned(),
+                url: "https://acme.example:14000/dir".parse().unwrap(),
+                email: "a.b+c@example.com".to_owned(),
+                root_certificates: Some("roots.pem".into()),
+            }],
             key_type: KeyType::Rsa3072,
-            auth_dns_server: "[2001:db8::1]:5353".to_owned(),
-            auth_dns_zone: "example.com".parse().unwrap(),
-            auth_dns_key: "k.key".into(),
-            val_dns_servers: vec!["192.0.2.1".to_owned(), "ns2.example.com:53".to_owned()],
+            zones: vec![ZoneConfig {
+                apex: "example.com".parse().unwrap(),
+                server: "[2001:db8::1]:5353".to_owned(),
+                key: "k.key".into(),
+                rule: Rule::flat(
+                    "[2001:db8::1]:5353",
+                    &["192.0.2.1".to_owned(), "ns2.example.com:53".to_owned()],
+                ),
+                wildcards: true,
+            }],
             monitor_interval: Duration::from_millis(250),
             renewal_threshold: Threshold::Set(Duration::from_secs(10 * 24 * 60 * 60)),
             issue_grace: Duration::from_secs(60),
-            issue_wildcard_certs: true,
             wildcard_cert_k8s_prefix: "star".to_owned(),
             listen: None,
         }
@@ -378,7 +386,7 @@ fn servers_are_names_or_addresses_with_an_optional_port() {
     ];
     for server in good {
         assert_eq!(
-            accepted("auth_dns_server", &format!("{server:?}")).auth_dns_server,
+            accepted("auth_dns_server", &format!("{server:?}")).zones[0].server,
             server
         );
         assert!(
@@ -415,12 +423,12 @@ fn servers_are_names_or_addresses_with_an_optional_port() {
 #[test]
 fn p10_a_zone_may_be_a_single_label_or_end_in_a_dot() {
     assert_eq!(
-        accepted("auth_dns_zone", r#""corp""#).auth_dns_zone.as_str(),
+        accepted("auth_dns_zone", r#""corp""#).zones[0].apex.as_str(),
         "corp"
     );
     assert_eq!(
-        accepted("auth_dns_zone", r#""Example.com.""#)
-            .auth_dns_zone
+        accepted("auth_dns_zone", r#""Example.com.""#).zones[0]
+            .apex
             .as_str(),
         "example.com"
     );
@@ -437,10 +445,7 @@ fn the_directory_is_https_or_on_this_machine() {
         "http://[::1]/d",
     ];
     for url in good.iter().chain(&["http://localhost:14000/dir"]) {
-        assert_eq!(
-            accepted("lets_encrypt_url", &format!("{url:?}")).lets_encrypt_url,
-            *url
-        );
+        assert_eq!(accepted("lets_encrypt_url", &format!("{url:?}")).cas[0].url, *url);
     }
     check_refused("lets_encrypt_url", r#""http://a.example/dir""#, "plain http");
     check_refused(
@@ -493,7 +498,6 @@ fn choices_are_listed_when_none_is_met() {
 fn a_server_that_is_listed_twice_is_asked_once() {
     let (config, warnings) =
         read_text(&with("val_dns_servers", r#"["a", "b", "a", "ns1.example.com"]"#)).unwrap();
-    assert_eq!(config.val_dns_servers, ["a", "b", "ns1.example.com"]);
     assert!(
         warnings[0]
             .to_string()
@@ -501,7 +505,7 @@ fn a_server_that_is_listed_twice_is_asked_once() {
         "{}",
         warnings[0]
     );
-    let asked: Vec<_> = config
+    let asked: Vec<_> = config.zones[0]
         .zone()
         .rule
         .required
@@ -612,7 +616,7 @@ fn the_files_are_looked_at() {
     let config = load(&write("good.json", &text("ddns.key", "roots.pem")))
         .unwrap()
         .0;
-    assert_eq!(config.auth_dns_key, directory.path().join("ddns.key"));
+    assert_eq!(config.zones[0].key, directory.path().join("ddns.key"));
 
     let told = |text: &str| load(&write("bad.json", text)).unwrap_err().to_string();
     let absent = told(&text("absent", "ddns.key"));

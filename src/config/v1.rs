@@ -7,9 +7,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use faythe_core::schedule::Threshold;
+use faythe_core::zone::Rule;
 
 use super::reader::{Absent, Key, Kind, Look, Reader};
-use super::{Config, Fault, Problems, Referenced, Warning, json, syntax};
+use super::{CaConfig, Config, Fault, Problems, Referenced, Warning, ZoneConfig, json, syntax};
 
 const DAY_MS: u64 = 86_400_000;
 
@@ -177,22 +178,31 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
         warn_of_no_grace(reader);
     }
     let days = |days| Duration::from_millis(days * DAY_MS);
+    let url = lets_encrypt_url?;
+    let ca = CaConfig {
+        name: url.authority().map_or_else(String::new, ToString::to_string),
+        url,
+        email: lets_encrypt_email?,
+        root_certificates: acme_root_certificates,
+    };
+    let server = auth_dns_server?;
+    let zone = ZoneConfig {
+        apex: auth_dns_zone?,
+        rule: Rule::flat(&server, &val_dns_servers?),
+        server,
+        key: auth_dns_key?,
+        wildcards: issue_wildcard_certs?,
+    };
     Some(Config {
         secret_namespace: secret_namespace?,
         secret_hostlabel: secret_hostlabel?,
-        lets_encrypt_url: lets_encrypt_url?,
-        lets_encrypt_email: lets_encrypt_email?,
-        acme_root_certificates,
+        cas: vec![ca],
         key_type: key_type?,
-        auth_dns_server: auth_dns_server?,
-        auth_dns_zone: auth_dns_zone?,
-        auth_dns_key: auth_dns_key?,
-        val_dns_servers: val_dns_servers?,
+        zones: vec![zone],
         monitor_interval: Duration::from_millis(monitor_interval?),
         renewal_threshold: renewal_threshold
             .map_or(Threshold::Default, |number| Threshold::Set(days(number))),
         issue_grace: Duration::from_millis(issue_grace?),
-        issue_wildcard_certs: issue_wildcard_certs?,
         wildcard_cert_k8s_prefix: wildcard_cert_k8s_prefix?,
         listen: listen?,
     })
