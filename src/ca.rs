@@ -13,13 +13,21 @@ use faythe_core::problem::Problem;
 use futures::future::BoxFuture;
 use thiserror::Error;
 
-mod account;
 pub mod acme;
-mod authorization;
-mod fault;
-mod http;
+mod account;
 mod order;
+mod authorization;
+mod chain;
 mod renewal;
+mod directory;
+mod exchange;
+mod jws;
+mod nonce;
+mod problem;
+mod shared;
+mod http;
+mod retry_after;
+mod trust;
 
 /// A certification authority and our account there.
 pub trait Ca: Send + Sync {

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::act::{self, Outside};
 use crate::ca::Ca;
-use crate::ca::acme::{Acme, Limits, Settings};
+use crate::ca::acme::{Acme, Settings};
 use crate::clock::{self, Now};
 use crate::cluster::{self, Client};
 use crate::config::{Config, ZoneConfig};
@@ -146,13 +146,9 @@ pub(crate) async fn adapters(config: &Config) -> anyhow::Result<Adapters> {
     let [ca] = &config.cas[..] else {
         anyhow::bail!("there must be exactly one CA");
     };
-    let settings = Settings {
-        directory: ca.url.to_string(),
-        email: ca.email.clone(),
-        profile: None,
-        roots: ca.root_certificates.clone(),
-        limits: Limits::default(),
-    };
+    let mut settings = Settings::of(ca.url.to_string());
+    settings.registration.email = Some(ca.email.clone());
+    settings.roots.clone_from(&ca.root_certificates);
     let ca = Acme::new(settings, Arc::clone(&store), Arc::clone(&now)).context("the CA")?;
     let zones: anyhow::Result<Vec<_>> = config.zones.iter().map(setup).collect();
     let dns = Arc::new(Names::new(zones?, Arc::clone(&now)));

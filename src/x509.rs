@@ -98,6 +98,19 @@ pub fn check_issued(chain: &str, key: &Sealed, host: &Hostname, now: Timestamp) 
     Ok(facts)
 }
 
+/// The common names of the issuers in a chain, PEM, leaf first; what cannot be read is left out.
+#[must_use]
+pub fn issuers(chain: &str) -> Vec<String> {
+    CertificateDer::pem_slice_iter(chain.as_bytes())
+        .filter_map(Result::ok)
+        .filter_map(|section| {
+            let certificate = parse(&section).ok()?;
+            let mut names = certificate.issuer().iter_common_name();
+            names.find_map(|name| name.as_str().ok().map(str::to_owned))
+        })
+        .collect()
+}
+
 /// Makes a private key (PKCS#8 PEM).
 ///
 /// An RSA key takes a good part of a second of computing: call it where that blocks nobody.

@@ -17,3 +17,5 @@ mod pebble;
 mod faults;
 #[path = "ca/issuance.rs"]
 mod issuance;
+#[path = "ca/services.rs"]
+mod services;

@@ -202,6 +202,16 @@ impl Problem {
         }
     }
 
+    /// Whether a new order was refused for the certificate that it was to replace: it is replaced already, or the CA does
+    /// not take it for one of ours (RFC 9773 §5; Boulder answers 400, 403 or 404 then, Pebble 400, 403 or 500, 2026-11).
+    /// Asked for without it, once, the order may do.
+    #[must_use]
+    pub fn is_about_predecessor(&self) -> bool {
+        matches!(self.kind, ProblemKind::AlreadyReplaced | ProblemKind::Malformed)
+            || self.status == Some(404)
+            || self.detail.to_ascii_lowercase().contains("replace")
+    }
+
     /// What a limit holds back, from the words of Boulder's message (observed 2026-11); unknown words hold everything.
     fn limited_scope(&self) -> Scope {
         let words = self.detail.as_str();

@@ -2,163 +2,163 @@
 //!
 //! Its key is saved before the CA hears of it, and its URL when all is done, so that a crash at any point costs no
 //! account (P16, P18). Nothing is asked before the first use: the daemon starts without the CA.
-//!
-//! Deliberately absent: external account binding and key change.
 
-use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use faythe_core::Timestamp;
-use faythe_core::problem::ProblemKind;
-use instant_acme::{Account, Key};
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-use tokio::sync::Mutex;
+use faythe_core::problem::{Problem, ProblemKind};
+use http::header::LOCATION;
+use serde_json::{Value, json};
 
 use super::CaError;
-use super::fault::{Asked, Nonces, fault};
-use super::http::{Clock, Http, listen};
+use super::exchange::Exchange;
+use super::jws::{self, Key, KeyError, MacAlgorithm, Signer};
+use super::problem::Asked;
+use super::shared::Shared;
 use crate::sealed::Sealed;
 use crate::store::{SavedAccount, Store, StoreError};
+use crate::x509::KeyType;
 
-/// How long a directory is believed: URLs and profiles may change while we run (RFC 8555 §7.1.1).
-const DIRECTORY_AGE: Duration = Duration::from_secs(24 * 3600);
+/// How an account is made where there is none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registration {
+    /// The address given to the CA, without `mailto:`; CAs may do without (RFC 8555 §7.3).
+    pub email: Option<String>,
+    /// Which key it gets; one that is saved already stays as it is.
+    pub key_type: KeyType,
+    /// What binds it to an account that the CA knows otherwise.
+    pub binding: Option<Binding>,
+}
+
+/// An external account binding (RFC 8555 §7.3.4), as the CA's portal hands it out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Binding {
+    /// The name of the key at the CA.
+    pub kid: String,
+    /// The key, as bytes.
+    pub key: Sealed,
+    /// The algorithm that it is for.
+    pub algorithm: MacAlgorithm,
+}
+
+/// An account at the CA.
+#[derive(Debug)]
+pub(super) struct Account {
+    /// Its URL, by which the CA knows who signs.
+    pub(super) url: String,
+    pub(super) key: Key,
+    /// The key as it is saved.
+    saved: Sealed,
+}
+
+impl Account {
+    /// How it signs.
+    pub(super) fn signer(&self) -> Signer<'_> {
+        Signer::Account(&self.url)
+    }
+}
 
 /// Holds the account and makes it when it is first wanted.
 pub(super) struct Keeper {
-    http: Http,
+    exchange: Arc<Exchange>,
     store: Arc<dyn Store>,
-    clock: Clock,
-    directory: String,
-    email: String,
-    state: Mutex<State>,
-    /// How many attempts to get the account have failed.
-    failures: AtomicU64,
-}
-
-#[derive(Default)]
-struct State {
-    current: Option<Current>,
+    registration: Registration,
+    account: Shared<Account>,
     /// The account's URL that the CA has stopped to know.
-    lost: Option<String>,
-    /// Why the last attempt failed.
-    failure: Option<Arc<CaError>>,
-}
-
-struct Current {
-    account: Account,
-    since: Timestamp,
+    lost: Mutex<Option<String>>,
 }
 
 impl Keeper {
-    pub(super) fn new(
-        http: Http,
-        store: Arc<dyn Store>,
-        clock: Clock,
-        directory: String,
-        email: String,
-    ) -> Self {
+    pub(super) fn new(exchange: Arc<Exchange>, store: Arc<dyn Store>, registration: Registration) -> Self {
         Self {
-            http,
+            exchange,
             store,
-            clock,
-            directory,
-            email,
-            state: Mutex::default(),
-            failures: AtomicU64::new(0),
+            registration,
+            account: Shared::default(),
+            lost: Mutex::default(),
         }
     }
 
-    /// The CA's directory URL.
-    pub(super) fn directory(&self) -> &str {
-        &self.directory
+    /// The account, made or taken up again if need be.
+    pub(super) async fn account(&self) -> Result<Arc<Account>, CaError> {
+        self.account.get(|_| true, self.make()).await
     }
 
-    /// The account, made or taken up again if need be. Whoever asks while that goes on waits for its outcome and shares
-    /// it, failure included: a CA that is down costs all of them together one time-out.
-    pub(super) async fn account(&self) -> Result<Account, CaError> {
-        let failures = self.failures.load(Ordering::Acquire);
-        let mut state = self.state.lock().await;
-        if let Some(current) = &state.current
-            && (self.clock)().duration_since(current.since).unsigned_abs() < DIRECTORY_AGE
-        {
-            return Ok(current.account.clone());
-        }
-        if self.failures.load(Ordering::Acquire) != failures
-            && let Some(failure) = &state.failure
-        {
-            return Err(shared(failure));
-        }
-        match self.make(state.lost.as_deref()).await {
-            Ok(account) => {
-                *state = State {
-                    current: Some(Current {
-                        account: account.clone(),
-                        since: (self.clock)(),
-                    }),
-                    ..State::default()
-                };
-                Ok(account)
-            }
-            Err(failure) => {
-                // An old directory is better than none.
-                if let Some(current) = &mut state.current {
-                    tracing::debug!(%failure, "the CA's directory cannot be read again");
-                    current.since = (self.clock)();
-                    return Ok(current.account.clone());
-                }
-                let failure = Arc::new(failure);
-                self.failures.fetch_add(1, Ordering::Release);
-                state.failure = Some(Arc::clone(&failure));
-                Err(shared(&failure))
-            }
-        }
-    }
-
-    /// Drops `account` if the CA says that it does not know it; the next use registers our key anew. Says whether it
-    /// was so.
-    pub(super) async fn reconsider(&self, account: &str, error: &CaError) -> bool {
-        let unknown =
-            matches!(error, CaError::Refused(problem) if problem.kind == ProblemKind::AccountDoesNotExist);
-        if unknown {
-            let mut state = self.state.lock().await;
+    /// Drops `account` if the CA says that it does not know it, or if another key is saved by now; the next use takes up
+    /// what is saved, or registers our key anew. Says whether it was so.
+    pub(super) async fn reconsider(&self, account: &Arc<Account>, error: &CaError) -> bool {
+        let CaError::Refused(problem) = error else {
+            return false;
+        };
+        if problem.kind == ProblemKind::AccountDoesNotExist {
             // Of many orders that find out at once, the first one tells.
-            if state
-                .current
-                .as_ref()
-                .is_some_and(|current| current.account.id() == account)
-            {
+            if self.account.forget(account).await {
                 tracing::warn!(
-                    account,
-                    "the CA does not know our account any more; its key will be registered again"
+                    account = account.url,
+                    "the CA does not know our account any more; its key will be registered again. CAA records that name the \
+                     account (accounturi) and an external account binding have to be renewed"
                 );
-                state.current = None;
-                state.lost = Some(account.to_owned());
+                *self.lost.lock().unwrap_or_else(PoisonError::into_inner) = Some(account.url.clone());
             }
+            return true;
         }
-        unknown
+        self.has_moved(account, problem).await && {
+            self.account.forget(account).await;
+            true
+        }
+    }
+
+    /// Whether a refusal comes from a key that somebody has replaced meanwhile (`faythe account`).
+    async fn has_moved(&self, account: &Account, problem: &Problem) -> bool {
+        let suspect = matches!(problem.kind, ProblemKind::Malformed | ProblemKind::Unauthorized)
+            && matches!(problem.status, Some(400 | 401 | 403));
+        if !suspect {
+            return false;
+        }
+        let saved = self.store.account(self.exchange.directories.url()).await;
+        saved.is_ok_and(|saved| saved.is_some_and(|saved| saved.key != account.saved))
     }
 
     /// Takes up the saved account, or registers one.
-    async fn make(&self, lost: Option<&str>) -> Result<Account, CaError> {
+    async fn make(&self) -> Result<Account, CaError> {
         let saved = self.saved().await?;
-        match &saved.url {
-            Some(url) if lost != Some(url) => self.known(url, &saved.key).await,
-            Some(_) | None => self.register(saved).await,
+        let key = Key::read(&saved.key).map_err(unusable)?;
+        let lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(url) = saved.url.filter(|url| Some(url) != lost.as_ref()) {
+            return Ok(Account {
+                url,
+                key,
+                saved: saved.key,
+            });
         }
+        let url = self.register(&key).await?;
+        // Only now is nothing left to do: with the URL saved, none of this happens again.
+        let complete = SavedAccount {
+            url: Some(url.clone()),
+            ..saved
+        };
+        self.store.save_account(&complete).await.map_err(kept)?;
+        *self.lost.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        tracing::info!(
+            account = url,
+            ca = self.exchange.directories.url(),
+            "registered an account at the CA"
+        );
+        Ok(Account {
+            url,
+            key,
+            saved: complete.key,
+        })
     }
 
     /// What is saved; a new key is made and saved if there is none.
     async fn saved(&self) -> Result<SavedAccount, CaError> {
-        if let Some(saved) = self.store.account(&self.directory).await.map_err(kept)? {
+        let directory = self.exchange.directories.url();
+        if let Some(saved) = self.store.account(directory).await.map_err(kept)? {
             return Ok(saved);
         }
-        let (_, key) = Key::generate_pkcs8().map_err(|error| CaError::Account(Box::new(error)))?;
-        let key = Sealed::new(key.secret_pkcs8_der().to_vec());
         let fresh = SavedAccount {
-            directory: self.directory.clone(),
-            key,
+            directory: directory.to_owned(),
+            key: new_key(self.registration.key_type).await?,
             url: None,
         };
         match self.store.save_account(&fresh).await {
@@ -166,7 +166,7 @@ impl Keeper {
             // Another instance was quicker: its account is ours.
             Err(conflict @ StoreError::Conflict { .. }) => self
                 .store
-                .account(&self.directory)
+                .account(directory)
                 .await
                 .map_err(kept)?
                 .ok_or_else(|| kept(conflict)),
@@ -174,62 +174,79 @@ impl Keeper {
         }
     }
 
-    /// Takes up an account whose URL is known: the CA is asked for its directory only.
-    async fn known(&self, url: &str, key: &Sealed) -> Result<Account, CaError> {
-        let builder = Account::builder_with_http(Box::new(self.http.clone()));
-        let key = PrivatePkcs8KeyDer::from(key.open());
-        let (account, answer) = listen(builder.from_parts(url.to_owned(), key, self.directory.clone())).await;
-        account.map_err(|error| fault(error, answer.as_ref(), Asked::Endpoint(&self.directory)))
-    }
-
-    /// Tells the CA our key; it answers with the account that the key has there, new or not (RFC 8555 §7.3.1).
-    async fn register(&self, saved: SavedAccount) -> Result<Account, CaError> {
-        let asked = Asked::Endpoint(&self.directory);
-        let mut nonces = Nonces::default();
-        let account = loop {
-            let builder = Account::builder_with_http(Box::new(self.http.clone()));
-            let der = PrivatePkcs8KeyDer::from(saved.key.open().to_vec());
-            let key = Key::from_pkcs8_der(der.clone_key()).map_err(|error| fault(error, None, asked))?;
-            let made = builder.create_from_key((key, PrivateKeyDer::Pkcs8(der)), self.directory.clone());
-            let (made, answer) = listen(made).await;
-            match made {
-                Ok((account, _)) => break account,
-                Err(error) => nonces.again(fault(error, answer.as_ref(), asked))?,
-            }
-        };
-        self.introduce(&account).await?;
-
-        // Only now is nothing left to do: with the URL saved, none of this happens again.
-        let url = Some(account.id().to_owned());
-        self.store
-            .save_account(&SavedAccount { url, ..saved })
-            .await
-            .map_err(kept)?;
-        tracing::info!(
-            account = account.id(),
-            ca = self.directory,
-            "registered an account at the CA"
-        );
-        Ok(account)
-    }
-
-    /// Gives the CA our address. A CA that does not want it, for whatever reason, goes without.
-    async fn introduce(&self, account: &Account) -> Result<(), CaError> {
-        let contact = format!("mailto:{}", self.email.trim_start_matches("mailto:"));
-        let mut nonces = Nonces::default();
+    /// Tells the CA our key; it answers with the account that the key has there, new or not (RFC 8555 §7.3.1). A CA that
+    /// does not want our address, for whatever reason, goes without.
+    async fn register(&self, key: &Key) -> Result<String, CaError> {
+        let directory = self.exchange.directories.current().await?;
+        if directory.meta.external_account_required && self.registration.binding.is_none() {
+            return Err(CaError::Refused(Problem {
+                status: None,
+                kind: ProblemKind::ExternalAccountRequired,
+                detail: "the CA makes accounts only with an external account binding; none is configured"
+                    .to_owned(),
+                retry_after: None,
+            }));
+        }
+        if let Some(terms) = &directory.meta.terms_of_service {
+            tracing::info!(
+                terms,
+                "an account is made, and with it the CA's terms of service are agreed to"
+            );
+        }
+        let url = &directory.new_account;
+        let asked = Asked::Endpoint(url);
+        let mut payload = json!({ "termsOfServiceAgreed": true });
+        if let Some(Binding {
+            kid,
+            key: mac,
+            algorithm,
+        }) = &self.registration.binding
+        {
+            payload["externalAccountBinding"] =
+                jws::bind(key, *algorithm, kid, mac, url).map_err(unusable)?;
+        }
+        let mut contact = self.registration.email.as_deref();
         loop {
-            let (told, answer) = listen(account.update_contacts(&[&contact])).await;
-            let Err(error) = told else { return Ok(()) };
-            match nonces.again(fault(error, answer.as_ref(), Asked::Endpoint(account.id()))) {
+            if let Some(email) = contact {
+                payload["contact"] = json!([format!("mailto:{}", email.trim_start_matches("mailto:"))]);
+            } else if let Value::Object(members) = &mut payload {
+                members.remove("contact");
+            }
+            let answer = self.exchange.post(key, Signer::Jwk, asked, &payload).await;
+            match answer {
                 Err(CaError::Refused(problem))
-                    if problem.status.is_some_and(|status| status < 500 && status != 429) =>
+                    if contact.is_some()
+                        && matches!(
+                            problem.kind,
+                            ProblemKind::InvalidContact | ProblemKind::UnsupportedContact
+                        ) =>
                 {
                     tracing::warn!(%problem, "the CA does not accept the contact address; going on without");
-                    return Ok(());
+                    contact = None;
                 }
-                other => other?,
+                other => return location(&other?),
             }
         }
+    }
+}
+
+/// The URL that an answer gives to what it speaks of (RFC 8555 §7.3, §7.4).
+pub(super) fn location(answer: &super::http::Answer) -> Result<String, CaError> {
+    answer
+        .header(LOCATION)
+        .map(str::to_owned)
+        .ok_or_else(|| CaError::Garbled {
+            url: answer.url.clone(),
+            what: "it has no Location".to_owned(),
+            retry_after: answer.retry_after,
+        })
+}
+
+/// Makes a key away from the threads that must not wait.
+async fn new_key(kind: KeyType) -> Result<Sealed, CaError> {
+    match tokio::task::spawn_blocking(move || Key::generate(kind)).await {
+        Ok(key) => key.map_err(unusable),
+        Err(error) => Err(CaError::Account(Box::new(error))),
     }
 }
 
@@ -238,46 +255,7 @@ fn kept(error: StoreError) -> CaError {
     CaError::Account(Box::new(error))
 }
 
-/// The same error once more, for somebody else who waited for the same thing.
-fn shared(error: &Arc<CaError>) -> CaError {
-    match &**error {
-        CaError::Account(_) => CaError::Account(Box::new(Shared(Arc::clone(error)))),
-        CaError::Garbled {
-            url,
-            what,
-            retry_after,
-        } => CaError::Garbled {
-            url: url.clone(),
-            what: what.clone(),
-            retry_after: *retry_after,
-        },
-        CaError::Gone { url } => CaError::Gone { url: url.clone() },
-        CaError::Refused(problem) => CaError::Refused(problem.clone()),
-        CaError::Unreachable { url, .. } => CaError::Unreachable {
-            url: url.clone(),
-            source: Box::new(Shared(Arc::clone(error))),
-        },
-    }
-}
-
-/// The cause of an error that several share.
-#[derive(Debug)]
-struct Shared(Arc<CaError>);
-
-impl Shared {
-    fn cause(&self) -> &(dyn std::error::Error + 'static) {
-        std::error::Error::source(&*self.0).unwrap_or(&*self.0)
-    }
-}
-
-impl fmt::Display for Shared {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self.cause(), f)
-    }
-}
-
-impl std::error::Error for Shared {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.cause().source()
-    }
+/// A failure of the key.
+fn unusable(error: KeyError) -> CaError {
+    CaError::Account(Box::new(error))
 }

@@ -1,9 +1,8 @@
-//! The CA by ACME (RFC 8555), through instant-acme, which signs and parses.
+//! The CA by ACME (RFC 8555), with ARI (RFC 9773) and profiles (draft-ietf-acme-profiles).
 //!
-//! Connections are `http`'s, the account is `account`'s, an order once made is `order`'s, and what went wrong is said by
-//! `fault`. One certificate costs eight requests: nonce, order, authorization, challenge, order, finalize, order, chain.
-//!
-//! Deliberately absent: external account binding, alternate chains.
+//! Signed requests are `exchange`'s, the account is `account`'s, an order once made is `order`'s, and what went wrong is
+//! said by `problem`. One certificate costs seven requests: order, authorization, challenge, order, finalize, order,
+//! chain; nonces come with the answers.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -12,42 +11,66 @@ use std::sync::{Arc, Mutex, PoisonError};
 use faythe_core::ari::{CertificateId, RenewalInfo};
 use faythe_core::name::Hostname;
 use faythe_core::order::OrderStatus;
-use faythe_core::problem::{Problem, ProblemKind};
+use faythe_core::problem::ProblemKind;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use instant_acme::{
-    Account, CertificateIdentifier, Identifier, NewOrder as Request, RevocationReason, RevocationRequest,
-};
-use rustls::pki_types::CertificateDer;
+use serde_json::json;
 
-use super::account::Keeper;
-use super::fault::{Asked, Nonces, fault, refusal, silence};
+use super::account::{Account, Keeper, location};
+pub use super::account::{Binding, Registration};
+use super::directory::Directory;
+use super::exchange::Exchange;
+use super::http::Http;
 pub use super::http::{Clock, Limits, SetupError, Traffic};
-use super::http::{Directory, Http, listen};
+pub use super::jws::MacAlgorithm;
 use super::order::AcmeOrder;
-use super::{Ca, CaError, CaOrder, NewOrder, Revocation, renewal};
+use super::problem::{Asked, refusal, silence};
+use super::{Ca, CaError, CaOrder, NewOrder, Revocation, jws, renewal};
 use crate::store::Store;
+use crate::x509::KeyType;
 
 /// What the operator chose about the CA.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// The CA's directory URL (RFC 8555 §7.1.1).
     pub directory: String,
-    /// The address given to the CA, without `mailto:`.
-    pub email: String,
+    /// How an account is made there.
+    pub registration: Registration,
     /// The profile to ask for (draft-ietf-acme-profiles); `None` leaves the choice to the CA.
     pub profile: Option<String>,
+    /// Common name of an issuer, a root as a rule, that the chain should lead to.
+    pub preferred_chain: Option<String>,
     /// A PEM file with roots to trust for the CA's HTTPS besides the system's.
     pub roots: Option<PathBuf>,
     /// Bounds of one exchange.
     pub limits: Limits,
 }
 
+impl Settings {
+    /// A CA of which nothing is known but its directory.
+    #[must_use]
+    pub fn of(directory: String) -> Self {
+        Self {
+            directory,
+            registration: Registration {
+                email: None,
+                key_type: KeyType::default(),
+                binding: None,
+            },
+            profile: None,
+            preferred_chain: None,
+            roots: None,
+            limits: Limits::default(),
+        }
+    }
+}
+
 /// A CA that speaks ACME, and our account there.
 pub struct Acme {
-    http: Http,
+    exchange: Arc<Exchange>,
     keeper: Arc<Keeper>,
     profile: Option<String>,
+    preferred_chain: Option<Arc<str>>,
     /// Orders that were made, but whose authorizations could not be read: the next try for the same host takes them up
     /// instead of making another.
     stranded: Mutex<BTreeMap<Hostname, String>>,
@@ -61,17 +84,20 @@ impl Acme {
     pub fn new(settings: Settings, store: Arc<dyn Store>, clock: Clock) -> Result<Self, SetupError> {
         let Settings {
             directory,
-            email,
+            registration,
             profile,
+            preferred_chain,
             roots,
             limits,
         } = settings;
-        let http = Http::new(&directory, roots.as_ref(), limits, Arc::clone(&clock))?;
-        let keeper = Arc::new(Keeper::new(http.clone(), store, clock, directory, email));
+        let http = Http::new(&directory, roots.as_ref(), limits, clock)?;
+        let exchange = Arc::new(Exchange::new(http, directory));
+        let keeper = Arc::new(Keeper::new(Arc::clone(&exchange), store, registration));
         Ok(Self {
-            http,
+            exchange,
             keeper,
             profile,
+            preferred_chain: preferred_chain.map(Arc::from),
             stranded: Mutex::default(),
         })
     }
@@ -85,7 +111,7 @@ impl Acme {
     /// How exchanges with the CA have ended so far.
     #[must_use]
     pub fn traffic(&self) -> Traffic {
-        self.http.traffic()
+        self.exchange.http.traffic()
     }
 
     async fn make(&self, wanted: &NewOrder<'_>) -> Result<AcmeOrder, CaError> {
@@ -118,106 +144,116 @@ impl Acme {
         Ok(order)
     }
 
-    /// Gets an order with our account; if the CA has stopped to know it, registers its key again and tries once more.
+    /// Gets an order with our account; if that turns out to be another by now, tries once more with it.
     async fn obtain(&self, wanted: Wanted<'_>) -> Result<AcmeOrder, CaError> {
         let account = self.keeper.account().await?;
         match self.ask(&account, wanted).await {
-            Err(error) if self.keeper.reconsider(account.id(), &error).await => {
+            Err(error) if self.keeper.reconsider(&account, &error).await => {
                 self.ask(&self.keeper.account().await?, wanted).await
             }
             other => other,
         }
     }
 
-    async fn ask(&self, account: &Account, wanted: Wanted<'_>) -> Result<AcmeOrder, CaError> {
-        let mut nonces = Nonces::default();
-        loop {
-            let ((order, answer), asked) = match wanted {
-                Wanted::New(wanted) => {
-                    let identifiers = [Identifier::Dns(wanted.host.to_string())];
-                    let mut order = Request::new(&identifiers);
-                    if let Some(profile) = wanted.profile.or(self.profile.as_deref()) {
-                        order = order.profile(profile);
-                    }
-                    if let Some((issuer, serial)) = wanted.replaces.and_then(|id| id.as_str().split_once('.'))
-                    {
-                        order = order.replaces(CertificateIdentifier {
-                            authority_key_identifier: issuer.into(),
-                            serial: serial.into(),
-                        });
-                    }
-                    (
-                        listen(account.new_order(&order)).await,
-                        Asked::Endpoint(self.keeper.directory()),
-                    )
-                }
-                Wanted::Known(url) => (listen(account.order(url.to_owned())).await, Asked::Object(url)),
-            };
-            match order {
-                Ok(order) => return Ok(AcmeOrder::new(order, answer.as_ref(), account, &self.keeper)),
-                Err(error) => nonces.again(fault(error, answer.as_ref(), asked))?,
+    async fn ask(&self, account: &Arc<Account>, wanted: Wanted<'_>) -> Result<AcmeOrder, CaError> {
+        let (url, answer) = match wanted {
+            Wanted::Known(url) => {
+                let answer = self.exchange.read(account, Asked::Object(url)).await?;
+                (url.to_owned(), answer)
             }
+            Wanted::New(wanted) => {
+                let answer = self.order(account, wanted).await?;
+                (location(&answer)?, answer)
+            }
+        };
+        AcmeOrder::new(
+            url,
+            &answer,
+            Arc::clone(account),
+            &self.exchange,
+            &self.keeper,
+            self.preferred_chain.clone(),
+        )
+    }
+
+    /// Asks for a new order (RFC 8555 §7.4), and once again without its predecessor if the CA does not want that
+    /// (RFC 9773 §5).
+    async fn order(&self, account: &Account, wanted: &NewOrder<'_>) -> Result<super::http::Answer, CaError> {
+        let profile = wanted.profile.or(self.profile.as_deref());
+        let directory = self.directory_with(profile).await?;
+        let mut payload = json!({ "identifiers": [{ "type": "dns", "value": wanted.host.to_string() }] });
+        if let Some(profile) = profile {
+            payload["profile"] = profile.into();
+        }
+        let asked = Asked::Endpoint(&directory.new_order);
+        // A CA without ARI does not know the member, and might refuse it.
+        let replaces = wanted.replaces.filter(|_| directory.renewal_info.is_some());
+        if let Some(replaces) = replaces {
+            let mut payload = payload.clone();
+            payload["replaces"] = replaces.as_str().into();
+            match self.exchange.send(account, asked, &payload).await {
+                Err(CaError::Refused(problem)) if problem.is_about_predecessor() => {
+                    tracing::debug!(host = %wanted.host, %problem, "ordered without the certificate that it replaces");
+                }
+                other => return other,
+            }
+        }
+        self.exchange.send(account, asked, &payload).await
+    }
+
+    /// The directory, which must have this profile on offer; it is read again where it has not.
+    async fn directory_with(&self, profile: Option<&str>) -> Result<Arc<Directory>, CaError> {
+        let directory = self.exchange.directories.current().await?;
+        let Some(profile) = profile.filter(|profile| !directory.has_profile(profile)) else {
+            return Ok(directory);
+        };
+        let directory = self.exchange.directories.in_doubt().await?;
+        if directory.has_profile(profile) {
+            Ok(directory)
+        } else {
+            Err(directory.without_profile(profile))
         }
     }
 
     async fn look(&self) -> Result<(), CaError> {
-        let url = self.keeper.directory();
-        let directory = match Directory::ask(&self.http, url).await.map_err(silence)? {
-            Ok(directory) => directory,
-            Err(answer) => return Err(refusal(&answer, Asked::Endpoint(url))),
-        };
+        let directory = self.exchange.directories.ask().await?;
         match &self.profile {
-            Some(wanted) if !directory.has_profile(wanted) => Err(CaError::Refused(Problem {
-                status: None,
-                kind: ProblemKind::InvalidProfile,
-                detail: format!(
-                    "there is no profile {wanted:?}; the CA offers {}",
-                    directory.profiles()
-                ),
-                retry_after: None,
-            })),
+            Some(profile) if !directory.has_profile(profile) => Err(directory.without_profile(profile)),
             Some(_) | None => Ok(()),
         }
     }
 
+    /// Asks for the window of a certificate; that needs neither account nor nonce (RFC 9773 §4.1).
     async fn ask_renewal(&self, certificate: &CertificateId) -> Result<Option<RenewalInfo>, CaError> {
-        let url = self.keeper.directory();
-        let directory = match Directory::ask(&self.http, url).await.map_err(silence)? {
-            Ok(directory) => directory,
-            Err(answer) => return Err(refusal(&answer, Asked::Endpoint(url))),
-        };
-        let Some(place) = directory.renewal_info else {
+        let mut directory = self.exchange.directories.current().await?;
+        if directory.renewal_info.is_none() {
+            directory = self.exchange.directories.in_doubt().await?;
+        }
+        let Some(place) = &directory.renewal_info else {
             return Ok(None);
         };
         let url = format!("{}/{certificate}", place.trim_end_matches('/'));
-        let answer = self.http.get(&url).await.map_err(silence)?;
-        if !answer.status.is_success() {
-            return Err(refusal(&answer, Asked::Endpoint(&url)));
+        let answer = self.exchange.http.get(&url).await.map_err(silence)?;
+        if answer.status.is_success() {
+            renewal::read(&answer).map(Some)
+        } else {
+            Err(refusal(&answer, Asked::Endpoint(&url)))
         }
-        renewal::read(&answer).map(Some)
     }
 
     async fn ask_revocation(&self, certificate: &[u8], reason: Revocation) -> Result<(), CaError> {
+        let directory = self.exchange.directories.current().await?;
+        let url = directory.revoke_cert.as_deref().ok_or_else(|| CaError::Garbled {
+            url: self.exchange.directories.url().to_owned(),
+            what: "the CA names no place for revocations in it".to_owned(),
+            retry_after: None,
+        })?;
         let account = self.keeper.account().await?;
-        let certificate = CertificateDer::from(certificate);
-        let mut nonces = Nonces::default();
-        loop {
-            let request = RevocationRequest {
-                certificate: &certificate,
-                reason: match reason {
-                    Revocation::Unspecified => None,
-                    Revocation::KeyCompromise => Some(RevocationReason::KeyCompromise),
-                    Revocation::Superseded => Some(RevocationReason::Superseded),
-                    Revocation::CessationOfOperation => Some(RevocationReason::CessationOfOperation),
-                },
-            };
-            let (revoked, answer) = listen(account.revoke(&request)).await;
-            let Err(error) = revoked else { return Ok(()) };
-            let error = fault(error, answer.as_ref(), Asked::Endpoint(self.keeper.directory()));
-            if matches!(&error, CaError::Refused(problem) if problem.kind == ProblemKind::AlreadyRevoked) {
-                return Ok(());
-            }
-            nonces.again(error)?;
+        let payload = json!({ "certificate": jws::encode(certificate), "reason": reason as u8 });
+        match self.exchange.send(&account, Asked::Endpoint(url), &payload).await {
+            Ok(_) => Ok(()),
+            Err(CaError::Refused(problem)) if problem.kind == ProblemKind::AlreadyRevoked => Ok(()),
+            Err(error) => Err(error),
         }
     }
 

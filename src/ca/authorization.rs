@@ -1,32 +1,76 @@
 //! The authorizations of an order and their DNS-01 challenges (RFC 8555 §7.1.4, §8.4): what to publish, and what failed.
 //!
-//! Reading goes through the library's borrows; judging is done on plain values, and asks nobody.
+//! Judging is done on plain values, and asks nobody.
 
 use faythe_core::name::Hostname;
 use faythe_core::order::{Challenge, ChallengeStatus, ChallengeValue};
 use faythe_core::problem::{Problem, ProblemKind};
-use instant_acme::{AuthorizationStatus, ChallengeStatus as Stage, ChallengeType, Error as AcmeError, Order};
+use serde::Deserialize;
 
 use super::CaError;
-use super::fault::problem;
+use super::http::Answer;
+use super::jws::{self, Key};
+use super::problem;
 
-/// An authorization as the CA shows it (RFC 8555 §7.1.4), without the library's borrows.
+/// The one challenge type that is answered.
+const DNS_01: &str = "dns-01";
+
+/// An authorization as the CA shows it (RFC 8555 §7.1.4), reduced to what concerns us.
 #[derive(Debug)]
 pub(super) struct Authorization {
     /// The name, with `*.` for a wildcard.
     name: String,
     status: AuthorizationStatus,
-    /// State of the DNS-01 challenge, and the value to publish for it.
-    challenge: Option<(Stage, String)>,
+    /// Its DNS-01 challenge, if it has one.
+    challenge: Option<Offer>,
     /// Why the first challenge that failed has failed.
     failure: Option<Problem>,
+}
+
+/// A DNS-01 challenge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Offer {
+    stage: Stage,
+    /// The value to publish.
+    value: String,
+    /// Where it is answered.
+    url: String,
+}
+
+/// States of an authorization (RFC 8555 §7.1.6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum AuthorizationStatus {
+    Deactivated,
+    Expired,
+    Invalid,
+    Pending,
+    Revoked,
+    Valid,
+}
+
+/// States of a challenge (RFC 8555 §7.1.6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Stage {
+    Invalid,
+    Pending,
+    Processing,
+    Valid,
+}
+
+/// A challenge that is open, and where it is answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Open {
+    pub(super) challenge: Challenge,
+    pub(super) url: String,
 }
 
 /// What the authorizations of an order amount to.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Judgment {
     /// These challenges are open; the rest is valid.
-    Open(Vec<Challenge>),
+    Open(Vec<Open>),
     /// One of them has failed.
     Failed(Problem),
 }
@@ -50,13 +94,17 @@ pub(super) fn judge(authorizations: &[Authorization]) -> Result<Judgment, CaErro
         match status {
             AuthorizationStatus::Valid => {}
             AuthorizationStatus::Pending => match challenge {
-                Some((stage @ (Stage::Pending | Stage::Processing), value)) => {
+                Some(Offer {
+                    stage: stage @ (Stage::Pending | Stage::Processing),
+                    value,
+                    url,
+                }) => {
                     let host = Hostname::parse(name).map_err(|error| {
                         let detail =
                             format!("the CA speaks of a name that was not ordered, {name:?}: {error}");
                         CaError::Refused(refused(ProblemKind::Malformed, detail))
                     })?;
-                    open.push(Challenge {
+                    let challenge = Challenge {
                         value: ChallengeValue {
                             record: host.challenge_record(),
                             value: value.clone(),
@@ -66,11 +114,18 @@ pub(super) fn judge(authorizations: &[Authorization]) -> Result<Judgment, CaErro
                         } else {
                             ChallengeStatus::Processing
                         },
-                    });
+                    };
+                    let url = url.clone();
+                    open.push(Open { challenge, url });
                 }
                 // The authorization is about to follow its challenge.
-                Some((Stage::Valid, _)) => {}
-                Some((Stage::Invalid, _)) => return Ok(Judgment::Failed(reason(authorization))),
+                Some(Offer {
+                    stage: Stage::Valid, ..
+                }) => {}
+                Some(Offer {
+                    stage: Stage::Invalid,
+                    ..
+                }) => return Ok(Judgment::Failed(reason(authorization))),
                 None => {
                     let detail = format!("the CA offers no DNS-01 challenge for {name}");
                     return Err(CaError::Refused(refused(ProblemKind::RejectedIdentifier, detail)));
@@ -99,48 +154,75 @@ fn reason(authorization: &Authorization) -> Problem {
     })
 }
 
-/// Reads all authorizations of an order; those read since the order itself was read are not asked for again.
-pub(super) async fn read(order: &mut Order) -> Result<Vec<Authorization>, AcmeError> {
-    let mut authorizations = Vec::new();
-    let mut all = order.authorizations();
-    while let Some(next) = all.next().await {
-        let mut handle = next?;
-        authorizations.push(Authorization {
-            name: handle.identifier().to_string(),
-            status: handle.status,
-            failure: handle
-                .challenges
-                .iter()
-                .find_map(|challenge| challenge.error.as_ref())
-                .map(problem),
-            challenge: handle
-                .challenge(ChallengeType::Dns01)
-                .map(|challenge| (challenge.status, challenge.key_authorization().dns_value())),
-        });
+impl Authorization {
+    /// Reads an answer as an authorization, and makes the value that proves `key`'s hold on the name (RFC 8555 §8.4).
+    pub(super) fn read(answer: &Answer, key: &Key) -> Result<Self, CaError> {
+        let document: Document = serde_json::from_slice(&answer.body).map_err(|error| CaError::Garbled {
+            url: answer.url.clone(),
+            what: error.to_string(),
+            retry_after: answer.retry_after,
+        })?;
+        let wildcard = document.wildcard && !document.identifier.value.starts_with("*.");
+        let failure = document
+            .challenges
+            .iter()
+            .find_map(|challenge| Some(challenge.error.as_ref()?.problem()));
+        let challenge = document
+            .challenges
+            .into_iter()
+            .find(|challenge| challenge.kind == DNS_01)
+            .and_then(|challenge| {
+                // Authorized by the token and the key together (RFC 8555 §8.1).
+                let authorized = format!("{}.{}", challenge.token?, key.thumbprint());
+                Some(Offer {
+                    stage: challenge.status?,
+                    value: jws::encode(jws::sha256(authorized.as_bytes())),
+                    url: challenge.url?,
+                })
+            });
+        Ok(Self {
+            name: format!(
+                "{}{}",
+                if wildcard { "*." } else { "" },
+                document.identifier.value
+            ),
+            status: document.status,
+            challenge,
+            failure,
+        })
     }
-    Ok(authorizations)
 }
 
-/// Tells the CA that the challenge with this value can be validated (RFC 8555 §7.5.1).
-pub(super) async fn tell(order: &mut Order, value: &str) -> Result<(), AcmeError> {
-    let mut all = order.authorizations();
-    while let Some(next) = all.next().await {
-        let mut handle = next?;
-        let pending = handle.status == AuthorizationStatus::Pending;
-        if let Some(mut challenge) = handle.challenge(ChallengeType::Dns01)
-            && challenge.key_authorization().dns_value() == value
-        {
-            // Whatever else has become of it shows in the order.
-            return if pending {
-                challenge.set_ready().await
-            } else {
-                Ok(())
-            };
-        }
-    }
-    Err(AcmeError::Other(
-        "the challenge is not part of the order any more".into(),
-    ))
+#[derive(Deserialize)]
+struct Document {
+    identifier: Identifier,
+    status: AuthorizationStatus,
+    #[serde(default)]
+    wildcard: bool,
+    challenges: Vec<WrittenChallenge>,
+}
+
+#[derive(Deserialize)]
+struct Identifier {
+    value: String,
+}
+
+/// A challenge of any type. Those of other types may lack whatever DNS-01 has.
+#[derive(Deserialize)]
+struct WrittenChallenge {
+    #[serde(rename = "type")]
+    kind: String,
+    url: Option<String>,
+    token: Option<String>,
+    #[serde(default, deserialize_with = "known")]
+    status: Option<Stage>,
+    error: Option<problem::Document>,
+}
+
+/// A state that is known; what a challenge of another type is in does not matter.
+fn known<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Stage>, D::Error> {
+    let value = serde_json::Value::deserialize(deserializer)?;
+    Ok(serde_json::from_value(value).ok())
 }
 
 #[cfg(test)]

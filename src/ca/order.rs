@@ -1,6 +1,4 @@
 //! One order at the CA: each method of the contract as one exchange (RFC 8555 §7.4, §7.5).
-//!
-//! The library's helpers that poll, sleep or make keys are never used.
 
 use std::sync::Arc;
 
@@ -10,29 +8,64 @@ use faythe_core::problem::{Problem, ProblemKind};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use http::StatusCode;
-use instant_acme::{Account, Error as AcmeError, Order, OrderStatus as State};
 use serde::Deserialize;
+use serde_json::json;
 
-use super::account::Keeper;
-use super::authorization::{self, Authorization, Judgment, judge};
-use super::fault::{Asked, Nonces, fault, problem};
-use super::http::{Answer, listen};
-use super::{CaError, CaOrder};
-
-/// What every certificate begins with (RFC 7468 §2), and no outage page.
-const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----";
+use super::account::{Account, Keeper};
+use super::authorization::{Authorization, Judgment, Open, judge};
+use super::exchange::{Exchange, success};
+use super::http::Answer;
+use super::problem::{self, Asked};
+use super::{CaError, CaOrder, chain, jws};
 
 /// An order at the CA, and what it showed last.
 pub(super) struct AcmeOrder {
-    order: Order,
+    url: String,
+    /// Its own parts at the CA.
+    parts: Parts,
     view: CaView,
-    account: String,
+    /// Where the challenges of the view are answered, in their order.
+    answered_at: Vec<String>,
+    preferred_chain: Option<Arc<str>>,
+    account: Arc<Account>,
+    exchange: Arc<Exchange>,
     keeper: Arc<Keeper>,
+}
+
+/// What an order refers to.
+#[derive(Clone, Debug, Default)]
+struct Parts {
+    authorizations: Vec<String>,
+    finalize: String,
+    certificate: Option<String>,
+}
+
+/// An order object (RFC 8555 §7.1.3).
+#[derive(Deserialize)]
+struct Document {
+    status: Status,
+    /// An order need not have it in every state.
+    expires: Option<String>,
+    error: Option<problem::Document>,
+    #[serde(default)]
+    authorizations: Vec<String>,
+    finalize: String,
+    certificate: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Status {
+    Invalid,
+    Pending,
+    Processing,
+    Ready,
+    Valid,
 }
 
 impl CaOrder for AcmeOrder {
     fn url(&self) -> &str {
-        self.order.url()
+        &self.url
     }
 
     fn view(&self) -> &CaView {
@@ -73,12 +106,15 @@ impl CaOrder for AcmeOrder {
 }
 
 impl AcmeOrder {
+    /// Takes an order up from the answer that shows it.
     pub(super) fn new(
-        order: Order,
-        answer: Option<&Answer>,
-        account: &Account,
+        url: String,
+        answer: &Answer,
+        account: Arc<Account>,
+        exchange: &Arc<Exchange>,
         keeper: &Arc<Keeper>,
-    ) -> Self {
+        preferred_chain: Option<Arc<str>>,
+    ) -> Result<Self, CaError> {
         let view = CaView {
             status: OrderStatus::Pending,
             challenges: Vec::new(),
@@ -87,13 +123,17 @@ impl AcmeOrder {
             retry_after: None,
         };
         let mut order = Self {
-            order,
+            url,
+            parts: Parts::default(),
             view,
-            account: account.id().to_owned(),
+            answered_at: Vec::new(),
+            preferred_chain,
+            account,
+            exchange: Arc::clone(exchange),
             keeper: Arc::clone(keeper),
         };
-        order.note(answer);
-        order
+        order.note(answer)?;
+        Ok(order)
     }
 
     /// Passes an outcome on, and tells the account's keeper of it first.
@@ -105,15 +145,11 @@ impl AcmeOrder {
     }
 
     async fn look(&mut self) -> Result<(), CaError> {
-        let url = self.order.url().to_owned();
-        let mut nonces = Nonces::default();
-        loop {
-            let (read, answer) = listen(self.order.refresh()).await;
-            match read {
-                Ok(_) => break self.note(answer.as_ref()),
-                Err(error) => nonces.again(fault(error, answer.as_ref(), Asked::Object(&url)))?,
-            }
-        }
+        let answer = self
+            .exchange
+            .read(&self.account, Asked::Object(&self.url))
+            .await?;
+        self.note(&answer)?;
         let under_way = self
             .view
             .challenges
@@ -128,28 +164,19 @@ impl AcmeOrder {
     }
 
     async fn tell(&mut self) -> Result<(), CaError> {
-        let url = self.order.url().to_owned();
-        for challenge in &mut self.view.challenges {
+        for (challenge, url) in self.view.challenges.iter_mut().zip(&self.answered_at) {
             if challenge.status == ChallengeStatus::Processing {
                 continue;
             }
-            let mut nonces = Nonces::default();
-            loop {
-                let (told, answer) =
-                    listen(authorization::tell(&mut self.order, &challenge.value.value)).await;
-                let answer = answer.as_ref();
-                self.view.retry_after = answer.and_then(|answer| answer.retry_after);
-                match told {
-                    Ok(()) => break,
-                    // A success whose challenge speaks of an error: the CA has begun, and has seen its first try fail
-                    // (RFC 8555 §8.2). What becomes of it, the order will say.
-                    Err(AcmeError::Api(_)) if answer.is_some_and(|answer| answer.status.is_success()) => {
-                        break;
-                    }
-                    // It is being validated already; the answer to our first telling must have been lost.
-                    Err(_) if answer.is_some_and(|answer| answer.status == StatusCode::CONFLICT) => break,
-                    Err(error) => nonces.again(fault(error, answer, Asked::Object(&url)))?,
-                }
+            let asked = Asked::Object(url);
+            let (key, signer) = (&self.account.key, self.account.signer());
+            let answer = self.exchange.ask(key, signer, asked, b"{}").await?;
+            self.view.retry_after = answer.retry_after;
+            // A conflict: it is being validated already, and the answer to our first telling must have been lost. In a
+            // success the challenge may speak of an error: the CA has begun, and has seen its first try fail
+            // (RFC 8555 §8.2). What becomes of it, the order will say.
+            if answer.status != StatusCode::CONFLICT {
+                success(answer, asked)?;
             }
             challenge.status = ChallengeStatus::Processing;
         }
@@ -157,58 +184,62 @@ impl AcmeOrder {
     }
 
     async fn request(&mut self, csr: &[u8]) -> Result<(), CaError> {
-        let url = self.order.url().to_owned();
-        let mut nonces = Nonces::default();
-        loop {
-            let (asked, answer) = listen(self.order.finalize_csr(csr)).await;
-            match asked {
-                Ok(()) => break self.note(answer.as_ref()),
-                Err(error) => nonces.again(fault(error, answer.as_ref(), Asked::Object(&url)))?,
-            }
-        }
-        Ok(())
+        let asked = Asked::Object(&self.parts.finalize);
+        let payload = json!({ "csr": jws::encode(csr) });
+        let answer = self.exchange.send(&self.account, asked, &payload).await?;
+        self.note(&answer)
     }
 
     async fn fetch(&mut self) -> Result<String, CaError> {
-        if self.view.status != OrderStatus::Valid {
-            return Err(not_ready());
-        }
-        let url = self.order.url().to_owned();
-        let mut nonces = Nonces::default();
-        loop {
-            let (chain, answer) = listen(self.order.certificate()).await;
-            match chain {
-                Ok(Some(chain)) if chain.contains(CERTIFICATE) => return Ok(chain),
-                Ok(Some(_)) => {
-                    return Err(CaError::Garbled {
-                        url: answer.as_ref().map_or(url, |answer| answer.url.clone()),
-                        what: "there is no certificate in it".to_owned(),
-                        retry_after: answer.and_then(|answer| answer.retry_after),
-                    });
-                }
-                Ok(None) => return Err(not_ready()),
-                Err(error) => nonces.again(fault(error, answer.as_ref(), Asked::Object(&url)))?,
+        match &self.parts.certificate {
+            Some(url) if self.view.status == OrderStatus::Valid => {
+                chain::fetch(
+                    &self.exchange,
+                    &self.account,
+                    url,
+                    self.preferred_chain.as_deref(),
+                )
+                .await
             }
+            Some(_) | None => Err(not_ready()),
         }
     }
 
     /// Takes over what the CA has just shown of the order itself.
-    fn note(&mut self, answer: Option<&Answer>) {
-        let state = self.order.state();
-        self.view.status = match state.status {
-            State::Pending => OrderStatus::Pending,
-            State::Ready => OrderStatus::Ready,
-            State::Processing => OrderStatus::Processing,
-            State::Valid => OrderStatus::Valid,
-            State::Invalid => OrderStatus::Invalid,
+    fn note(&mut self, answer: &Answer) -> Result<(), CaError> {
+        let document: Document = serde_json::from_slice(&answer.body).map_err(|error| CaError::Garbled {
+            url: answer.url.clone(),
+            what: error.to_string(),
+            retry_after: answer.retry_after,
+        })?;
+        self.view.status = match document.status {
+            Status::Invalid => OrderStatus::Invalid,
+            Status::Pending => OrderStatus::Pending,
+            Status::Processing => OrderStatus::Processing,
+            Status::Ready => OrderStatus::Ready,
+            Status::Valid => OrderStatus::Valid,
         };
-        self.view.problem = state.error.as_ref().map(problem);
-        self.view.retry_after = answer.and_then(|answer| answer.retry_after);
-        // The library leaves `expires` out. An order need not have it in every state (RFC 8555 §7.1.3).
-        self.view.expires = answer.and_then(expires).or(self.view.expires);
+        self.view.problem = document.error.as_ref().map(problem::Document::problem);
+        self.view.retry_after = answer.retry_after;
+        let expires = document.expires.and_then(|text| text.parse::<Timestamp>().ok());
+        self.view.expires = expires.or(self.view.expires);
+        self.parts = Parts {
+            authorizations: document.authorizations,
+            finalize: document.finalize,
+            certificate: document.certificate,
+        };
         if self.view.status != OrderStatus::Pending {
-            self.view.challenges.clear();
+            self.expect(Vec::new());
         }
+        Ok(())
+    }
+
+    /// Takes over which challenges are open.
+    fn expect(&mut self, open: Vec<Open>) {
+        (self.view.challenges, self.answered_at) = open
+            .into_iter()
+            .map(|Open { challenge, url }| (challenge, url))
+            .unzip();
     }
 
     /// Reads the authorizations where the order alone does not say enough: what to publish, or why it failed.
@@ -217,12 +248,12 @@ impl AcmeOrder {
             OrderStatus::Pending => {
                 let authorizations = self.authorizations().await?;
                 match judge(&authorizations)? {
-                    Judgment::Open(challenges) => self.view.challenges = challenges,
+                    Judgment::Open(open) => self.expect(open),
                     // The order will follow its authorization (RFC 8555 §7.1.6).
                     Judgment::Failed(problem) => {
                         self.view.status = OrderStatus::Invalid;
                         self.view.problem = Some(problem);
-                        self.view.challenges.clear();
+                        self.expect(Vec::new());
                     }
                 }
                 Ok(())
@@ -238,7 +269,7 @@ impl AcmeOrder {
                     }
                     Err(error @ CaError::Unreachable { .. }) => return Err(error),
                     Err(error) => {
-                        tracing::debug!(order = self.order.url(), %error, "no reason for the order's failure")
+                        tracing::debug!(order = self.url, %error, "no reason for the order's failure");
                     }
                 }
                 Ok(())
@@ -250,20 +281,13 @@ impl AcmeOrder {
     }
 
     async fn authorizations(&mut self) -> Result<Vec<Authorization>, CaError> {
-        let url = self.order.url().to_owned();
-        let mut nonces = Nonces::default();
-        loop {
-            let (read, answer) = listen(authorization::read(&mut self.order)).await;
-            match read {
-                Ok(authorizations) => {
-                    self.view.retry_after = answer
-                        .and_then(|answer| answer.retry_after)
-                        .or(self.view.retry_after);
-                    return Ok(authorizations);
-                }
-                Err(error) => nonces.again(fault(error, answer.as_ref(), Asked::Object(&url)))?,
-            }
+        let mut authorizations = Vec::new();
+        for url in &self.parts.authorizations {
+            let answer = self.exchange.read(&self.account, Asked::Object(url)).await?;
+            self.view.retry_after = answer.retry_after.or(self.view.retry_after);
+            authorizations.push(Authorization::read(&answer, &self.account.key)?);
         }
+        Ok(authorizations)
     }
 }
 
@@ -276,19 +300,3 @@ fn not_ready() -> CaError {
         retry_after: None,
     })
 }
-
-/// When the CA will forget an order, from the answer that showed it.
-fn expires(answer: &Answer) -> Option<Timestamp> {
-    #[derive(Deserialize)]
-    struct Expiring {
-        expires: String,
-    }
-    serde_json::from_slice::<Expiring>(&answer.body)
-        .ok()?
-        .expires
-        .parse()
-        .ok()
-}
-
-#[cfg(test)]
-mod tests;

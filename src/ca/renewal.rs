@@ -61,15 +61,15 @@ mod tests {
     use std::time::Duration;
 
     use bytes::Bytes;
-    use http::{Method, StatusCode};
+    use http::{HeaderMap, StatusCode};
 
     use super::*;
 
     fn answer(body: &str) -> Answer {
         Answer {
-            method: Method::GET,
             url: "https://ca.test/ari/a.b".to_owned(),
             status: StatusCode::OK,
+            headers: HeaderMap::new(),
             retry_after: Some(Duration::from_secs(21_600)),
             body: Bytes::from(body.to_owned()),
         }

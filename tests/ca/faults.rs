@@ -21,16 +21,12 @@ use crate::memory::Memory;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 fn acme(server: &Hostile, store: Arc<Memory>) -> Acme {
-    let settings = Settings {
-        directory: format!("{}/dir", server.base),
-        email: "admin@example.com".to_owned(),
-        profile: None,
-        roots: None,
-        limits: Limits {
-            connect: PATIENCE,
-            whole: PATIENCE,
-            ..Limits::default()
-        },
+    let mut settings = Settings::of(format!("{}/dir", server.base));
+    settings.registration.email = Some("admin@example.com".to_owned());
+    settings.limits = Limits {
+        connect: PATIENCE,
+        whole: PATIENCE,
+        ..Limits::default()
     };
     let now: Timestamp = "2026-11-23T12:00:00Z".parse().unwrap();
     Acme::new(settings, store, Arc::new(move || now)).unwrap()
@@ -206,14 +202,7 @@ async fn orders_that_wait_for_the_account_share_its_failure() {
 #[tokio::test]
 async fn a_refused_connection_says_so() {
     let server = Hostile::start().await;
-    let mut settings = Settings {
-        directory: String::new(),
-        email: "admin@example.com".to_owned(),
-        profile: None,
-        roots: None,
-        limits: Limits::default(),
-    };
-    settings.directory = format!("http://127.0.0.1:{}/dir", crate::pebble::free_port());
+    let settings = Settings::of(format!("http://127.0.0.1:{}/dir", crate::pebble::free_port()));
     drop(server);
     let acme = Acme::new(settings, Arc::new(Memory::default()), Arc::new(Timestamp::now)).unwrap();
     let chain = unreachable(&acme.open(&NewOrder::of(&host())).await.err().unwrap());
@@ -411,10 +400,7 @@ async fn first_uses_at_once_make_one_account() {
     for opened in futures::future::join_all((0..10).map(|_| acme.open(&wanted))).await {
         opened.unwrap();
     }
-    assert_eq!(
-        (server.count("POST /account"), server.count("POST /account/1")),
-        (1, 1)
-    );
+    assert_eq!(server.count("POST /account"), 1);
     assert_eq!(*store.writes.lock().unwrap(), [false, true]);
 }
 
@@ -444,21 +430,21 @@ async fn a_contact_that_is_not_wanted_is_left_out() {
     let server = Hostile::start().await;
     server.order(&order("ready"));
     for kind in ["invalidContact", "unsupportedContact"] {
-        server.on("/account/1", Reply::Whole(400, "", problem(kind, "no")));
+        server.once("/account", Reply::Whole(400, "", problem(kind, "no")));
         open(&server).await.unwrap();
     }
+    let asked = server.signed("/account");
+    let contacts: Vec<_> = asked.iter().map(|(_, payload)| payload.get("contact")).collect();
+    let ours = serde_json::json!(["mailto:admin@example.com"]);
+    assert_eq!(contacts, [Some(&ours), None, Some(&ours), None]);
+
     // While the CA is only busy, the account waits for its contact.
-    server.on(
-        "/account/1",
-        Reply::Whole(503, "", problem("rateLimited", "busy")),
-    );
+    server.on("/account", Reply::Whole(503, "", problem("rateLimited", "busy")));
     let store = Arc::new(Memory::default());
-    assert!(
-        acme(&server, Arc::clone(&store))
-            .open(&NewOrder::of(&host()))
-            .await
-            .is_err()
-    );
+    let opened = acme(&server, Arc::clone(&store))
+        .open(&NewOrder::of(&host()))
+        .await;
+    assert!(opened.is_err());
     assert_eq!(*store.writes.lock().unwrap(), [false]);
 }
 

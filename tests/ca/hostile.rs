@@ -1,8 +1,10 @@
 //! A CA that behaves badly on purpose, over plain HTTP. It checks nothing and knows only what the test scripts.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
+use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
+use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -24,11 +26,19 @@ pub(crate) enum Reply {
 pub(crate) struct Hostile {
     pub(crate) base: String,
     replies: Replies,
-    seen: Arc<Mutex<Vec<String>>>,
+    seen: Arc<Mutex<Vec<Seen>>>,
     _tasks: JoinSet<()>,
 }
 
-type Replies = Arc<Mutex<HashMap<String, Reply>>>;
+type Replies = Arc<Mutex<HashMap<String, VecDeque<Reply>>>>;
+
+/// A request that came.
+#[derive(Clone, Debug)]
+struct Seen {
+    /// Method and path.
+    request: String,
+    body: Vec<u8>,
+}
 
 impl Hostile {
     /// Starts it with a good directory, nonces, and an account for everybody.
@@ -67,7 +77,30 @@ impl Hostile {
 
     /// Sets the answer at `path`.
     pub(crate) fn on(&self, path: &str, reply: Reply) {
-        self.replies.lock().unwrap().insert(path.to_owned(), reply);
+        self.replies
+            .lock()
+            .unwrap()
+            .insert(path.to_owned(), VecDeque::from([reply]));
+    }
+
+    /// Sets the next answer at `path`, before the one that is set already.
+    pub(crate) fn once(&self, path: &str, reply: Reply) {
+        self.replies
+            .lock()
+            .unwrap()
+            .entry(path.to_owned())
+            .or_default()
+            .push_front(reply);
+    }
+
+    /// What was signed in the requests to a path, protected header and payload, in turn.
+    pub(crate) fn signed(&self, path: &str) -> Vec<(Value, Value)> {
+        let seen = self.seen.lock().unwrap();
+        let request = format!("POST {path}");
+        seen.iter()
+            .filter(|seen| seen.request == request)
+            .map(|seen| opened(&serde_json::from_slice(&seen.body).unwrap()))
+            .collect()
     }
 
     /// Lets new orders be the one at `/order/1` with this content, which may say `BASE`; both answers have it.
@@ -84,14 +117,25 @@ impl Hostile {
             .lock()
             .unwrap()
             .iter()
-            .filter(|seen| *seen == request)
+            .filter(|seen| seen.request == request)
             .count()
     }
 }
 
-async fn serve(mut stream: TcpStream, replies: Replies, seen: Arc<Mutex<Vec<String>>>) {
+/// Protected header and payload of a JWS; an empty payload is null.
+pub(crate) fn opened(jws: &Value) -> (Value, Value) {
+    let part = |name: &str| {
+        let bytes = BASE64_URL_SAFE_NO_PAD
+            .decode(jws[name].as_str().unwrap())
+            .unwrap();
+        serde_json::from_slice(&bytes).unwrap_or_default()
+    };
+    (part("protected"), part("payload"))
+}
+
+async fn serve(mut stream: TcpStream, replies: Replies, seen: Arc<Mutex<Vec<Seen>>>) {
     let mut received = Vec::new();
-    let (head, length) = loop {
+    let (head, begin, length) = loop {
         if stream.read_buf(&mut received).await.unwrap_or(0) == 0 {
             return;
         }
@@ -107,7 +151,7 @@ async fn serve(mut stream: TcpStream, replies: Replies, seen: Arc<Mutex<Vec<Stri
                         .ok()
                 })
                 .unwrap_or(0);
-            break (head, end + 4 + length);
+            break (head, end + 4, end + 4 + length);
         }
     };
     while received.len() < length {
@@ -126,7 +170,10 @@ async fn serve(mut stream: TcpStream, replies: Replies, seen: Arc<Mutex<Vec<Stri
         .trim_end_matches(" HTTP/1.1")
         .to_owned();
     let path = request.split(' ').nth(1).unwrap().to_owned();
-    seen.lock().unwrap().push(request.clone());
+    seen.lock().unwrap().push(Seen {
+        request: request.clone(),
+        body: received[begin..length].to_vec(),
+    });
     let unknown = || {
         Reply::Whole(
             404,
@@ -134,12 +181,17 @@ async fn serve(mut stream: TcpStream, replies: Replies, seen: Arc<Mutex<Vec<Stri
             r#"{"type":"urn:ietf:params:acme:error:malformed"}"#.to_owned(),
         )
     };
-    let reply = replies
-        .lock()
-        .unwrap()
-        .get(&path)
-        .cloned()
-        .unwrap_or_else(unknown);
+    let reply = {
+        let mut replies = replies.lock().unwrap();
+        let queue = replies.entry(path).or_default();
+        // The last one stays.
+        let next = if queue.len() > 1 {
+            queue.pop_front()
+        } else {
+            queue.front().cloned()
+        };
+        next.unwrap_or_else(unknown)
+    };
     let _ = answer(&mut stream, &request, reply).await;
 }
 

@@ -13,18 +13,31 @@ pub(crate) struct Pebble {
     child: Child,
     directory: TempDir,
     port: u16,
+    management: u16,
+    /// Keys for external account bindings, by name, in base64url; if there are any, an account needs one.
+    account_keys: &'static [(&'static str, &'static str)],
 }
 
 impl Pebble {
     /// Starts one with these environment variables besides the ones that keep it from sleeping.
     pub(crate) fn start(environment: &[(&str, &str)]) -> Self {
+        Self::with_account_keys(environment, &[])
+    }
+
+    /// The same, with keys for external account bindings.
+    pub(crate) fn with_account_keys(
+        environment: &[(&str, &str)],
+        account_keys: &'static [(&'static str, &'static str)],
+    ) -> Self {
         let directory = tempfile::tempdir().unwrap();
         write_certificates(directory.path());
-        let port = free_port();
+        let (port, management) = (free_port(), free_port());
         let mut pebble = Self {
-            child: spawn(directory.path(), port, environment),
+            child: spawn(directory.path(), port, management, account_keys, environment),
             directory,
             port,
+            management,
+            account_keys,
         };
         pebble.wait();
         pebble
@@ -33,7 +46,13 @@ impl Pebble {
     /// Ends it and starts it again at the same address; it has forgotten everything then.
     pub(crate) fn restart(&mut self, environment: &[(&str, &str)]) {
         self.stop();
-        self.child = spawn(self.directory.path(), self.port, environment);
+        self.child = spawn(
+            self.directory.path(),
+            self.port,
+            self.management,
+            self.account_keys,
+            environment,
+        );
         self.wait();
     }
 
@@ -44,6 +63,11 @@ impl Pebble {
 
     pub(crate) fn url(&self) -> String {
         format!("https://localhost:{}/dir", self.port)
+    }
+
+    /// The directory of its management interface, a path with a slash in front.
+    pub(crate) fn management(&self, path: &str) -> String {
+        format!("https://localhost:{}{path}", self.management)
     }
 
     pub(crate) fn roots(&self) -> PathBuf {
@@ -78,17 +102,30 @@ pub(crate) fn free_port() -> u16 {
         .port()
 }
 
-fn spawn(directory: &Path, port: u16, environment: &[(&str, &str)]) -> Child {
+fn spawn(
+    directory: &Path,
+    port: u16,
+    management: u16,
+    account_keys: &[(&str, &str)],
+    environment: &[(&str, &str)],
+) -> Child {
+    let bound = !account_keys.is_empty();
+    let account_keys: Vec<_> = account_keys
+        .iter()
+        .map(|(kid, key)| format!(r#""{kid}":"{key}""#))
+        .collect();
+    let account_keys = account_keys.join(",");
     let config = format!(
         r#"{{"pebble": {{
             "listenAddress": "127.0.0.1:{port}",
-            "managementListenAddress": "",
+            "managementListenAddress": "127.0.0.1:{management}",
             "certificate": "{0}/leaf.pem",
             "privateKey": "{0}/leaf.key",
             "httpPort": 5002,
             "tlsPort": 5001,
             "ocspResponderURL": "",
-            "externalAccountBindingRequired": false,
+            "externalAccountBindingRequired": {bound},
+            "externalAccountMACKeys": {{{account_keys}}},
             "keyAlgorithm": "ecdsa",
             "retryAfter": {{"authz": 1, "order": 1}},
             "profiles": {{

@@ -265,8 +265,6 @@ async fn one_nonce_in_five_refused_is_no_trouble() {
 async fn any_answer_may_be_lost_and_the_order_goes_on() {
     let (bed, proxy, faythe) = behind_proxy(json!({})).await;
     let hosts = hosts(&bed, 6);
-    // The account is made once, with the first order.
-    proxy.fault(1, "POST /my-account/", Fault::LoseAnswer);
     let lost = [
         "POST /sign-me-up",
         "POST /authZ/",

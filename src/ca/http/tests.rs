@@ -1,50 +1,9 @@
-//! The client against servers that behave and servers that do not.
-
-use proptest::prelude::*;
+//! The client as it is set up; how it gets on with servers is for the adapter tests.
 
 use super::*;
 
 fn now() -> Timestamp {
     "2026-11-23T12:00:00Z".parse().unwrap()
-}
-
-#[test]
-fn retry_after_is_read_in_both_forms() {
-    let check = |text: &str, expected: Option<u64>| {
-        assert_eq!(
-            wait(text, now()),
-            expected.map(Duration::from_secs),
-            "for {text:?}"
-        );
-    };
-    check("120", Some(120));
-    check(" 0 ", Some(0));
-    check("Mon, 23 Nov 2026 12:00:30 GMT", Some(30));
-    check("Mon, 23 Nov 2026 11:59:30 GMT", Some(0));
-    check("Fri, 23 Nov 2026 12:00:30 GMT", Some(30));
-    check("", None);
-    check("-5", None);
-    check("1.5", None);
-    check("soon", None);
-    check("٣", None);
-}
-
-#[test]
-fn nobody_makes_us_wait_for_ever() {
-    assert_eq!(wait("99999999", now()), Some(LONGEST_WAIT));
-    assert_eq!(wait("18446744073709551615", now()), Some(LONGEST_WAIT));
-    assert_eq!(wait(&"9".repeat(1000), now()), Some(LONGEST_WAIT));
-    assert_eq!(wait("Thu, 31 Dec 9998 23:59:59 GMT", now()), Some(LONGEST_WAIT));
-}
-
-#[test]
-fn the_library_never_sees_a_retry_after() {
-    let headers = HeaderMap::from_iter([
-        (RETRY_AFTER, HeaderValue::from_static("18446744073709551615")),
-        (USER_AGENT, HeaderValue::from_static("kept")),
-    ]);
-    let seen = response(StatusCode::OK, headers, Bytes::new()).parts.headers;
-    assert!(!seen.contains_key(RETRY_AFTER) && seen.contains_key(USER_AGENT));
 }
 
 #[test]
@@ -85,27 +44,25 @@ fn roots_that_are_none_are_named() {
 }
 
 #[test]
-fn a_directory_needs_absolute_urls() {
-    let read = |nonce: &str| {
-        Directory::read(&Answer {
-            method: Method::GET,
-            url: "https://ca.test/dir".to_owned(),
-            status: StatusCode::OK,
-            retry_after: None,
-            body: Bytes::from(format!(
-                r#"{{"newNonce":{nonce:?},"newAccount":"https://ca.test/a","newOrder":"https://ca.test/o","meta":{{"profiles":{{"x":"y"}}}}}}"#
-            )),
-        })
-    };
-    assert!(read("https://ca.test/nonce").is_ok_and(|directory| directory.has_profile("x")));
-    for wrong in ["", "/nonce", "https://", "a b", "\u{7f}"] {
-        assert!(read(wrong).is_err(), "for {wrong:?}");
-    }
+fn a_request_says_who_asks_and_what_it_sends() {
+    let sent = request(Method::POST, "https://ca.test/x", Bytes::from("{}")).unwrap();
+    assert!(
+        sent.headers()[USER_AGENT]
+            .to_str()
+            .unwrap()
+            .starts_with("faythe/")
+    );
+    assert_eq!(sent.headers()[CONTENT_TYPE], "application/jose+json");
+    let asked = request(Method::GET, "https://ca.test/x", Bytes::new()).unwrap();
+    assert!(!asked.headers().contains_key(CONTENT_TYPE));
 }
 
-proptest! {
-    #[test]
-    fn no_retry_after_breaks_it(text in "\\PC*") {
-        prop_assert!(wait(&text, now()).is_none_or(|wait| wait <= LONGEST_WAIT));
+#[test]
+fn a_url_of_the_ca_may_be_none() {
+    for wrong in ["", "/order/1", "https://", "a b", "\u{7f}", "ca.test"] {
+        assert!(
+            matches!(request(Method::GET, wrong, Bytes::new()), Err(Cause::NoUrl(_))),
+            "for {wrong:?}"
+        );
     }
 }

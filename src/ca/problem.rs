@@ -6,8 +6,7 @@
 use std::fmt::Write;
 
 use faythe_core::problem::{Problem, ProblemKind};
-use http::{Method, StatusCode};
-use instant_acme::Error as AcmeError;
+use http::StatusCode;
 use serde::Deserialize;
 
 use super::CaError;
@@ -25,59 +24,11 @@ pub(super) enum Asked<'a> {
     Object(&'a str),
 }
 
-/// How often a request is made whose nonce the CA rejects; the library makes three attempts of each. At Pebble's 5 %,
-/// one request in 10^19 still fails, at 20 % one in 10^10.
-const INSISTENCE: u32 = 5;
-
-/// Counts how often a request was made in vain for its nonce alone: such a request had no effect, and is made again at
-/// once (RFC 8555 §6.5).
-#[derive(Debug, Default)]
-pub(super) struct Nonces {
-    rejected: u32,
-}
-
-impl Nonces {
-    /// Says whether the exchange that failed with `error` is worth repeating.
-    ///
-    /// # Errors
-    /// `error` itself where it is not.
-    pub(super) fn again(&mut self, error: CaError) -> Result<(), CaError> {
-        let rejected = matches!(&error, CaError::Refused(problem) if problem.kind == ProblemKind::BadNonce);
-        self.rejected += 1;
-        if rejected && self.rejected < INSISTENCE {
-            Ok(())
-        } else {
-            Err(error)
-        }
-    }
-}
-
-/// Translates a failed exchange; `answer` is the last answer that came in, if the last request had one.
-pub(super) fn fault(error: AcmeError, answer: Option<&Answer>, asked: Asked<'_>) -> CaError {
-    let (Asked::Endpoint(url) | Asked::Object(url)) = asked;
-    // The library judges bodies before statuses and loses headers, so an answer that is no success speaks for itself.
-    if let Some(answer) = answer
-        && !answer.status.is_success()
-    {
-        return refusal(answer, asked);
-    }
-    let garbled = |what: String| CaError::Garbled {
-        url: answer.map_or(url, |answer| &answer.url).to_owned(),
-        what,
-        retry_after: answer.and_then(|answer| answer.retry_after),
-    };
-    #[expect(
-        clippy::wildcard_enum_match_arm,
-        reason = "the library keeps its list of errors open"
-    )]
-    match error {
-        AcmeError::Api(document) => CaError::Refused(problem(&document)),
-        AcmeError::Crypto | AcmeError::KeyRejected => CaError::Account(Box::new(error)),
-        AcmeError::Other(error) => match error.downcast::<Failure>() {
-            Ok(failure) => silence(*failure),
-            Err(error) => garbled(error.to_string()),
-        },
-        other => garbled(other.to_string()),
+impl<'a> Asked<'a> {
+    /// The URL, whichever it is.
+    pub(super) fn url(self) -> &'a str {
+        let (Self::Endpoint(url) | Self::Object(url)) = self;
+        url
     }
 }
 
@@ -85,7 +36,7 @@ pub(super) fn fault(error: AcmeError, answer: Option<&Answer>, asked: Asked<'_>)
 pub(super) fn silence(failure: Failure) -> CaError {
     let Failure { url, cause } = failure;
     match cause {
-        Cause::NoDirectory(_) | Cause::NoUrl(_) | Cause::TooLong(_) => CaError::Garbled {
+        Cause::NoUrl(_) | Cause::TooLong(_) => CaError::Garbled {
             url,
             what: cause.to_string(),
             retry_after: None,
@@ -100,11 +51,7 @@ pub(super) fn silence(failure: Failure) -> CaError {
 /// Translates an answer that is not a success (RFC 8555 §6.7).
 pub(super) fn refusal(answer: &Answer, asked: Asked<'_>) -> CaError {
     let retry_after = answer.retry_after;
-    // Objects are asked by POST; a HEAD or GET before it, for a nonce, says nothing about them.
-    if answer.status == StatusCode::NOT_FOUND
-        && answer.method == Method::POST
-        && matches!(asked, Asked::Object(_))
-    {
+    if answer.status == StatusCode::NOT_FOUND && matches!(asked, Asked::Object(_)) {
         return CaError::Gone {
             url: answer.url.clone(),
         };
@@ -123,33 +70,28 @@ pub(super) fn refusal(answer: &Answer, asked: Asked<'_>) -> CaError {
     }
 }
 
-/// Translates a problem document that stands inside an order or a challenge.
-pub(super) fn problem(document: &instant_acme::Problem) -> Problem {
-    let subproblems = document.subproblems.iter().map(|sub| Subproblem {
-        urn: sub.r#type.clone(),
-        detail: sub.detail.clone(),
-    });
-    let document = Document {
-        urn: document.r#type.clone(),
-        detail: document.detail.clone(),
-        subproblems: subproblems.collect(),
-    };
-    document.problem()
+/// Whether a request was refused for its nonce alone (RFC 8555 §6.5).
+pub(super) fn is_bad_nonce(answer: &Answer) -> bool {
+    answer.status.is_client_error()
+        && serde_json::from_slice::<Document>(&answer.body)
+            .is_ok_and(|document| document.kind() == ProblemKind::BadNonce)
 }
 
-/// A problem document (RFC 7807), as far as we read it: less strict than the library, because what a refusal looks
-/// like must not keep us from seeing that it is one.
-#[derive(Debug, Deserialize)]
-struct Document {
+/// A problem document (RFC 7807), in an answer of its own or inside an order or a challenge. It is read leniently: what a
+/// refusal looks like must not keep us from seeing that it is one.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Document {
     #[serde(rename = "type")]
     urn: Option<String>,
     detail: Option<String>,
+    /// Where a person has to go (RFC 8555 §6.7, `userActionRequired`).
+    instance: Option<String>,
     #[serde(default)]
     subproblems: Vec<Subproblem>,
 }
 
 /// What is wrong with one identifier (RFC 8555 §6.7.1).
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 struct Subproblem {
     #[serde(rename = "type")]
     urn: Option<String>,
@@ -157,13 +99,16 @@ struct Subproblem {
 }
 
 impl Document {
+    fn kind(&self) -> ProblemKind {
+        self.urn
+            .as_deref()
+            .map_or(ProblemKind::Unknown, ProblemKind::from_urn)
+    }
+
     /// Reduces it. An order has one identifier, so a subproblem says what the whole order suffers from, and says it
     /// better where the document as such says little.
-    fn problem(&self) -> Problem {
-        let mut kind = self
-            .urn
-            .as_deref()
-            .map_or(ProblemKind::Unknown, ProblemKind::from_urn);
+    pub(super) fn problem(&self) -> Problem {
+        let mut kind = self.kind();
         let mut detail = tidy(self.detail.as_deref().unwrap_or_default());
         if let Some(sub) = self.subproblems.first() {
             let vague = matches!(
@@ -183,6 +128,11 @@ impl Document {
             } else if detail.is_empty() {
                 detail = words;
             }
+        }
+        if kind == ProblemKind::UserActionRequired
+            && let Some(instance) = &self.instance
+        {
+            let _ = write!(detail, " (visit {})", tidy(instance));
         }
         // A type that we do not know is worth being read by a person.
         if kind == ProblemKind::Unknown
@@ -255,9 +205,9 @@ mod tests {
 
     fn answer(status: u16, body: &str) -> Answer {
         Answer {
-            method: Method::POST,
             url: "https://ca.test/order/1".to_owned(),
             status: StatusCode::from_u16(status).unwrap(),
+            headers: http::HeaderMap::new(),
             retry_after: Some(Duration::from_secs(7)),
             body: Bytes::from(body.to_owned()),
         }
@@ -325,6 +275,15 @@ mod tests {
     }
 
     #[test]
+    fn p22_who_has_to_act_hears_where() {
+        let problem = refused(
+            403,
+            r#"{"type":"urn:ietf:params:acme:error:userActionRequired","detail":"new terms","instance":"https://ca.test/terms"}"#,
+        );
+        assert_eq!(problem.detail, "new terms (visit https://ca.test/terms)");
+    }
+
+    #[test]
     fn a_type_unknown_to_us_is_shown() {
         let problem = refused(
             400,
@@ -343,11 +302,6 @@ mod tests {
             refusal(&not_found, Asked::Endpoint("https://ca.test/x")),
             CaError::Refused(_)
         ));
-        let nonce = Answer {
-            method: Method::HEAD,
-            ..not_found
-        };
-        assert!(!matches!(refusal(&nonce, object), CaError::Gone { .. }));
     }
 
     #[test]

@@ -1,0 +1,252 @@
+//! What a CA offers besides orders: ARI, revocation, account bindings, chains; at a real Pebble where it has them.
+
+use std::sync::Arc;
+
+use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
+use faythe::ca::acme::{Acme, Binding, MacAlgorithm, Settings};
+use faythe::ca::{Ca, CaError, NewOrder, Revocation};
+use faythe::sealed::Sealed;
+use faythe::x509::{self, KeyType};
+use faythe_core::Timestamp;
+use faythe_core::ari::CertificateId;
+use faythe_core::problem::ProblemKind;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+use serde_json::json;
+
+use crate::hostile::{Hostile, Reply, opened};
+use crate::issuance::{PLAIN, acme, acme_with, host, issue, refused};
+use crate::memory::Memory;
+use crate::pebble::Pebble;
+
+/// A key that a CA's portal could have handed out.
+const AGREED: &str = "c29tZXRoaW5nIHRoYXQgd2FzIGFncmVlZCB1cG9uLCAzMiBieXRlcyE";
+
+fn leaf(chain: &str) -> CertificateDer<'static> {
+    CertificateDer::pem_slice_iter(chain.as_bytes())
+        .next()
+        .unwrap()
+        .unwrap()
+}
+
+fn binding(kid: &str, algorithm: MacAlgorithm) -> Binding {
+    Binding {
+        kid: kid.to_owned(),
+        key: Sealed::new(BASE64_URL_SAFE_NO_PAD.decode(AGREED).unwrap()),
+        algorithm,
+    }
+}
+
+#[tokio::test]
+async fn p21_a_renewal_names_what_it_replaces_and_a_window_is_told() {
+    let pebble = Pebble::start(&PLAIN);
+    let acme = acme(&pebble, &Arc::default());
+    let host = host("a.example.com");
+    let old = issue(&acme, &host).await.unwrap().facts;
+    let id = old.id.clone().unwrap();
+    let info = acme.renewal_info(&id).await.unwrap().unwrap();
+    assert!(info.window.start() > old.not_before && info.window.end() <= old.not_after);
+    assert_eq!(info.retry_after.map(|wait| wait.as_secs()), Some(21_600));
+    let order = NewOrder {
+        replaces: Some(&id),
+        ..NewOrder::of(&host)
+    };
+    acme.open(&order).await.unwrap();
+
+    // A certificate that the CA does not know is left out; it answers in one of several ways, and the order is made.
+    let unknown = CertificateId::parse("aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE").unwrap();
+    let order = NewOrder {
+        replaces: Some(&unknown),
+        ..NewOrder::of(&host)
+    };
+    acme.open(&order).await.unwrap();
+    assert!(acme.renewal_info(&unknown).await.is_err());
+}
+
+#[tokio::test]
+async fn p21_what_replaces_is_asked_for_once_more_without() {
+    let server = Hostile::start().await;
+    let base = &server.base;
+    let id = CertificateId::parse("a.b").unwrap();
+    let host = host("a.example.com");
+    let order = NewOrder {
+        replaces: Some(&id),
+        ..NewOrder::of(&host)
+    };
+    let acme = |server: &Hostile| {
+        let settings = Settings::of(format!("{}/dir", server.base));
+        Acme::new(settings, Arc::new(Memory::default()), Arc::new(Timestamp::now)).unwrap()
+    };
+    server.order(&json!({ "status": "ready", "authorizations": [], "finalize": "BASE/f" }).to_string());
+
+    // Without ARI the CA does not know the member.
+    acme(&server).open(&order).await.unwrap();
+    assert_eq!(acme(&server).renewal_info(&id).await.unwrap(), None);
+    let directory = json!({
+        "newNonce": format!("{base}/nonce"), "newAccount": format!("{base}/account"), "newOrder": format!("{base}/new"),
+        "renewalInfo": format!("{base}/ari/"),
+    });
+    server.on("/dir", Reply::Whole(200, "", directory.to_string()));
+    let document = |kind: &str, detail: &str| {
+        json!({ "type": format!("urn:ietf:params:acme:error:{kind}"), "detail": detail }).to_string()
+    };
+    for (status, kind, detail) in [
+        (409, "alreadyReplaced", "it has a successor"),
+        (404, "malformed", "certificate not found"),
+        (
+            403,
+            "unauthorized",
+            "requester account did not request the certificate being replaced",
+        ),
+    ] {
+        server.once("/new", Reply::Whole(status, "", document(kind, detail)));
+        acme(&server).open(&order).await.unwrap();
+    }
+    let asked = server.signed("/new");
+    let replaces: Vec<_> = asked
+        .iter()
+        .map(|(_, order)| order["replaces"].as_str())
+        .collect();
+    assert_eq!(
+        replaces,
+        [None, Some("a.b"), None, Some("a.b"), None, Some("a.b"), None]
+    );
+
+    // What is refused for another reason is not asked for twice.
+    server.on(
+        "/new",
+        Reply::Whole(400, "", document("rejectedIdentifier", "no")),
+    );
+    let problem = refused(acme(&server).open(&order).await);
+    assert_eq!(problem.kind, ProblemKind::RejectedIdentifier);
+    assert_eq!(server.count("POST /new"), 8);
+
+    let window = r#"{"suggestedWindow":{"start":"2026-01-02T00:00:00Z","end":"2026-01-03T00:00:00Z"}}"#;
+    server.on("/ari/a.b", Reply::Whole(200, "", window.to_owned()));
+    let info = acme(&server).renewal_info(&id).await.unwrap().unwrap();
+    assert_eq!(info.window.start().to_string(), "2026-01-02T00:00:00Z");
+    assert_eq!(info.retry_after, None);
+    server.on(
+        "/ari/a.b",
+        Reply::Whole(404, "", document("malformed", "not found")),
+    );
+    assert_eq!(refused(acme(&server).renewal_info(&id).await).status, Some(404));
+    server.on("/ari/a.b", Reply::Whole(200, "", "{}".to_owned()));
+    assert!(matches!(
+        acme(&server).renewal_info(&id).await,
+        Err(CaError::Garbled { .. })
+    ));
+}
+
+#[tokio::test]
+async fn a_certificate_is_revoked_once_and_for_all() {
+    let pebble = Pebble::start(&PLAIN);
+    let store = Arc::default();
+    let mine = acme(&pebble, &store);
+    let story = issue(&mine, &host("a.example.com")).await.unwrap();
+    let leaf = leaf(&story.chain);
+    // Only who has it may.
+    let other = acme(&pebble, &Arc::default());
+    let problem = refused(other.revoke(&leaf, Revocation::KeyCompromise).await);
+    assert_eq!(problem.kind, ProblemKind::Unauthorized);
+    for _ in 0..2 {
+        mine.revoke(&leaf, Revocation::Superseded).await.unwrap();
+    }
+    // The CA wants what has been revoked to be replaced at once.
+    let window = mine
+        .renewal_info(&story.facts.id.unwrap())
+        .await
+        .unwrap()
+        .unwrap()
+        .window;
+    assert!(window.end() < Timestamp::now());
+}
+
+#[tokio::test]
+async fn every_kind_of_account_key_gets_certificates() {
+    let pebble = Pebble::start(&PLAIN);
+    for kind in [KeyType::EcdsaP256, KeyType::EcdsaP384, KeyType::Rsa2048] {
+        let acme = acme_with(&pebble, &Arc::default(), |settings| {
+            settings.registration.key_type = kind;
+        });
+        issue(&acme, &host("a.example.com")).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_account_is_bound_to_what_the_ca_knows() {
+    let pebble = Pebble::with_account_keys(&PLAIN, &[("kid-1", AGREED)]);
+    let bound = |binding: Option<Binding>| {
+        acme_with(&pebble, &Arc::default(), |settings| {
+            settings.registration.binding = binding;
+        })
+    };
+    let host = host("a.example.com");
+    issue(&bound(Some(binding("kid-1", MacAlgorithm::Hs256))), &host)
+        .await
+        .unwrap();
+    let unknown = bound(Some(binding("kid-2", MacAlgorithm::Hs256)));
+    let problem = refused(unknown.open(&NewOrder::of(&host)).await);
+    assert_eq!(problem.kind, ProblemKind::Unauthorized);
+    // Without one it is not even tried.
+    let without = bound(None);
+    let problem = refused(without.open(&NewOrder::of(&host)).await);
+    assert_eq!(
+        (problem.kind, problem.status),
+        (ProblemKind::ExternalAccountRequired, None)
+    );
+}
+
+#[tokio::test]
+async fn a_binding_may_use_any_of_three_algorithms() {
+    let server = Hostile::start().await;
+    server.order(&json!({ "status": "ready", "authorizations": [], "finalize": "BASE/f" }).to_string());
+    for (algorithm, name) in [
+        (MacAlgorithm::Hs256, "HS256"),
+        (MacAlgorithm::Hs384, "HS384"),
+        (MacAlgorithm::Hs512, "HS512"),
+    ] {
+        let mut settings = Settings::of(format!("{}/dir", server.base));
+        settings.registration.binding = Some(binding("kid-1", algorithm));
+        let acme = Acme::new(settings, Arc::new(Memory::default()), Arc::new(Timestamp::now)).unwrap();
+        acme.open(&NewOrder::of(&host("a.example.com"))).await.unwrap();
+        let (outer, account) = server.signed("/account").pop().unwrap();
+        let (inner, bound) = opened(&account["externalAccountBinding"]);
+        assert_eq!(
+            inner,
+            json!({ "alg": name, "kid": "kid-1", "url": format!("{}/account", server.base) })
+        );
+        assert_eq!(bound, outer["jwk"], "the key of the account itself");
+    }
+}
+
+#[tokio::test]
+async fn the_preferred_chain_is_taken_where_the_ca_has_it() {
+    let mut environment = PLAIN.to_vec();
+    environment.push(("PEBBLE_ALTERNATE_ROOTS", "2"));
+    let pebble = Pebble::start(&environment);
+    let tls = std::fs::read_to_string(pebble.roots()).unwrap();
+    let mut roots = Vec::new();
+    for number in 0..3 {
+        let url = pebble.management(&format!("/roots/{number}"));
+        let root = faythe_bed::http::get(&url, &tls)
+            .await
+            .unwrap()
+            .success()
+            .unwrap();
+        roots.extend(x509::issuers(&root));
+    }
+    assert_eq!(roots.len(), 3);
+    let top = async |preferred: Option<&str>| {
+        let acme = acme_with(&pebble, &Arc::default(), |settings| {
+            settings.preferred_chain = preferred.map(str::to_owned);
+        });
+        let story = issue(&acme, &host("a.example.com")).await.unwrap();
+        x509::issuers(&story.chain).pop().unwrap()
+    };
+    assert_eq!(top(None).await, roots[0]);
+    for root in &roots {
+        assert_eq!(top(Some(root)).await, *root);
+    }
+    assert_eq!(top(Some("No such root")).await, roots[0]);
+}
