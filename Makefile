@@ -36,6 +36,8 @@ check: lint ## the fast part, before each commit: format, lints, and the tests t
 tools: ## builds or installs the servers that demo, tests and bench use
 	tools/build
 	tools/bind
+	tools/knot
+	tools/powerdns
 
 bench: tools program ## measures Faythe on the servers, beside what they can do alone, into bench/results/
 	cargo run --profile harness --locked -p faythe-bench -- --faythe $(PROGRAM)

@@ -23,9 +23,12 @@
 mod bed;
 pub mod bind;
 pub mod certificate;
+pub mod dice;
+pub mod dns_proxy;
 pub mod faythe;
 pub mod http;
 pub mod kube;
+pub mod names;
 pub mod pebble;
 pub mod ports;
 pub mod process;

@@ -19,10 +19,23 @@ pub struct Scratch {
 impl Scratch {
     /// Makes an empty directory whose name begins with `name`.
     pub fn new(name: &str) -> Result<Self> {
+        static ROOT: Root = Root::new(None);
+        Self::below(&ROOT, parent(), name)
+    }
+
+    /// Makes one on the disk that holds the build, for a server whose writes are to cost what they do in real life.
+    pub fn on_disk(name: &str) -> Result<Self> {
+        static ROOT: Root = Root::new(None);
+        let parent = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/bed");
+        std::fs::create_dir_all(&parent)?;
+        Self::below(&ROOT, parent.canonicalize()?, name)
+    }
+
+    fn below(top: &Root, parent: PathBuf, name: &str) -> Result<Self> {
         let directory = tempfile::Builder::new()
             .prefix(&format!("{name}-"))
             .disable_cleanup(kept())
-            .tempdir_in(root()?)
+            .tempdir_in(root(top, parent)?)
             .with_context(|| format!("cannot make a directory for {name}"))?;
         Ok(Self { directory })
     }
@@ -52,19 +65,20 @@ fn kept() -> bool {
     std::env::var_os("FAYTHE_BED_KEEP").is_some()
 }
 
-/// The directory of this process, made at the first call.
-fn root() -> Result<PathBuf> {
-    // The pipe's end is held for the life of the process: when it closes, the sweeper begins.
-    static ROOT: Mutex<Option<(PathBuf, Option<ChildStdin>)>> = Mutex::new(None);
+/// The directory of this process below one parent. The pipe's end is held for the life of the process: when it closes,
+/// the sweeper begins.
+type Root = Mutex<Option<(PathBuf, Option<ChildStdin>)>>;
 
-    let mut root = ROOT.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+/// The directory of this process below `parent`, made at the first call.
+fn root(root: &Root, parent: PathBuf) -> Result<PathBuf> {
+    let mut root = root.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     if let Some((path, _)) = &*root {
         return Ok(path.clone());
     }
     let path = tempfile::Builder::new()
         .prefix(&format!("faythe-bed-{}-", std::process::id()))
         .disable_cleanup(true)
-        .tempdir_in(parent())
+        .tempdir_in(parent)
         .context("cannot make a directory for the bed")?
         .keep();
     let pipe = if kept() { None } else { Some(start_sweeper(&path)?) };

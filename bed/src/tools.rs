@@ -34,12 +34,31 @@ pub fn built(program: &str) -> Result<PathBuf> {
 ///
 /// `tools/bind` is run if it is missing, and installs it or says how to.
 pub fn bind(program: &str) -> Result<PathBuf> {
-    static INSTALLED: OnceLock<Result<(), String>> = OnceLock::new();
+    static INSTALLED: Outcome = Outcome::new();
+    from_debian(program, "bind", &INSTALLED)
+}
 
+/// The path of a program that comes with Knot: `knotd`. `tools/knot` is run if it is missing.
+pub fn knot(program: &str) -> Result<PathBuf> {
+    static INSTALLED: Outcome = Outcome::new();
+    from_debian(program, "knot", &INSTALLED)
+}
+
+/// The path of a program that comes with PowerDNS or works on its database: `pdns_server`, `pdnsutil`,
+/// `sqlite3`. `tools/powerdns` is run if it is missing.
+pub fn powerdns(program: &str) -> Result<PathBuf> {
+    static INSTALLED: Outcome = Outcome::new();
+    from_debian(program, "powerdns", &INSTALLED)
+}
+
+/// How a script that installs went; it is run once in the life of the process.
+type Outcome = OnceLock<Result<(), String>>;
+
+fn from_debian(program: &str, name: &str, outcome: &Outcome) -> Result<PathBuf> {
     if let Some(path) = installed(program) {
         return Ok(path);
     }
-    let outcome = INSTALLED.get_or_init(|| script("bind").map(drop).map_err(|error| format!("{error:#}")));
+    let outcome = outcome.get_or_init(|| script(name).map(drop).map_err(|error| format!("{error:#}")));
     outcome.as_ref().map_err(|error| anyhow!("{error}"))?;
     installed(program).with_context(|| format!("there is no {program}"))
 }

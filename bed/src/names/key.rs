@@ -66,6 +66,16 @@ impl Key {
         &self.name
     }
 
+    /// What signs with it.
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// The secret, in base64.
+    pub fn secret(&self) -> &str {
+        &self.secret
+    }
+
     /// The text of a key file, as tsig-keygen writes it.
     pub fn file(&self) -> String {
         let Self {
