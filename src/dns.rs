@@ -87,7 +87,8 @@ pub struct DnsError {
 pub enum UpdateFault {
     /// The server does not know the key's name, or not with this algorithm.
     #[error(
-        "BADKEY: the server does not know this key name or not with this algorithm; compare both with its configuration"
+        "BADKEY: the server does not know this key name, or not with this algorithm, or (Knot) has no `acl` that lets it \
+         update this zone; compare all three with its configuration"
     )]
     BadKey,
     /// The server has the key with another secret.

@@ -28,7 +28,7 @@ const STRING_MAX: usize = 255;
 
 /// REFUSED with a good signature: the key is fine, the name is not.
 const REFUSED_SIGNED: &str = "the server knows the key but its policy does not let it change this name; grant the key TXT \
-     updates there (BIND: `update-policy { grant KEY zonesub TXT; }`)";
+     updates there (BIND: `update-policy { grant KEY zonesub TXT; }`; PowerDNS: metadata TSIG-ALLOW-DNSUPDATE)";
 /// REFUSED without signature: PowerDNS says no more than this for three causes (measured with 4.7.3).
 const REFUSED_UNSIGNED: &str = "the server does not sign this, so it did not accept the key, or no update at all; compare key \
      name, algorithm and secret with its configuration, compare its clock with ours, and see that it allows updates from here";

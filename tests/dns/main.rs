@@ -20,6 +20,7 @@ use faythe_core::zone::{Check, Role};
 use futures::future::join_all;
 
 mod named;
+mod servers;
 mod signatures;
 mod updates;
 mod ways;

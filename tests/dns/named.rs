@@ -58,15 +58,6 @@ impl Named {
         panic!("named does not start on {PORT_TRIES} ports");
     }
 
-    /// Ends the server and starts it again with what it had on disk.
-    pub(crate) fn restart(&mut self) {
-        self.stop();
-        // Its last connections are in TIME_WAIT, which does not keep BIND from listening.
-        let (child, reader) = launch(self.folder.path(), &self.log).expect("named starts again");
-        self.child = child;
-        self.reader = Some(reader);
-    }
-
     pub(crate) fn port(&self) -> u16 {
         self.port
     }
