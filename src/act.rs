@@ -295,7 +295,7 @@ impl Work<'_> {
             }
             Step::AwaitCache(until) => return Err(Fault::cache(until, (self.outside.now)())),
             Step::Tell => self.tell().await?,
-            Step::Ask => self.ask().await?,
+            Step::Ask | Step::AwaitCertificate => self.ask().await?,
             Step::Finalize => self.finalize().await?,
             Step::Store => self.keep().await?,
             Step::Withdraw => self.withdraw().await?,

@@ -180,10 +180,12 @@ pub enum Step {
     AwaitCache(Timestamp),
     /// Tell the CA that it may look (RFC 8555 §7.5.1).
     Tell,
-    /// Ask the CA how far it is.
+    /// Ask the CA whether it has looked.
     Ask,
     /// Send the CSR.
     Finalize,
+    /// Ask the CA whether it has made the certificate.
+    AwaitCertificate,
     /// Download the chain, check it and store it.
     Store,
     /// Remove the values of the note.
@@ -224,7 +226,7 @@ impl Step {
             Self::Publish => Stage::Publishing,
             Self::Look | Self::AwaitNeighbors | Self::AwaitCache(_) => Stage::Checking,
             Self::Tell | Self::Ask => Stage::Validating,
-            Self::Finalize => Stage::Finalizing,
+            Self::Finalize | Self::AwaitCertificate => Stage::Finalizing,
             Self::Store => Stage::Storing,
             Self::Withdraw | Self::RecordFailure | Self::Forget | Self::End(_) => Stage::CleaningUp,
         }
@@ -326,7 +328,7 @@ pub fn next(known: &Known<'_>, now: Timestamp) -> Step {
         OrderStatus::Pending | OrderStatus::Ready if known.goal == Goal::Unwanted => clean_up(known),
         OrderStatus::Pending => prove(known, ca, now),
         OrderStatus::Ready => Step::Finalize,
-        OrderStatus::Processing => Step::Ask,
+        OrderStatus::Processing => Step::AwaitCertificate,
         OrderStatus::Valid => Step::Store,
         OrderStatus::Invalid => Step::RecordFailure,
     }

@@ -168,9 +168,9 @@ impl Fault {
         }
     }
 
-    /// A CA that leaves an order in one state for too long; where it has become hopeless, a new order follows (P23).
+    /// A CA that leaves an order in one state for longer than is waited for at a time.
     #[must_use]
-    pub fn slow_ca(status: OrderStatus, hopeless: bool) -> Self {
+    pub fn slow_ca(status: OrderStatus) -> Self {
         let text = match status {
             OrderStatus::Pending => "the CA is still validating the challenge",
             OrderStatus::Processing => "the CA is still making the certificate",
@@ -179,7 +179,16 @@ impl Fault {
         Self {
             code: "ca-slow".to_owned(),
             text: text.to_owned(),
-            pause: if hopeless { Pause::Abandon } else { rest(None) },
+            pause: rest(None),
+        }
+    }
+
+    /// The same for so long that nothing more is to be hoped of the order; a new one follows (P23).
+    #[must_use]
+    pub fn stuck_order(status: OrderStatus) -> Self {
+        Self {
+            pause: Pause::Abandon,
+            ..Self::slow_ca(status)
         }
     }
 

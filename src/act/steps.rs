@@ -296,8 +296,11 @@ impl Work<'_> {
             }
             missed = looked;
             if began.elapsed() >= patience {
-                let hopeless = schedule::is_hopeless(self.order.tries);
-                return Err(Fault::slow_ca(before, hopeless));
+                return Err(if schedule::is_hopeless(self.order.tries) {
+                    Fault::stuck_order(before)
+                } else {
+                    Fault::slow_ca(before)
+                });
             }
             round += 1;
         };

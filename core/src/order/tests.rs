@@ -112,7 +112,7 @@ fn a_wanted_order_goes_its_way() {
         Step::Ask,
     );
     check(|k, f| k.ca = Some(&f.ready), Step::Finalize);
-    check(|k, f| k.ca = Some(&f.processing), Step::Ask);
+    check(|k, f| k.ca = Some(&f.processing), Step::AwaitCertificate);
     check(|k, f| k.ca = Some(&f.valid), Step::Store);
     check(|k, _| k.place = Some(Place::Served), Step::Withdraw);
     check(
@@ -123,6 +123,26 @@ fn a_wanted_order_goes_its_way() {
         |k, _| (k.place, k.note) = (Some(Place::Served), None),
         Step::End(End::Settled),
     );
+}
+
+#[test]
+fn what_the_ca_is_doing_is_what_is_said_of_it() {
+    let stage = |status| {
+        let (facts, view) = (Facts::default(), ca(status, Some(ChallengeStatus::Processing)));
+        let known = Known {
+            goal: Goal::Wanted,
+            place: Some(Place::Open),
+            note: Some(&facts.note),
+            ca: Some(&view),
+            published: Published::Shown(at(99)),
+            neighbors: &facts.alone,
+        };
+        next(&known, at(100)).stage()
+    };
+    assert_eq!(stage(OrderStatus::Pending), Stage::Validating);
+    assert_eq!(stage(OrderStatus::Ready), Stage::Finalizing);
+    assert_eq!(stage(OrderStatus::Processing), Stage::Finalizing);
+    assert_eq!(stage(OrderStatus::Valid), Stage::Storing);
 }
 
 #[test]
@@ -154,7 +174,7 @@ fn an_unwanted_order_is_cleaned_up_unless_the_ca_is_making_it() {
     );
     check(
         |k, f| (k.goal, k.ca) = (Goal::Unwanted, Some(&f.processing)),
-        Step::Ask,
+        Step::AwaitCertificate,
     );
     check(
         |k, f| (k.goal, k.ca) = (Goal::Unwanted, Some(&f.valid)),

@@ -322,7 +322,7 @@ impl State {
                 look_at_ca(s, p, s.orders.len() - 1);
             }),
             Step::Note => done(&|s, _| s.note = Some(order)),
-            Step::Resume | Step::Ask => done(&|s, p| look_at_ca(s, p, order)),
+            Step::Resume | Step::Ask | Step::AwaitCertificate => done(&|s, p| look_at_ca(s, p, order)),
             Step::Publish => done(&|s, p| {
                 s.dns[order] = s.dns[order].max(InDns::Accepted);
                 p.published = HIDDEN;

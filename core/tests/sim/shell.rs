@@ -389,11 +389,8 @@ impl Shell {
         }
     }
 
-    fn told(&mut self, host: &Hostname, now: Timestamp) {
-        let look = CaLook {
-            from: now,
-            until: None,
-        };
+    fn told(&mut self, host: &Hostname, from: Timestamp) {
+        let look = CaLook { from, until: None };
         self.board_of(host)
             .looks
             .entry(host.clone())

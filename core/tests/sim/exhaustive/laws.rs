@@ -59,6 +59,7 @@ impl Laws {
             | Step::AwaitNeighbors
             | Step::AwaitCache(_)
             | Step::Ask
+            | Step::AwaitCertificate
             | Step::Finalize
             | Step::RecordFailure
             | Step::Forget

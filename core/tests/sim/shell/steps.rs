@@ -138,9 +138,10 @@ impl Shell {
                     .tell(session, now, &mut outside.dice)
                     .map_err(order_fault)?;
                 order.view = Some(outside.ca.view(session, now).map_err(order_fault)?);
+                progress.push(Progress::CaAnswered);
                 order.tries = 0;
             }
-            Step::Ask => {
+            Step::Ask | Step::AwaitCertificate => {
                 let before = order.view.as_ref().unwrap().status;
                 let view = outside
                     .ca
@@ -164,6 +165,7 @@ impl Shell {
                     self.settled(&host, now);
                 }
                 order.doom_if_invalid(now);
+                progress.push(Progress::CaAnswered);
                 (order.tries, order.polling) = (0, None);
             }
             Step::Finalize => {
@@ -173,6 +175,7 @@ impl Shell {
                     .finalize(session, now, &mut outside.dice)
                     .map_err(order_fault)?;
                 order.view = Some(outside.ca.view(session, now).map_err(order_fault)?);
+                progress.push(Progress::CaAnswered);
                 order.tries = 0;
             }
             Step::Store => return self.store(order, outside, laws, progress),
@@ -231,7 +234,8 @@ impl Shell {
             self.board_of(&order.host).earlier.remove(&session.to_string());
             let looking = |challenge: &Challenge| challenge.status == ChallengeStatus::Processing;
             if view.challenges.iter().any(looking) {
-                self.told(&order.host, outside.now);
+                let since = order.note.as_ref().map_or(outside.now, |note| note.created);
+                self.told(&order.host, since);
             }
         }
         (order.session, order.view) = (Some(session), Some(view));
@@ -251,6 +255,7 @@ impl Shell {
             .ca
             .certificate(order.session.unwrap(), now)
             .map_err(order_fault)?;
+        progress.push(Progress::CaAnswered);
         outside.reach_cluster()?;
         let name = secret_name(&order.host);
         let there = outside
