@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex};
 use anyhow::Context;
 use faythe_core::policy::Policy;
 use futures::StreamExt;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::act::{self, Outside};
+use crate::act::{self, Outside, UNNOTED_AT_ONCE};
 use crate::ca::Ca;
 use crate::ca::acme::{Acme, Settings};
 use crate::clock::{self, Now};
@@ -105,6 +105,7 @@ pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Res
         board: Board::default(),
         metrics: Arc::clone(&metrics),
         usual: Mutex::default(),
+        unnoted: Arc::new(Semaphore::new(UNNOTED_AT_ONCE)),
     });
     let report = Report::new(metrics, notices, health);
     tracing::info!(

@@ -39,6 +39,8 @@ struct State {
 struct Record {
     preparing: BTreeMap<Hostname, Instant>,
     looks: BTreeMap<Hostname, CaLook>,
+    /// Those that an earlier process may have caused, while it is not known whether it did.
+    inherited: BTreeMap<Hostname, CaLook>,
 }
 
 impl Board {
@@ -75,17 +77,29 @@ impl Board {
         }
     }
 
-    /// The CA is about to be told that it may look for the order.
-    pub fn told(&self, host: &Hostname, now: Timestamp) {
+    /// The CA is about to be told that it may look for the order, or has been at some time after `from`.
+    pub fn told(&self, host: &Hostname, from: Timestamp) {
         let mut state = self.state();
         let looks = &mut state.record(host).looks;
         looks
             .entry(host.clone())
-            .or_insert(CaLook {
-                from: now,
-                until: None,
-            })
+            .or_insert(CaLook { from, until: None })
             .until = None;
+    }
+
+    /// An earlier process has noted an order at `noted` and is gone by `now`: nobody knows whether it told the CA.
+    pub fn inherit(&self, host: &Hostname, noted: Timestamp, now: Timestamp) {
+        let look = CaLook {
+            from: noted,
+            until: Some(now),
+        };
+        self.state().record(host).inherited.insert(host.clone(), look);
+    }
+
+    /// The CA has shown the order that was noted, and that it has not looked for it to the end: whether it is looking is
+    /// known from here on.
+    pub fn disclosed(&self, host: &Hostname) {
+        self.state().record(host).inherited.remove(host);
     }
 
     /// The CA has finished looking for the order.
@@ -111,7 +125,8 @@ impl Board {
                 .preparing
                 .iter()
                 .any(|(other, since)| other != host && since.elapsed() < PREPARING_AT_MOST);
-            neighbors.looks.extend(record.looks.values().copied());
+            let looks = record.looks.values().chain(record.inherited.values());
+            neighbors.looks.extend(looks.copied());
         }
         neighbors
     }
@@ -137,10 +152,10 @@ impl Board {
         drop(pruned);
         let State { records, elsewhere } = &mut *self.state();
         records.retain(|_, record| {
-            record
-                .looks
-                .retain(|_, look| look.until.is_none_or(|until| ahead(until, RESOLVER_CACHE) > now));
-            !record.looks.is_empty() || !record.preparing.is_empty()
+            for looks in [&mut record.looks, &mut record.inherited] {
+                looks.retain(|_, look| look.until.is_none_or(|until| ahead(until, RESOLVER_CACHE) > now));
+            }
+            !record.looks.is_empty() || !record.inherited.is_empty() || !record.preparing.is_empty()
         });
         elsewhere.retain(|_, record| records.contains_key(record));
     }
@@ -166,6 +181,8 @@ impl State {
 
 #[cfg(test)]
 mod tests {
+    use jiff::SignedDuration;
+
     use super::*;
 
     #[tokio::test]
@@ -222,6 +239,31 @@ mod tests {
             state.records.is_empty() && state.elsewhere.is_empty(),
             "{state:?}"
         );
+    }
+
+    #[test]
+    fn p15_an_order_of_an_earlier_process_counts_as_a_look_until_it_is_known_better() {
+        let board = Board::default();
+        let [name, wildcard] = ["example.com", "*.example.com"].map(|host| host.parse::<Hostname>().unwrap());
+        let at = |secs| ahead(Timestamp::UNIX_EPOCH, SignedDuration::from_secs(secs));
+        let (noted, started) = (at(0), at(100));
+        let look = |from, until| [CaLook { from, until }];
+        board.inherit(&name, noted, started);
+        assert_eq!(board.of(&wildcard, None).looks, look(noted, Some(started)));
+        // It was not told.
+        board.disclosed(&name);
+        assert_eq!(board.of(&wildcard, None).looks, []);
+        // It was told, and is looking still.
+        board.inherit(&name, noted, started);
+        board.disclosed(&name);
+        board.told(&name, noted);
+        assert_eq!(board.of(&wildcard, None).looks, look(noted, None));
+        board.settled(&name, at(103));
+        assert_eq!(board.of(&wildcard, None).looks, look(noted, Some(at(103))));
+        // It is not heard of again.
+        board.inherit(&wildcard, noted, started);
+        board.prune(at(164));
+        assert_eq!(board.of(&wildcard, None), Neighbors::default());
     }
 
     #[tokio::test(start_paused = true)]

@@ -253,6 +253,10 @@ impl Loop {
                 tracing::warn!(%host, "an order of an earlier configuration is left alone: its zone is configured no more");
                 continue;
             };
+            if let Some(value) = note.values.first() {
+                self.outside.board.place(&host, &value.record);
+                self.outside.board.inherit(&host, note.created, self.now());
+            }
             for value in &note.values {
                 self.outside.dns.adopt(&zone.apex, &value.record, &value.value);
             }

@@ -2,9 +2,10 @@
 //!
 //! Every step may be repeated, and none decides whether it is its turn.
 
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use faythe_core::Timestamp;
 use faythe_core::cert::{Standing, standing};
 use faythe_core::order::{CaView, ChallengeStatus, Note, OrderStatus, Place, Published};
 use faythe_core::problem::Exchange;
@@ -58,11 +59,19 @@ impl Work<'_> {
     }
 
     pub(super) async fn open(&mut self) -> Result<(), Fault> {
+        // Made first: a kill between here and the note costs an order, and an RSA key takes its time.
+        if self.order.key.is_none() {
+            self.order.key = Some(new_key(self.outside.key_type).await?);
+        }
+        let room = Arc::clone(&self.outside.unnoted).acquire_owned();
+        self.unnoted = tokio::select! {
+            room = room => room.ok(),
+            () = self.stop.cancelled() => return Ok(()),
+        };
         let opened = self.outside.ca.open(&NewOrder::of(&self.order.host)).await;
         let session = opened.map_err(|error| Fault::ca(&error, Exchange::NewOrder))?;
-        let _ = self.progress.send(Progress::CaAnswered);
-        self.take_up(session);
-        self.made_progress();
+        self.take_up(session, (self.outside.now)());
+        self.ca_has_done_it();
         Ok(())
     }
 
@@ -86,12 +95,17 @@ impl Work<'_> {
             // Values that the note does not have could not be withdrawn after a crash.
             return Err(Fault::strange_order(&note.order_url));
         }
-        self.take_up(session);
+        let created = note.created;
+        if session.view().status == OrderStatus::Pending {
+            // Now it is known how far the order was, whoever worked on it.
+            self.outside.board.disclosed(&self.order.host);
+        }
+        self.take_up(session, created);
         Ok(())
     }
 
-    fn take_up(&mut self, session: Box<dyn CaOrder>) {
-        let now = (self.outside.now)();
+    /// Goes on with an order as the CA shows it; before `since` the CA was not told of it.
+    fn take_up(&mut self, session: Box<dyn CaOrder>, since: Timestamp) {
         let view = session.view();
         if view.challenges.is_empty() {
             // Reused authorizations need no value in the DNS.
@@ -102,7 +116,7 @@ impl Work<'_> {
             .iter()
             .any(|challenge| challenge.status == ChallengeStatus::Processing)
         {
-            self.outside.board.told(&self.order.host, now);
+            self.outside.board.told(&self.order.host, since);
         }
         self.doom_if_invalid(session.view());
         self.order.session = Some(session);
@@ -151,6 +165,7 @@ impl Work<'_> {
         };
         self.outside.store.save(&saved).await?;
         self.order.note = Some(note);
+        self.unnoted = None;
         self.made_progress();
         Ok(())
     }
@@ -254,7 +269,7 @@ impl Work<'_> {
         if let Err(error) = session.answer().await {
             return Err(self.uncertain(error));
         }
-        self.made_progress();
+        self.ca_has_done_it();
         Ok(())
     }
 
@@ -314,7 +329,7 @@ impl Work<'_> {
         drop(learned);
         let view = session.view().clone();
         self.doom_if_invalid(&view);
-        self.made_progress();
+        self.ca_has_done_it();
         Ok(())
     }
 
@@ -328,7 +343,7 @@ impl Work<'_> {
         }
         let view = session.view().clone();
         self.doom_if_invalid(&view);
-        self.made_progress();
+        self.ca_has_done_it();
         Ok(())
     }
 
@@ -343,6 +358,8 @@ impl Work<'_> {
             Ok(chain) => chain,
             Err(error) => return Err(self.uncertain(error)),
         };
+        // Not that the order has come further: what is wrong with the chain or its place is no trouble of the CA.
+        let _ = self.progress.send(Progress::CaAnswered);
         let now = (self.outside.now)();
         x509::check_issued(&chain, key, host, now).map_err(|error| Fault::bad_chain(&error))?;
         match self.outside.store.keep(host, slot, &chain, key, now).await {
@@ -425,6 +442,14 @@ impl Work<'_> {
     fn uncertain(&mut self, error: CaError) -> Fault {
         self.order.session = None;
         error.into()
+    }
+
+    /// The CA has done what it was asked: what has failed before is no series any more, neither this order's nor, where
+    /// the CA was in trouble, everybody's. To read an order again is not enough for that: a CA that shows orders and
+    /// finishes none would be asked by each of them as if nothing were wrong.
+    fn ca_has_done_it(&mut self) {
+        let _ = self.progress.send(Progress::CaAnswered);
+        self.made_progress();
     }
 
     /// A step has succeeded: what failed before it is no series any more.

@@ -218,17 +218,24 @@ async fn a_name_that_is_paused_waits_for_a_person() {
 async fn answers_that_are_no_acme_are_waited_out() {
     let (bed, proxy, faythe) = behind_proxy(json!({})).await;
     let page = "<!DOCTYPE html><title>Please log in</title>";
-    proxy.fault(1, "GET /dir", Fault::answer(200, page));
-    proxy.fault(1, "GET /dir", Fault::answer(502, page));
-    proxy.fault(1, NEW_ORDER, Fault::answer(200, page));
-    proxy.fault(1, "POST /authZ/", Fault::answer(200, page));
-    proxy.fault(1, "POST /my-order/", Fault::answer(502, page));
-    proxy.fault(1, "POST /certZ/", Fault::answer(200, page));
-    let hosts = hosts(&bed, 1);
-    ask(&bed, &hosts).await;
-    let line = said(&faythe, &["WARN", "state=\"held\"", "code=\"ca-garbled\""]).await;
-    assert!(line.contains("/dir"), "{line}");
-    all_well(&bed, &faythe, &hosts).await;
+    let garbled = [
+        (200, "GET /dir"),
+        (502, NEW_ORDER),
+        (200, "POST /authZ/"),
+        (502, "POST /my-order/"),
+        (200, "POST /certZ/"),
+    ];
+    let hosts = hosts(&bed, garbled.len());
+    // One after the other, so that what is said of each is said of it alone.
+    for (i, (status, request)) in garbled.into_iter().enumerate() {
+        proxy.fault(1, request, Fault::answer(status, page));
+        ask(&bed, &hosts[i..=i]).await;
+        let host = format!("host={}", hosts[i]);
+        let line = said(&faythe, &["WARN", "state=\"held\"", "code=\"ca-garbled\"", &host]).await;
+        let (_, path) = request.split_once(' ').unwrap();
+        assert!(line.contains(path), "no {path} in {line}");
+        all_well(&bed, &faythe, &hosts[..=i]).await;
+    }
 }
 
 /// Refused nonces cost nothing but requests.

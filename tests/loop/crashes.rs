@@ -1,10 +1,17 @@
 //! The process ends at any call, before or after its effect; the next one goes on.
 
+use std::time::Duration;
+
+use faythe::store::secrets::SeenSecret;
+use tokio::time::{Instant, sleep};
+
 use crate::place::Side;
 use crate::rig::Rig;
 
 /// More calls than an issuance makes.
 const CALLS: usize = 40;
+/// As many as it makes.
+const WHOLE_WAY: usize = 15;
 
 #[tokio::test(start_paused = true)]
 async fn p16_p18_a_crash_at_any_call_costs_no_certificate_and_leaves_nothing() {
@@ -14,7 +21,14 @@ async fn p16_p18_a_crash_at_any_call_costs_no_certificate_and_leaves_nothing() {
             let rig = Rig::new(&["a.example.com"]);
             rig.place.state().fuse = Some((at, side));
             rig.settled_or_crashed(rig.process()).await;
+            let began = Instant::now();
             rig.settled(&mut rig.process()).await;
+            let took = began.elapsed();
+            // Nothing that the dead process may have done keeps the one order of a record waiting.
+            assert!(
+                took < Duration::from_secs(2),
+                "{took:?} after call {at}, {side:?}"
+            );
             let state = rig.place.state();
             match state.orders.len() {
                 1 => {}
@@ -42,8 +56,46 @@ async fn p15_a_crash_in_the_middle_of_a_pair_settles_both() {
         let rig = Rig::new(&["a.example.com", "*.a.example.com"]);
         rig.place.state().fuse = Some((at, Side::After));
         rig.settled_or_crashed(rig.process()).await;
+        let began = Instant::now();
         rig.settled(&mut rig.process()).await;
         assert!(rig.place.state().orders.len() <= 4, "call {at}");
+        let took = began.elapsed();
+        assert!(took < Duration::from_secs(75), "{took:?} after call {at}");
+    }
+}
+
+/// The other half of a pair is asked for after a crash; the CA's resolver, which the place has, may remember what it saw
+/// for the first half.
+#[tokio::test(start_paused = true)]
+async fn p15_after_a_crash_the_other_of_a_pair_waits_for_the_looks_of_the_dead() {
+    for (host, other) in [
+        ("a.example.com", "*.a.example.com"),
+        ("*.a.example.com", "a.example.com"),
+    ] {
+        for at in 1..=WHOLE_WAY {
+            let rig = Rig::new(&[host, other]);
+            rig.place.state().fuse = Some((at, Side::After));
+            let process = rig.blind_process();
+            rig.show_requests(&process, &[host.to_owned()]);
+            process
+                .secrets
+                .unbounded_send(SeenSecret::All(Vec::new()))
+                .unwrap();
+            rig.settled_or_crashed(process).await;
+            sleep(Duration::from_secs(1)).await;
+            let began = Instant::now();
+            rig.settled(&mut rig.process()).await;
+            let took = began.elapsed();
+            assert!(took < Duration::from_secs(75), "{took:?} after call {at}");
+            let told = rig.place.state().journal[..at]
+                .iter()
+                .any(|line| line.starts_with("tell"));
+            assert_eq!(
+                took > Duration::from_secs(50),
+                told,
+                "{took:?} after call {at} of {host}"
+            );
+        }
     }
 }
 

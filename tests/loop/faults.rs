@@ -68,6 +68,30 @@ async fn p22_a_ca_that_is_away_is_asked_now_and_then_and_not_by_each_host() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn p22_each_step_that_the_ca_has_done_starts_the_count_of_its_trouble_anew() {
+    let rig = Rig::new(&["a.example.com"]);
+    // Before anything has been done the rests double, 2 and 4 s; then each trouble is the first: 2 s.
+    rig.place.state().faults.ca_misses = vec!["open", "open", "tell", "refresh", "finalize", "download"];
+    let began = Instant::now();
+    rig.settled(&mut rig.process()).await;
+    let took = began.elapsed();
+    assert!(rig.place.state().faults.ca_misses.is_empty());
+    assert!((14..16).contains(&took.as_secs()), "{took:?}");
+    assert_eq!(rig.place.state().orders.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p22_to_show_an_order_again_is_no_end_of_trouble() {
+    let rig = Rig::new(&["a.example.com"]);
+    // Each time the order is taken up and read before it is asked to make the certificate.
+    rig.place.state().faults.ca_misses = vec!["finalize"; 5];
+    let began = Instant::now();
+    rig.settled(&mut rig.process()).await;
+    let took = began.elapsed();
+    assert!((62..66).contains(&took.as_secs()), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn p17_a_limit_of_the_account_holds_everything_for_as_long_as_the_ca_said() {
     let rig = Rig::new(&["a.example.com", "b.example.com"]);
     rig.place.state().faults.refuse_orders = Some(Problem {

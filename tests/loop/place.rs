@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use faythe::ca::{Ca, CaError, CaOrder, NewOrder, Revocation};
 use faythe::dns::{Dns, DnsError, Foreign, LookError, UpdateFault};
@@ -16,11 +17,13 @@ use faythe_core::cert::Held;
 use faythe_core::name::{DnsName, Hostname, RecordName};
 use faythe_core::order::{CaView, Challenge, ChallengeStatus, ChallengeValue, OrderStatus};
 use faythe_core::problem::{Problem, ProblemKind};
+use faythe_core::schedule::RESOLVER_CACHE;
 use faythe_core::zone::Check;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use rcgen::{BasicConstraints, CertificateParams, CertificateSigningRequestParams, IsCa, Issuer, KeyPair};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 /// What is shared between the in-memory parts.
 #[derive(Clone)]
@@ -39,6 +42,8 @@ pub(crate) struct State {
     pub(crate) journal: Vec<String>,
     /// At which call, counted from 1 over all processes, the process ends, and on which side of its effect.
     pub(crate) fuse: Option<(usize, Side)>,
+    /// What the CA's resolver has seen there, and when.
+    resolved: BTreeMap<RecordName, (Instant, BTreeSet<String>)>,
     /// What stands in the zone.
     pub(crate) txt: BTreeMap<RecordName, BTreeSet<String>>,
     /// Orders at the CA.
@@ -63,6 +68,8 @@ pub(crate) struct Faults {
     pub(crate) hide: bool,
     /// The CA does not answer.
     pub(crate) ca_is_away: bool,
+    /// The CA does not answer the next calls that begin so.
+    pub(crate) ca_misses: Vec<&'static str>,
     /// The CA answers a new order with this.
     pub(crate) refuse_orders: Option<Problem>,
     /// The CA does not believe what it sees.
@@ -139,16 +146,40 @@ impl State {
         self.journal.iter().filter(|line| line.starts_with(start)).count()
     }
 
+    /// Whether the CA answers a call.
+    fn ca_answers(&mut self, call: &str) -> Result<(), CaError> {
+        let missed = self
+            .faults
+            .ca_misses
+            .iter()
+            .position(|start| call.starts_with(start));
+        if let Some(missed) = missed {
+            self.faults.ca_misses.remove(missed);
+        }
+        if missed.is_some() || self.faults.ca_is_away {
+            return Err(CaError::Unreachable {
+                url: "https://ca".into(),
+                source: "no route".into(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Whether the CA sees a value: its resolver remembers for as long as `core::schedule` says what it saw before.
+    fn ca_sees(&mut self, wanted: &ChallengeValue) -> bool {
+        let memory = Duration::try_from(RESOLVER_CACHE).unwrap();
+        self.resolved.retain(|_, (since, _)| since.elapsed() < memory);
+        let stands = || self.txt.get(&wanted.record).cloned().unwrap_or_default();
+        let (_, seen) = self
+            .resolved
+            .entry(wanted.record.clone())
+            .or_insert_with(|| (Instant::now(), stands()));
+        seen.contains(&wanted.value)
+    }
+
     fn version(&mut self) -> Box<str> {
         self.versions += 1;
         self.versions.to_string().into()
-    }
-}
-
-fn unreachable_ca() -> CaError {
-    CaError::Unreachable {
-        url: "https://ca".into(),
-        source: "no route".into(),
     }
 }
 
@@ -158,9 +189,7 @@ impl Ca for Place {
             let host = order.host;
             let number = self
                 .call(format!("open {host}"), |state| {
-                    if state.faults.ca_is_away {
-                        return Err(unreachable_ca());
-                    }
+                    state.ca_answers("open")?;
                     if let Some(problem) = &state.faults.refuse_orders {
                         return Err(CaError::Refused(problem.clone()));
                     }
@@ -186,11 +215,8 @@ impl Ca for Place {
         async move {
             let number = self
                 .call(format!("resume {url}"), |state| {
-                    if state.faults.ca_is_away {
-                        Err(unreachable_ca())
-                    } else {
-                        Ok(url.parse().unwrap())
-                    }
+                    state.ca_answers("resume")?;
+                    Ok(url.parse().unwrap())
                 })
                 .await?;
             Ok(self.session(number))
@@ -275,6 +301,7 @@ impl CaOrder for Session {
             self.view = self
                 .place
                 .call(format!("refresh {number}"), |state| {
+                    state.ca_answers("refresh")?;
                     let fails = state.faults.fail_validation;
                     let order = &mut state.orders[number];
                     order.status = match order.status {
@@ -286,9 +313,9 @@ impl CaOrder for Session {
                         | OrderStatus::Valid
                         | OrderStatus::Invalid => order.status,
                     };
-                    view(order)
+                    Ok(view(order))
                 })
-                .await;
+                .await?;
             Ok(())
         }
         .boxed()
@@ -300,6 +327,9 @@ impl CaOrder for Session {
             self.view = self
                 .place
                 .call(format!("tell {number}"), |state| {
+                    state.ca_answers("tell")?;
+                    let wanted = state.orders[number].value.clone();
+                    let sees = state.ca_sees(&wanted);
                     let order = &mut state.orders[number];
                     let seen = state.txt.get(&order.value.record);
                     let visible = seen.is_some_and(|values| values.contains(&order.value.value));
@@ -307,10 +337,11 @@ impl CaOrder for Session {
                         visible,
                         "the CA is told of order {number} before its value stands"
                     );
+                    assert!(sees, "P15: the CA's resolver remembers nothing of order {number}");
                     order.told = true;
-                    view(order)
+                    Ok(view(order))
                 })
-                .await;
+                .await?;
             Ok(())
         }
         .boxed()
@@ -324,13 +355,14 @@ impl CaOrder for Session {
             self.view = self
                 .place
                 .call(format!("finalize {number}"), |state| {
+                    state.ca_answers("finalize")?;
                     let order = &mut state.orders[number];
                     assert_eq!(order.status, OrderStatus::Ready);
                     order.status = OrderStatus::Processing;
                     order.chain = Some(chain);
-                    view(order)
+                    Ok(view(order))
                 })
-                .await;
+                .await?;
             Ok(())
         }
         .boxed()
@@ -342,8 +374,11 @@ impl CaOrder for Session {
             let line = format!("download {number}");
             let chain = self
                 .place
-                .call(line, |state| state.orders[number].chain.clone())
-                .await;
+                .call(line, |state| {
+                    state.ca_answers("download")?;
+                    Ok(state.orders[number].chain.clone())
+                })
+                .await?;
             Ok(chain.unwrap())
         }
         .boxed()

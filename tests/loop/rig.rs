@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use faythe::act::Outside;
+use faythe::act::{Outside, UNNOTED_AT_ONCE};
 use faythe::clock::Now;
 use faythe::neighbors::Board;
 use faythe::report::metrics::Metrics;
@@ -20,7 +20,7 @@ use faythe_core::want::Asker;
 use faythe_core::zone::{Rule, Zone, Zones};
 use futures::StreamExt;
 use futures::channel::mpsc::{UnboundedSender, unbounded};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -116,6 +116,7 @@ impl Rig {
             board: Board::default(),
             metrics: Arc::clone(&metrics),
             usual: Mutex::default(),
+            unnoted: Arc::new(Semaphore::new(UNNOTED_AT_ONCE)),
         };
         let (notices, _) = mpsc::channel(1);
         let (health, _) = watch::channel(Health {
