@@ -13,6 +13,7 @@ mod live {
     mod certificates;
     mod challenges;
     mod check;
+    mod crash;
     mod dns_faults;
     mod endings;
     mod hosts;
