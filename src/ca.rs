@@ -27,6 +27,7 @@ mod problem;
 mod shared;
 mod http;
 mod retry_after;
+mod connect;
 mod trust;
 
 /// A certification authority and our account there.

@@ -12,6 +12,8 @@ mod hostile;
 mod memory;
 #[path = "ca/pebble.rs"]
 mod pebble;
+#[path = "ca/tunnel.rs"]
+mod tunnel;
 
 #[path = "ca/faults.rs"]
 mod faults;

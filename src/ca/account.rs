@@ -5,6 +5,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use faythe_core::budget::Endpoint;
 use faythe_core::problem::{Problem, ProblemKind};
 use http::header::LOCATION;
 use serde_json::{Value, json};
@@ -174,6 +175,20 @@ impl Keeper {
         }
     }
 
+    /// Whether an account may be made now: CAs count them over hours, and so no request waits for its turn (P17).
+    fn leave_to_register(&self) -> Result<(), CaError> {
+        let wait = self.exchange.http.turn_of_account();
+        if wait.is_zero() {
+            return Ok(());
+        }
+        Err(CaError::Refused(Problem {
+            status: None,
+            kind: ProblemKind::RateLimited,
+            detail: "the limit on new accounts is used up, by our own count".to_owned(),
+            retry_after: Some(wait),
+        }))
+    }
+
     /// Tells the CA our key; it answers with the account that the key has there, new or not (RFC 8555 §7.3.1). A CA that
     /// does not want our address, for whatever reason, goes without.
     async fn register(&self, key: &Key) -> Result<String, CaError> {
@@ -194,7 +209,8 @@ impl Keeper {
             );
         }
         let url = &directory.new_account;
-        let asked = Asked::Endpoint(url);
+        let asked = Asked::Service(Endpoint::NewAccount, url);
+        self.leave_to_register()?;
         let mut payload = json!({ "termsOfServiceAgreed": true });
         if let Some(Binding {
             kid,

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use faythe_core::ari::{CertificateId, RenewalInfo};
+use faythe_core::budget::{self, Endpoint};
 use faythe_core::name::Hostname;
 use faythe_core::order::OrderStatus;
 use faythe_core::problem::ProblemKind;
@@ -18,13 +19,14 @@ use serde_json::json;
 
 use super::account::{Account, Keeper, location};
 pub use super::account::{Binding, Registration};
+pub use super::connect::{NoProxy, Proxy};
 use super::directory::Directory;
-use super::exchange::Exchange;
+use super::exchange::{Exchange, success};
 use super::http::Http;
 pub use super::http::{Clock, Limits, SetupError, Traffic};
 pub use super::jws::MacAlgorithm;
 use super::order::AcmeOrder;
-use super::problem::{Asked, refusal, silence};
+use super::problem::{Asked, silence};
 use super::{Ca, CaError, CaOrder, NewOrder, Revocation, jws, renewal};
 use crate::store::Store;
 use crate::x509::KeyType;
@@ -42,6 +44,10 @@ pub struct Settings {
     pub preferred_chain: Option<String>,
     /// A PEM file with roots to trust for the CA's HTTPS besides the system's.
     pub roots: Option<PathBuf>,
+    /// The proxy that leads to it.
+    pub proxy: Option<Proxy>,
+    /// How fast it may be asked, and how many accounts it makes.
+    pub budget: budget::Limits,
     /// Bounds of one exchange.
     pub limits: Limits,
 }
@@ -60,6 +66,8 @@ impl Settings {
             profile: None,
             preferred_chain: None,
             roots: None,
+            proxy: None,
+            budget: budget::Limits::default(),
             limits: Limits::default(),
         }
     }
@@ -73,7 +81,7 @@ pub struct Acme {
     preferred_chain: Option<Arc<str>>,
     /// Orders that were made, but whose authorizations could not be read: the next try for the same host takes them up
     /// instead of making another.
-    stranded: Mutex<BTreeMap<Hostname, String>>,
+    stranded: Mutex<BTreeMap<Hostname, AcmeOrder>>,
 }
 
 impl Acme {
@@ -88,9 +96,11 @@ impl Acme {
             profile,
             preferred_chain,
             roots,
+            proxy,
+            budget,
             limits,
         } = settings;
-        let http = Http::new(&directory, roots.as_ref(), limits, clock)?;
+        let http = Http::new(&directory, proxy, roots.as_ref(), limits, &budget, clock)?;
         let exchange = Arc::new(Exchange::new(http, directory));
         let keeper = Arc::new(Keeper::new(Arc::clone(&exchange), store, registration));
         Ok(Self {
@@ -116,12 +126,9 @@ impl Acme {
 
     async fn make(&self, wanted: &NewOrder<'_>) -> Result<AcmeOrder, CaError> {
         let host = wanted.host;
-        if let Some(url) = self.stranded(|stranded| stranded.get(host).cloned()) {
-            match self.take_up(&url).await {
-                Ok(order) if order.view().status != OrderStatus::Invalid => {
-                    self.stranded(|stranded| stranded.remove(host));
-                    return Ok(order);
-                }
+        if let Some(order) = self.stranded(|stranded| stranded.remove(host)) {
+            match self.explore(host, order).await {
+                Ok(order) if order.view().status != OrderStatus::Invalid => return Ok(order),
                 // It has ended meanwhile.
                 Ok(_) | Err(CaError::Gone { .. }) => {}
                 // It is not ours, or something else that will not pass.
@@ -131,11 +138,19 @@ impl Acme {
             }
             self.stranded(|stranded| stranded.remove(host));
         }
-        let mut order = self.obtain(Wanted::New(wanted)).await?;
-        self.stranded(|stranded| stranded.insert(host.clone(), order.url().to_owned()));
-        order.explore().await?;
-        self.stranded(|stranded| stranded.remove(host));
-        Ok(order)
+        let order = self.obtain(Wanted::New(wanted)).await?;
+        self.explore(host, order).await
+    }
+
+    /// Reads the authorizations of a new order; it is kept for the next try where they cannot be had.
+    async fn explore(&self, host: &Hostname, mut order: AcmeOrder) -> Result<AcmeOrder, CaError> {
+        match order.explore().await {
+            Ok(()) => Ok(order),
+            Err(error) => {
+                self.stranded(|stranded| stranded.insert(host.clone(), order));
+                Err(error)
+            }
+        }
     }
 
     async fn take_up(&self, url: &str) -> Result<AcmeOrder, CaError> {
@@ -185,7 +200,7 @@ impl Acme {
         if let Some(profile) = profile {
             payload["profile"] = profile.into();
         }
-        let asked = Asked::Endpoint(&directory.new_order);
+        let asked = Asked::Service(Endpoint::NewOrder, &directory.new_order);
         // A CA without ARI does not know the member, and might refuse it.
         let replaces = wanted.replaces.filter(|_| directory.renewal_info.is_some());
         if let Some(replaces) = replaces {
@@ -233,12 +248,9 @@ impl Acme {
             return Ok(None);
         };
         let url = format!("{}/{certificate}", place.trim_end_matches('/'));
-        let answer = self.exchange.http.get(&url).await.map_err(silence)?;
-        if answer.status.is_success() {
-            renewal::read(&answer).map(Some)
-        } else {
-            Err(refusal(&answer, Asked::Endpoint(&url)))
-        }
+        let asked = Asked::Service(Endpoint::RenewalInfo, &url);
+        let answer = self.exchange.http.get(asked).await.map_err(silence)?;
+        renewal::read(&success(answer, asked)?).map(Some)
     }
 
     async fn ask_revocation(&self, certificate: &[u8], reason: Revocation) -> Result<(), CaError> {
@@ -250,14 +262,15 @@ impl Acme {
         })?;
         let account = self.keeper.account().await?;
         let payload = json!({ "certificate": jws::encode(certificate), "reason": reason as u8 });
-        match self.exchange.send(&account, Asked::Endpoint(url), &payload).await {
+        let asked = Asked::Service(Endpoint::Revoke, url);
+        match self.exchange.send(&account, asked, &payload).await {
             Ok(_) => Ok(()),
             Err(CaError::Refused(problem)) if problem.kind == ProblemKind::AlreadyRevoked => Ok(()),
             Err(error) => Err(error),
         }
     }
 
-    fn stranded<T>(&self, change: impl FnOnce(&mut BTreeMap<Hostname, String>) -> T) -> T {
+    fn stranded<T>(&self, change: impl FnOnce(&mut BTreeMap<Hostname, AcmeOrder>) -> T) -> T {
         change(&mut self.stranded.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

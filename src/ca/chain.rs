@@ -2,6 +2,7 @@
 //!
 //! What is sent first is taken unless the operator prefers another; the others are asked for only then.
 
+use faythe_core::budget::Endpoint;
 use http::header::LINK;
 
 use super::CaError;
@@ -30,7 +31,9 @@ pub(super) async fn fetch(
         return Ok(first);
     };
     for url in alternates(&answer).into_iter().take(ALTERNATES_MAX) {
-        let other = exchange.read(account, Asked::Endpoint(&url)).await;
+        let other = exchange
+            .read(account, Asked::Service(Endpoint::Other, &url))
+            .await;
         match other.and_then(|answer| read(&answer)) {
             Ok(chain) if leads_to(&chain, preferred) => return Ok(chain),
             Ok(_) => {}

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use faythe_core::Timestamp;
+use faythe_core::budget::Endpoint;
 use faythe_core::problem::{Problem, ProblemKind};
 use serde::Deserialize;
 
@@ -89,9 +90,10 @@ impl Directories {
 
     /// Asks for the directory, whatever is known.
     pub(super) async fn ask(&self) -> Result<Directory, CaError> {
-        let answer = self.http.get(&self.url).await.map_err(silence)?;
+        let asked = Asked::Service(Endpoint::Directory, &self.url);
+        let answer = self.http.get(asked).await.map_err(silence)?;
         if !answer.status.is_success() {
-            return Err(refusal(&answer, Asked::Endpoint(&self.url)));
+            return Err(refusal(&answer, asked));
         }
         Directory::read(&answer)
     }

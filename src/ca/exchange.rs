@@ -3,6 +3,7 @@
 //! A nonce that the CA refuses is the one thing that is tried again here: such a request had no effect, and the refusal
 //! brings the nonce for the next try (RFC 8555 §6.5).
 
+use faythe_core::budget::Endpoint;
 use serde_json::Value;
 
 use super::CaError;
@@ -82,7 +83,7 @@ impl Exchange {
                 .sign(signer, Some(&nonce), url, payload)
                 .map_err(|error| CaError::Account(Box::new(error)))?;
             let jws = jws.to_string().into_bytes();
-            let answer = self.http.post(url, jws).await.map_err(silence)?;
+            let answer = self.http.post(asked, jws).await.map_err(silence)?;
             tries += 1;
             if is_bad_nonce(&answer) && tries < INSISTENCE {
                 fresh = nonce::read(&answer);
@@ -96,13 +97,11 @@ impl Exchange {
     /// Asks for a nonce (RFC 8555 §7.2).
     async fn new_nonce(&self) -> Result<String, CaError> {
         let directory = self.directories.current().await?;
-        let url = &directory.new_nonce;
-        let answer = self.http.head(url).await.map_err(silence)?;
-        if !answer.status.is_success() {
-            return Err(refusal(&answer, Asked::Endpoint(url)));
-        }
+        let asked = Asked::Service(Endpoint::NewNonce, &directory.new_nonce);
+        let answer = self.http.head(asked).await.map_err(silence)?;
+        let answer = success(answer, asked)?;
         nonce::read(&answer).ok_or_else(|| CaError::Garbled {
-            url: url.clone(),
+            url: answer.url.clone(),
             what: "there is no nonce in it".to_owned(),
             retry_after: answer.retry_after,
         })

@@ -1,29 +1,29 @@
 //! The HTTP client for a CA: one request, one answer, bounded in time and size.
 //!
-//! It owns connections and limits, and says of an answer all that matters above: status, headers, body, and how long the
-//! CA asked us to wait. Whom it trusts is `trust`'s, how fast it may ask is `pace`'s.
+//! It owns bounds and the pace, and says of an answer all that matters above: status, headers, body, and how long the CA
+//! asked us to wait. Connections are `connect`'s.
 //!
 //! HTTP/1.1 only, by measurement: against Pebble it is 15 % faster than HTTP/2. Redirects are not followed; RFC 8555
 //! knows none.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use faythe_core::Timestamp;
+use faythe_core::budget::{self, Pace};
+use faythe_core::{Timestamp, schedule};
 use http::header::{ACCEPT_LANGUAGE, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT};
 use http::{Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::{Client, Error as HyperError};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::client::legacy::Error as HyperError;
 use thiserror::Error;
+use tokio::time::Instant;
 
+use super::connect::{Proxy, Way};
+use super::problem::Asked;
 use super::retry_after;
-use super::trust::trust;
 
 /// Tells the time; the adapter needs it only to read a `Retry-After` that is a date, and the age of a directory.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -34,11 +34,6 @@ const OUR_NAME: HeaderValue = HeaderValue::from_static(concat!("faythe/", env!("
 const OUR_LANGUAGE: HeaderValue = HeaderValue::from_static("en");
 /// What the body of each POST is (RFC 8555 §6.2).
 const JOSE: HeaderValue = HeaderValue::from_static("application/jose+json");
-/// Connections that are kept while idle; more than are used at once under a burst.
-const IDLE_CONNECTIONS: usize = 64;
-/// How long they are kept: shorter than the minute or so after which common servers hang up.
-const IDLE_TIME: Duration = Duration::from_secs(30);
-
 /// Bounds of one exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -155,9 +150,12 @@ pub(super) enum Cause {
 pub(super) struct Http(Arc<Inner>);
 
 struct Inner {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    way: Way,
     limits: Limits,
     clock: Clock,
+    pace: Mutex<Pace>,
+    /// When the pace began. It goes by a clock that nobody sets.
+    began: Instant,
     counts: Counts,
 }
 
@@ -184,11 +182,13 @@ impl Default for Limits {
 impl Http {
     /// Makes the client for the CA at `directory`. Plain HTTP is spoken only if that URL is plain HTTP.
     ///
-    /// `roots` is a PEM file with trust anchors besides the system's.
+    /// `roots` is a PEM file with trust anchors besides the system's; `budget` says how fast the CA may be asked.
     pub(super) fn new(
         directory: &str,
+        proxy: Option<Proxy>,
         roots: Option<&PathBuf>,
         limits: Limits,
+        budget: &budget::Limits,
         clock: Clock,
     ) -> Result<Self, SetupError> {
         let wrong = || SetupError::Directory(directory.to_owned());
@@ -200,26 +200,12 @@ impl Http {
             _ => return Err(wrong()),
         };
 
-        let mut connector = HttpConnector::new();
-        connector.enforce_http(false);
-        // A request goes out in two small writes; with Nagle's algorithm the second waits 40 ms for an acknowledgement.
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(limits.connect));
-        let tls = HttpsConnectorBuilder::new().with_tls_config(trust(roots, encrypted)?);
-        let tls = if encrypted {
-            tls.https_only()
-        } else {
-            tls.https_or_http()
-        };
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE_TIME)
-            .pool_max_idle_per_host(IDLE_CONNECTIONS)
-            .build(tls.enable_http1().wrap_connector(connector));
         Ok(Self(Arc::new(Inner {
-            client,
+            way: Way::new(encrypted, proxy, roots, limits.connect)?,
             limits,
             clock,
+            pace: Mutex::new(Pace::new(budget)),
+            began: Instant::now(),
             counts: Counts::default(),
         })))
     }
@@ -241,29 +227,47 @@ impl Http {
         (self.0.clock)()
     }
 
+    /// Takes the next place in the row of those who make an account: how long to wait before asking.
+    pub(super) fn turn_of_account(&self) -> Duration {
+        let wait = self.pace(|pace, now| pace.take_account(now));
+        wait.unsigned_abs()
+    }
+
+    fn pace<T>(&self, take: impl FnOnce(&mut Pace, Timestamp) -> T) -> T {
+        let Inner { pace, began, .. } = &*self.0;
+        let now = schedule::after(Timestamp::UNIX_EPOCH, began.elapsed());
+        take(&mut pace.lock().unwrap_or_else(PoisonError::into_inner), now)
+    }
+
     /// Asks for what needs no signature.
-    pub(super) async fn get(&self, url: &str) -> Result<Answer, Failure> {
-        self.exchange(Method::GET, url, Bytes::new()).await
+    pub(super) async fn get(&self, asked: Asked<'_>) -> Result<Answer, Failure> {
+        self.exchange(Method::GET, asked, Bytes::new()).await
     }
 
     /// Asks for the headers alone, for a nonce (RFC 8555 §7.2).
-    pub(super) async fn head(&self, url: &str) -> Result<Answer, Failure> {
-        self.exchange(Method::HEAD, url, Bytes::new()).await
+    pub(super) async fn head(&self, asked: Asked<'_>) -> Result<Answer, Failure> {
+        self.exchange(Method::HEAD, asked, Bytes::new()).await
     }
 
     /// Sends a signed request (RFC 8555 §6.2).
-    pub(super) async fn post(&self, url: &str, jws: Vec<u8>) -> Result<Answer, Failure> {
-        self.exchange(Method::POST, url, jws.into()).await
+    pub(super) async fn post(&self, asked: Asked<'_>, jws: Vec<u8>) -> Result<Answer, Failure> {
+        self.exchange(Method::POST, asked, jws.into()).await
     }
 
-    /// One request and its whole answer.
-    async fn exchange(&self, method: Method, url: &str, body: Bytes) -> Result<Answer, Failure> {
+    /// One request and its whole answer, when its turn has come.
+    async fn exchange(&self, method: Method, asked: Asked<'_>, body: Bytes) -> Result<Answer, Failure> {
         let Inner {
-            client,
+            way,
             limits,
             clock,
             counts,
+            ..
         } = &*self.0;
+        let turn = self.pace(|pace, now| pace.take(asked.endpoint(), now));
+        if !turn.is_zero() {
+            tokio::time::sleep(turn.unsigned_abs()).await;
+        }
+        let url = asked.url();
         let url = url.to_owned();
         let request = match request(method.clone(), &url, body) {
             Ok(request) => request,
@@ -272,7 +276,7 @@ impl Http {
         counts.requests.fetch_add(1, Ordering::Relaxed);
 
         let both = async {
-            let (parts, body) = client.request(request).await?.into_parts();
+            let (parts, body) = way.request(request).await?.into_parts();
             let body = Limited::new(body, limits.body).collect().await.map_err(|error| {
                 if error.is::<LengthLimitError>() {
                     Cause::TooLong(limits.body)

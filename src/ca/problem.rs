@@ -5,6 +5,7 @@
 
 use std::fmt::Write;
 
+use faythe_core::budget::Endpoint;
 use faythe_core::problem::{Problem, ProblemKind};
 use http::StatusCode;
 use serde::Deserialize;
@@ -18,17 +19,25 @@ const DETAIL_MAX: usize = 800;
 /// What was asked of the CA, which tells what a 404 means.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Asked<'a> {
-    /// One of the directory's URLs, or the directory itself.
-    Endpoint(&'a str),
     /// The URL of an order or of a part of it; it can be gone.
     Object(&'a str),
+    /// One of the directory's URLs, or the directory itself; of this kind.
+    Service(Endpoint, &'a str),
 }
 
 impl<'a> Asked<'a> {
     /// The URL, whichever it is.
     pub(super) fn url(self) -> &'a str {
-        let (Self::Endpoint(url) | Self::Object(url)) = self;
+        let (Self::Object(url) | Self::Service(_, url)) = self;
         url
+    }
+
+    /// The kind of address, which has a pace of its own.
+    pub(super) fn endpoint(self) -> Endpoint {
+        match self {
+            Self::Object(_) => Endpoint::Other,
+            Self::Service(endpoint, _) => endpoint,
+        }
     }
 }
 
@@ -216,7 +225,7 @@ mod tests {
     fn refused(status: u16, body: &str) -> Problem {
         let error = refusal(
             &answer(status, body),
-            Asked::Endpoint("https://ca.test/new-order"),
+            Asked::Service(Endpoint::Other, "https://ca.test/new-order"),
         );
         let CaError::Refused(problem) = error else {
             panic!("{error:?}")
@@ -299,7 +308,7 @@ mod tests {
         let object = Asked::Object("https://ca.test/order/1");
         assert!(matches!(refusal(&not_found, object), CaError::Gone { .. }));
         assert!(matches!(
-            refusal(&not_found, Asked::Endpoint("https://ca.test/x")),
+            refusal(&not_found, Asked::Service(Endpoint::Other, "https://ca.test/x")),
             CaError::Refused(_)
         ));
     }
@@ -307,7 +316,10 @@ mod tests {
     #[test]
     fn an_error_page_is_garbled_and_keeps_its_wait() {
         for body in ["<html>busy</html>", "", "[]", r#"{"message":"busy"}"#] {
-            let error = refusal(&answer(503, body), Asked::Endpoint("https://ca.test/x"));
+            let error = refusal(
+                &answer(503, body),
+                Asked::Service(Endpoint::Other, "https://ca.test/x"),
+            );
             let CaError::Garbled {
                 what, retry_after, ..
             } = error
@@ -324,7 +336,7 @@ mod tests {
         fn no_words_of_the_ca_break_it(words in "\\PC{0,60}(jwt=|JWT=|\\?|https://)?\\PC{0,60}", body: Vec<u8>) {
             prop_assert!(!tidy(&words).to_lowercase().contains("jwt="));
             let answer = Answer { body: Bytes::from(body), ..answer(400, "") };
-            let _ = refusal(&answer, Asked::Endpoint(""));
+            let _ = refusal(&answer, Asked::Service(Endpoint::Other, ""));
         }
     }
 }

@@ -384,7 +384,7 @@ async fn an_order_half_opened_is_not_made_twice() {
     server.on("/authz/1", Reply::Torn);
     acme.open(&NewOrder::of(&host())).await.err().unwrap();
     assert_eq!(server.count("POST /new"), 2);
-    server.on("/order/1", Reply::Whole(404, "", String::new()));
+    server.on("/authz/1", Reply::Whole(404, "", String::new()));
     acme.open(&NewOrder::of(&host())).await.err().unwrap();
     assert_eq!(server.count("POST /new"), 3);
 }

@@ -1,6 +1,8 @@
 //! What a CA offers besides orders: ARI, revocation, account bindings, chains; at a real Pebble where it has them.
 
+use std::error::Error;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
 use faythe::ca::acme::{Acme, Binding, MacAlgorithm, Settings};
@@ -9,6 +11,7 @@ use faythe::sealed::Sealed;
 use faythe::x509::{self, KeyType};
 use faythe_core::Timestamp;
 use faythe_core::ari::CertificateId;
+use faythe_core::budget::Limit;
 use faythe_core::problem::ProblemKind;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
@@ -18,6 +21,7 @@ use crate::hostile::{Hostile, Reply, opened};
 use crate::issuance::{PLAIN, acme, acme_with, host, issue, refused};
 use crate::memory::Memory;
 use crate::pebble::Pebble;
+use crate::tunnel::Proxy;
 
 /// A key that a CA's portal could have handed out.
 const AGREED: &str = "c29tZXRoaW5nIHRoYXQgd2FzIGFncmVlZCB1cG9uLCAzMiBieXRlcyE";
@@ -249,4 +253,74 @@ async fn the_preferred_chain_is_taken_where_the_ca_has_it() {
         assert_eq!(top(Some(root)).await, *root);
     }
     assert_eq!(top(Some("No such root")).await, roots[0]);
+}
+
+#[tokio::test]
+async fn a_proxy_leads_to_the_ca() {
+    let pebble = Pebble::start(&PLAIN);
+    let proxy = Proxy::start().await;
+    let through = |user: &str| {
+        let url = proxy.url(user);
+        acme_with(&pebble, &Arc::default(), |settings| {
+            settings.proxy = Some(url.parse().unwrap());
+        })
+    };
+    let host = host("a.example.com");
+    issue(&through("user:secret"), &host).await.unwrap();
+    let place = pebble.url().replace("https://", "").replace("/dir", "");
+    assert!(
+        proxy
+            .asked()
+            .iter()
+            .all(|line| *line == format!("CONNECT {place} HTTP/1.1"))
+    );
+
+    let error = through("user:wrong")
+        .open(&NewOrder::of(&host))
+        .await
+        .err()
+        .unwrap();
+    let chain: Vec<_> = std::iter::successors(Some(&error as &dyn Error), |&error| error.source())
+        .map(ToString::to_string)
+        .collect();
+    assert!(matches!(error, CaError::Unreachable { .. }), "{chain:?}");
+    assert!(
+        chain.join(": ").contains("proxy authorization required"),
+        "{chain:?}"
+    );
+    assert!(!format!("{chain:?} {error:?}").contains("wrong"));
+}
+
+#[tokio::test]
+async fn p17_the_ca_is_asked_no_faster_than_it_allows() {
+    let server = Hostile::start().await;
+    server.order(&json!({ "status": "ready", "authorizations": [], "finalize": "BASE/f" }).to_string());
+    let mut settings = Settings::of(format!("{}/dir", server.base));
+    // Two at once, then five a second.
+    settings.budget.requests.new_order = Some(Limit::new(2, Duration::from_millis(400)));
+    settings.budget.new_accounts = Some(Limit::new(1, Duration::from_secs(3 * 3600)));
+    let store = Arc::new(Memory::default());
+    let acme = Acme::new(settings, Arc::<Memory>::clone(&store), Arc::new(Timestamp::now)).unwrap();
+    let host = host("a.example.com");
+    let wanted = NewOrder::of(&host);
+    let begun = Instant::now();
+    for opened in futures::future::join_all((0..5).map(|_| acme.open(&wanted))).await {
+        opened.unwrap();
+    }
+    assert!(
+        begun.elapsed() >= Duration::from_millis(590),
+        "{:?}",
+        begun.elapsed()
+    );
+
+    // One account in three hours: the second one is not even asked for.
+    let gone = json!({ "type": "urn:ietf:params:acme:error:accountDoesNotExist" }).to_string();
+    server.on("/new", Reply::Whole(400, "", gone));
+    let problem = refused(acme.open(&wanted).await);
+    assert_eq!((problem.kind, problem.status), (ProblemKind::RateLimited, None));
+    assert!(
+        problem.retry_after > Some(Duration::from_secs(3600)),
+        "{problem:?}"
+    );
+    assert_eq!(server.count("POST /account"), 1);
 }

@@ -6,9 +6,14 @@ fn now() -> Timestamp {
     "2026-11-23T12:00:00Z".parse().unwrap()
 }
 
+fn new(directory: &str, roots: Option<&PathBuf>) -> Result<Http, SetupError> {
+    let budget = budget::Limits::default();
+    Http::new(directory, None, roots, Limits::default(), &budget, Arc::new(now))
+}
+
 #[test]
 fn only_http_urls_make_a_directory() {
-    let make = |url: &str| Http::new(url, None, Limits::default(), Arc::new(now)).map(drop);
+    let make = |url: &str| new(url, None).map(drop);
     assert!(make("http://127.0.0.1:1/dir").is_ok());
     for wrong in [
         "",
@@ -29,9 +34,7 @@ fn only_http_urls_make_a_directory() {
 #[test]
 fn roots_that_are_none_are_named() {
     let directory = tempfile::tempdir().unwrap();
-    let make = |path: &PathBuf| {
-        Http::new("https://ca.test/", Some(path), Limits::default(), Arc::new(now)).map(drop)
-    };
+    let make = |path: &PathBuf| new("https://ca.test/", Some(path)).map(drop);
     let missing = directory.path().join("missing.pem");
     assert!(matches!(make(&missing), Err(SetupError::Roots { .. })));
     let empty = directory.path().join("empty.pem");
