@@ -101,9 +101,13 @@ impl fmt::Display for Proxy {
 
 /// Kept connections to a server.
 pub(super) enum Way {
-    Straight(Client<HttpsConnector<HttpConnector>, Full<Bytes>>),
-    Proxied(Box<Client<HttpsConnector<Tunnel<HttpsConnector<HttpConnector>>>, Full<Bytes>>>),
+    Straight(Client<Direct, Full<Bytes>>),
+    Proxied(Box<Client<Tunneled, Full<Bytes>>>),
 }
+
+type Direct = HttpsConnector<HttpConnector>;
+/// TLS with the CA, inside what may be TLS with the proxy.
+type Tunneled = HttpsConnector<Tunnel<Direct>>;
 
 impl Way {
     /// The way to a server that speaks HTTPS, or plain HTTP if it is not `encrypted`. `patience` is for the connection.
