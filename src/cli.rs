@@ -36,7 +36,7 @@ const QUIET: [&str; 2] = ["kube_client=off", "kube_runtime=error"];
     subcommand_negates_reqs = true
 )]
 struct Cli {
-    /// Path of the JSON configuration file
+    /// Path of the configuration file, JSON or YAML
     #[arg(required = true)]
     config: Option<PathBuf>,
     #[command(flatten)]
@@ -52,7 +52,7 @@ enum Command {
     /// The file, the permissions in the cluster, the update server (adds, looks at and deletes a throw-away TXT
     /// record), every server of val_dns_servers, and the CA's directory.
     Check {
-        /// Path of the JSON configuration file
+        /// Path of the configuration file, JSON or YAML
         config: PathBuf,
     },
 }

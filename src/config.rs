@@ -20,13 +20,17 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use thiserror::Error;
 
-use crate::dns::keyfile;
+use crate::dns::{Foreign, keyfile};
 use crate::x509::KeyType;
 
+mod v1;
+
 mod json;
+mod keys;
 mod reader;
 mod syntax;
-mod v1;
+mod tree;
+mod yaml;
 
 /// The most that is read of a configuration file, in bytes; the sample has less than one thousand.
 const CONFIG_MAX: u64 = 256 << 10;
@@ -88,6 +92,10 @@ pub struct ZoneConfig {
     pub rule: Rule,
     /// Serve hosts by the wildcard of their parent (S11).
     pub wildcards: bool,
+    /// Time to live of our records.
+    pub ttl: Duration,
+    /// What becomes of values that are not ours at a challenge's own name (S09).
+    pub stale_values: Foreign,
 }
 
 /// Everything that is wrong with a configuration; at least one problem.
@@ -183,12 +191,12 @@ impl Problems {
     /// The one problem of a file whose text cannot be taken apart.
     fn of_syntax(
         file: &Path,
-        json::Broken {
+        tree::Broken {
             line,
             column,
             what,
             remedy,
-        }: json::Broken,
+        }: tree::Broken,
     ) -> Self {
         let (file, remedy) = (file.to_owned(), remedy.to_owned());
         Self(vec![Problem {

@@ -170,7 +170,11 @@ fn setup(zone: &ZoneConfig) -> anyhow::Result<ZoneSetup> {
         .parse()
         .with_context(|| format!("the update server of zone {apex}"))?;
     let key = keyfile::read(&zone.key).with_context(|| format!("the key file of zone {apex}"))?;
-    Ok(ZoneSetup::new(apex.clone(), server, key))
+    Ok(ZoneSetup {
+        ttl: zone.ttl,
+        foreign: zone.stale_values,
+        ..ZoneSetup::new(apex.clone(), server, key)
+    })
 }
 
 /// Where things are kept in the cluster.

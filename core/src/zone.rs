@@ -100,6 +100,16 @@ pub enum Role {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Zones(Vec<Zone>);
 
+/// Whether others register names below this one: it is in the ICANN part of the Public Suffix List (P10).
+///
+/// A zone of that kind cannot be ours to update, whatever a configuration says. The list's other part, and names that are
+/// in no list such as `corp`, are left alone.
+#[must_use]
+pub fn is_public_suffix(name: &DnsName) -> bool {
+    let name = name.as_str().as_bytes();
+    psl::suffix(name).is_some_and(|suffix| suffix.typ() == Some(psl::Type::Icann) && suffix == name)
+}
+
 impl Zones {
     /// Makes the table; of two zones with one apex the first counts.
     #[must_use]
@@ -231,6 +241,14 @@ mod tests {
         assert_eq!(of("b.example.com").as_deref(), Some("example.com"));
         assert_eq!(of("other.com").as_deref(), Some("com"));
         assert_eq!(of("example.org"), None);
+    }
+
+    #[test]
+    fn p10_only_what_icann_gives_out_is_a_public_suffix() {
+        let is = |name: &str| is_public_suffix(&name.parse().unwrap());
+        assert!(is("com") && is("co.uk") && is("dk"));
+        assert!(!is("example.com") && !is("example.co.uk"));
+        assert!(!is("corp") && !is("internal") && !is("github.io"));
     }
 
     #[test]

@@ -3,120 +3,155 @@
 //! Knows what a key is, but none by name; those belong to a format, such as `v1`. Every method that gives `None` for a
 //! value that is missing or wrong has put it among the problems.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fmt;
-use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
-use super::json::{Entry, Raw, Value};
-use super::{Config, Fault, Problem, Problems, Referenced, Warning, syntax};
-
-/// How alike an unknown key must be to a known one to be taken for a slip, from 0 to 1. At 0.6 two letters of five may
-/// be wrong; `zones` is then like nothing.
-const LIKENESS_MIN: f64 = 0.6;
-/// Longer keys are not compared with known ones: they are like none, and comparing takes time.
-const COMPARED_MAX: usize = 64;
-/// The most characters of the file that are quoted in a message.
-const QUOTED_MAX: usize = 60;
-
-/// One key of a format.
-pub(super) struct Key {
-    pub(super) name: &'static str,
-    pub(super) kind: Kind,
-    pub(super) absent: Absent,
-    /// What it is, to follow "it is".
-    pub(super) purpose: &'static str,
-}
-
-/// What JSON a key takes.
-pub(super) enum Kind {
-    Anything,
-    Integer {
-        unit: &'static str,
-        range: RangeInclusive<u64>,
-    },
-    /// A string whose value is never shown: somebody may have put there what the file should hold.
-    Path,
-    String,
-    Strings,
-    Switch,
-}
-
-/// What happens when a key is not there.
-pub(super) enum Absent {
-    /// As if this JSON stood there.
-    As(&'static str),
-    /// Something that no value of the key says.
-    Means(&'static str),
-    /// The file is refused.
-    Refused,
-}
+use super::keys::{Absent, Key, Kind, Section, nearest};
+use super::tree::{Entry, Node, Value, shorten};
+use super::{Fault, Problem, Problems, Referenced, Warning, json, syntax};
 
 /// Judges a file that the configuration names.
 pub(super) type Look<'a> = &'a dyn Fn(Referenced, &Path) -> Result<(), Fault>;
 
-/// The entries of one file, and what has been found out about them.
-pub(super) struct Reader<'a> {
+/// What has been found out about one file.
+pub(super) struct Report<'a> {
     file: &'a Path,
     look: Look<'a>,
-    /// The values of known keys, the first of each.
-    given: BTreeMap<&'static str, Raw<'a>>,
+    /// All objects there can be, to find the home of a key that has lost its way.
+    sections: &'static [&'static Section],
     problems: Vec<Problem>,
     warnings: Vec<Warning>,
 }
 
-impl<'a> Reader<'a> {
-    /// Sorts entries into those of known keys and those that are refused.
-    pub(super) fn new(file: &'a Path, look: Look<'a>, keys: &[Key], entries: Vec<Entry<'a>>) -> Self {
-        let (given, problems, warnings) = (BTreeMap::new(), Vec::new(), Vec::new());
-        let mut reader = Self {
+/// The entries of one object.
+pub(super) struct Reader<'r, 'a> {
+    report: &'r mut Report<'a>,
+    /// Where the object stands, with a dot at the end; empty at the top.
+    path: String,
+    line: Option<usize>,
+    /// The values of known keys, the first of each.
+    given: BTreeMap<&'static str, &'a Node>,
+}
+
+impl<'a> Report<'a> {
+    pub(super) fn new(file: &'a Path, look: Look<'a>, sections: &'static [&'static Section]) -> Self {
+        Self {
             file,
             look,
-            given,
-            problems,
-            warnings,
-        };
-        for Entry { key, value } in entries {
-            let Some(known) = keys.iter().find(|known| known.name == key) else {
-                let remedy = match nearest(keys, &key) {
-                    Some(name) => format!("did you mean `{name}`?"),
-                    None => "remove it; docs/configuration.md lists the keys there are".to_owned(),
-                };
-                reader.refuse(value, &shorten(&key), Fault::new("there is no such key", remedy));
-                continue;
-            };
-            if let Some(first) = reader.given.get(known.name) {
-                let place = first
-                    .line
-                    .map_or_else(String::new, |line| format!(", first on line {line}"));
-                let what = format!("it stands in the file twice{place}");
-                reader.refuse(value, known.name, Fault::new(what, "keep one of the two"));
-            } else {
-                reader.given.insert(known.name, value);
-            }
+            sections,
+            problems: Vec::new(),
+            warnings: Vec::new(),
         }
-        reader
     }
 
-    /// Lets `config` pass if there is no problem.
-    pub(super) fn finish(self, config: Option<Config>) -> Result<(Config, Vec<Warning>), Problems> {
+    /// Opens the file's own object.
+    pub(super) fn reader(&mut self, section: &'static Section, entries: &'a [Entry]) -> Reader<'_, 'a> {
+        Reader::new(self, section, String::new(), None, entries)
+    }
+
+    /// Lets `value` pass if there is no problem.
+    pub(super) fn finish<T>(self, value: Option<T>) -> Result<(T, Vec<Warning>), Problems> {
         let mut problems = self.problems;
-        match config {
-            Some(config) if problems.is_empty() => Ok((config, self.warnings)),
+        match value {
+            Some(value) if problems.is_empty() => Ok((value, self.warnings)),
             _ => {
-                // Missing keys, which have no line, come last.
+                // Missing keys of the file's own object, which have no line, come last.
                 problems.sort_by_key(|problem| problem.line.unwrap_or(usize::MAX));
                 Err(Problems(problems))
             }
         }
     }
 
+    fn refuse(&mut self, line: Option<usize>, path: &str, fault: Fault) {
+        let problem = self.problem(line, path, fault);
+        self.problems.push(problem);
+    }
+
+    fn warn(&mut self, line: Option<usize>, path: &str, fault: Fault) {
+        let problem = self.problem(line, path, fault);
+        self.warnings.push(Warning(problem));
+    }
+
+    fn problem(&self, line: Option<usize>, path: &str, Fault { what, remedy }: Fault) -> Problem {
+        let (file, key) = (self.file.to_owned(), Some(path.to_owned()));
+        Problem {
+            file,
+            line,
+            column: None,
+            key,
+            what,
+            remedy,
+        }
+    }
+
+    /// The objects other than `section` that have a key of this name.
+    fn homes(&self, section: &Section, name: &str) -> Option<String> {
+        let others = self
+            .sections
+            .iter()
+            .filter(|other| other.prefix != section.prefix && other.key(name).is_some());
+        let homes: Vec<_> = others
+            .map(|other| match other.prefix.trim_end_matches('.') {
+                "" => "the top of the file".to_owned(),
+                prefix => format!("`{prefix}`"),
+            })
+            .collect();
+        (!homes.is_empty()).then(|| homes.join(" or "))
+    }
+}
+
+impl<'r, 'a> Reader<'r, 'a> {
+    /// Sorts entries into those of known keys and those that are refused.
+    fn new(
+        report: &'r mut Report<'a>,
+        section: &'static Section,
+        path: String,
+        line: Option<usize>,
+        entries: &'a [Entry],
+    ) -> Self {
+        let mut given: BTreeMap<&'static str, &'a Node> = BTreeMap::new();
+        for Entry { key, value } in entries {
+            let at = format!("{path}{}", shorten(key));
+            let Some(known) = section.key(key) else {
+                let remedy = match (report.homes(section, key), nearest(section.keys, key)) {
+                    (Some(homes), _) => format!("move it: it belongs into {homes}"),
+                    (None, Some(name)) => format!("did you mean `{name}`?"),
+                    (None, None) => "remove it; docs/configuration.md lists the keys there are".to_owned(),
+                };
+                report.refuse(value.line, &at, Fault::new("there is no such key", remedy));
+                continue;
+            };
+            if let Some(first) = given.get(known.name) {
+                let place = first
+                    .line
+                    .map_or_else(String::new, |line| format!(", first on line {line}"));
+                let whole = if path.is_empty() { "file" } else { "object" };
+                let what = format!("it stands in the {whole} twice{place}");
+                report.refuse(value.line, &at, Fault::new(what, "keep one of the two"));
+            } else {
+                given.insert(known.name, value);
+            }
+        }
+        Self {
+            report,
+            path,
+            line,
+            given,
+        }
+    }
+
+    /// Whether the key stands there.
+    pub(super) fn has(&self, key: &Key) -> bool {
+        self.given.contains_key(key.name)
+    }
+
     pub(super) fn string<T>(&mut self, key: &Key, parse: impl FnOnce(&str) -> Result<T, Fault>) -> Option<T> {
-        let raw = self.raw(key)?;
-        let Some(Value::String(text)) = raw.value() else {
-            return self.mistyped(key, raw);
+        let node = self.value(key)?;
+        let Value::String(text) = &node.value else {
+            return self.mistyped(key, &node);
         };
-        self.judge(raw, key.name, parse(&text))
+        self.judge(key, &node, parse(text))
     }
 
     /// A list in which nothing stands twice.
@@ -125,35 +160,35 @@ impl<'a> Reader<'a> {
         key: &Key,
         parse: impl Fn(&str) -> Result<String, Fault>,
     ) -> Option<Vec<String>> {
-        let raw = self.raw(key)?;
-        let Some(Value::Array(items)) = raw.value() else {
-            return self.mistyped(key, raw);
+        let node = self.value(key)?;
+        let Value::List(items) = &node.value else {
+            return self.mistyped(key, &node);
         };
-        let mut strings = Vec::new();
-        let mut whole = true;
-        for (i, item) in items.into_iter().enumerate() {
-            let path = format!("{}[{i}]", key.name);
-            let string = match item.value() {
-                Some(Value::String(text)) => parse(&text),
-                found => Err(mistyped(&Kind::String, item, found)),
+        let (mut strings, mut whole) = (Vec::new(), true);
+        for (i, item) in items.iter().enumerate() {
+            let path = format!("{}{}[{i}]", self.path, key.name);
+            let string = if let Value::String(text) = &item.value {
+                parse(text)
+            } else {
+                Err(mistyped(&Kind::String, item))
             };
-            match self.judge(item, &path, string) {
-                Some(string) if strings.contains(&string) => {
-                    self.warn(
-                        item,
-                        &path,
-                        Fault::new("it stands in the list twice", "remove one of the two"),
-                    );
+            match string {
+                Ok(string) if strings.contains(&string) => {
+                    let fault = Fault::new("it stands in the list twice", "remove one of the two");
+                    self.report.warn(item.line, &path, fault);
                 }
-                Some(string) => strings.push(string),
-                None => whole = false,
+                Ok(string) => strings.push(string),
+                Err(fault) => {
+                    self.report.refuse(item.line, &path, fault);
+                    whole = false;
+                }
             }
         }
         whole.then_some(strings)
     }
 
     pub(super) fn path(&mut self, key: &Key, referenced: Referenced) -> Option<PathBuf> {
-        let look = self.look;
+        let look = self.report.look;
         self.string(key, |text| {
             let path = syntax::path(text)?;
             look(referenced, &path).map(|()| path)
@@ -161,17 +196,17 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn switch(&mut self, key: &Key) -> Option<bool> {
-        let raw = self.raw(key)?;
-        let Some(Value::Bool(on)) = raw.value() else {
-            return self.mistyped(key, raw);
+        let node = self.value(key)?;
+        let Value::Bool(on) = node.value else {
+            return self.mistyped(key, &node);
         };
         Some(on)
     }
 
     pub(super) fn integer(&mut self, key: &Key) -> Option<u64> {
-        let raw = self.raw(key)?;
-        let (Some(Value::Number(digits)), Kind::Integer { unit, range }) = (raw.value(), &key.kind) else {
-            return self.mistyped(key, raw);
+        let node = self.value(key)?;
+        let (Value::Number(digits), Kind::Integer { unit, range }) = (&node.value, &key.kind) else {
+            return self.mistyped(key, &node);
         };
         let what = match digits.parse() {
             Ok(number) if range.contains(&number) => return Some(number),
@@ -182,136 +217,201 @@ impl<'a> Reader<'a> {
             _ if digits.starts_with('-') => format!("{} is negative", shorten(digits)),
             _ => format!("{} is too large", shorten(digits)),
         };
+        let of = if unit.is_empty() { "" } else { " of " };
         let remedy = format!(
-            "give a number of {unit} from {} to {}",
+            "give a number{of}{unit} from {} to {}",
             range.start(),
             range.end()
         );
-        self.judge(raw, key.name, Err(Fault::new(what, remedy)))
+        self.judge(key, &node, Err(Fault::new(what, remedy)))
     }
 
-    /// Remarks on a key if it stands in the file.
-    pub(super) fn warn_if_given(&mut self, key: &Key, fault: Fault) {
-        if let Some(raw) = self.given.get(key.name).copied() {
-            self.warn(raw, key.name, fault);
+    /// The object of a key.
+    pub(super) fn object<T>(
+        &mut self,
+        key: &Key,
+        section: &'static Section,
+        read: impl FnOnce(&mut Reader<'_, 'a>) -> Option<T>,
+    ) -> Option<T> {
+        let node = self.placed(key)?;
+        let Value::Map(entries) = &node.value else {
+            return self.mistyped(key, node);
+        };
+        let path = format!("{}{}.", self.path, key.name);
+        read(&mut Reader::new(self.report, section, path, node.line, entries))
+    }
+
+    /// The objects of a list.
+    pub(super) fn objects<T>(
+        &mut self,
+        key: &Key,
+        section: &'static Section,
+        mut read: impl FnMut(&mut Reader<'_, 'a>) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        let node = self.placed(key)?;
+        let Value::List(items) = &node.value else {
+            return self.mistyped(key, node);
+        };
+        let (mut objects, mut whole) = (Vec::new(), true);
+        for (i, item) in items.iter().enumerate() {
+            let path = format!("{}{}[{i}]", self.path, key.name);
+            let read = if let Value::Map(entries) = &item.value {
+                let path = format!("{path}.");
+                read(&mut Reader::new(self.report, section, path, item.line, entries))
+            } else {
+                self.report
+                    .refuse(item.line, &path, mistyped(&Kind::Object, item));
+                None
+            };
+            whole &= read.is_some();
+            objects.extend(read);
         }
+        whole.then_some(objects)
+    }
+
+    /// An object whose keys are names of the operator's, each with an object of its own.
+    pub(super) fn table<T>(
+        &mut self,
+        key: &Key,
+        section: &'static Section,
+        mut read: impl FnMut(&str, &mut Reader<'_, 'a>) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        let node = self.placed(key)?;
+        let Value::Map(entries) = &node.value else {
+            return self.mistyped(key, node);
+        };
+        let (mut rows, mut whole) = (Vec::new(), true);
+        for Entry { key: name, value } in entries {
+            let path = format!("{}{}.{:?}", self.path, key.name, shorten(name));
+            let row = if let Value::Map(entries) = &value.value {
+                let path = format!("{path}.");
+                read(
+                    name,
+                    &mut Reader::new(self.report, section, path, value.line, entries),
+                )
+            } else {
+                self.report
+                    .refuse(value.line, &path, mistyped(&Kind::Object, value));
+                None
+            };
+            whole &= row.is_some();
+            rows.extend(row);
+        }
+        whole.then_some(rows)
+    }
+
+    /// Refuses a key if it stands there. Gives whether it does.
+    pub(super) fn refuse_if_given(&mut self, key: &Key, fault: Fault) -> bool {
+        let given = self.given.get(key.name).copied();
+        if let Some(node) = given {
+            self.report.refuse(node.line, &self.at(key), fault);
+        }
+        given.is_some()
+    }
+
+    /// Remarks on a key if it stands there.
+    pub(super) fn warn_if_given(&mut self, key: &Key, fault: Fault) {
+        if let Some(node) = self.given.get(key.name).copied() {
+            self.report.warn(node.line, &self.at(key), fault);
+        }
+    }
+
+    /// The value of a key, if it is a string.
+    pub(super) fn text(&self, key: &Key) -> Option<&'a str> {
+        let node = self.given.get(key.name).copied()?;
+        if let Value::String(text) = &node.value {
+            Some(text)
+        } else {
+            None
+        }
+    }
+
+    /// Refuses the object as such.
+    pub(super) fn refuse(&mut self, fault: Fault) {
+        let path = self.path.trim_end_matches('.').to_owned();
+        self.report.refuse(self.line, &path, fault);
+    }
+
+    /// A list that stands there and has something in it.
+    pub(super) fn has_items(&self, key: &Key) -> bool {
+        let node = self.given.get(key.name);
+        node.is_some_and(|node| !matches!(&node.value, Value::List(items) if items.is_empty()))
     }
 
     /// The value of `key`: that of the file, or the default. `None` if there is neither.
-    fn raw(&mut self, key: &Key) -> Option<Raw<'a>> {
-        if let Some(raw) = self.given.get(key.name) {
-            return Some(*raw);
+    fn value(&mut self, key: &Key) -> Option<Cow<'a, Node>> {
+        if let Some(node) = self.given.get(key.name) {
+            return Some(Cow::Borrowed(node));
         }
+        if let Absent::As(json) = key.absent {
+            let mut node = json::node(json).ok()?;
+            node.line = self.line;
+            return Some(Cow::Owned(node));
+        }
+        self.placed(key).map(Cow::Borrowed)
+    }
+
+    /// The value of `key` in the file.
+    fn placed(&mut self, key: &Key) -> Option<&'a Node> {
+        let node = self.given.get(key.name).copied();
+        if node.is_none() && self.is_required(key) {
+            let remedy = format!("add it: it is {}", key.purpose);
+            let fault = Fault::new("it is missing", remedy);
+            self.report.refuse(self.line, &self.at(key), fault);
+        }
+        node
+    }
+
+    fn is_required(&self, key: &Key) -> bool {
         match key.absent {
-            Absent::As(json) => Some(Raw::unplaced(json)),
-            Absent::Means(_) => None,
-            Absent::Refused => {
-                let remedy = format!("add it: it is {}", key.purpose);
-                self.refuse(Raw::unplaced(""), key.name, Fault::new("it is missing", remedy));
-                None
-            }
+            Absent::As(_) | Absent::Means(_) => false,
+            Absent::Refused => true,
+            Absent::RefusedWithout(other) => !self.given.contains_key(other),
         }
     }
 
-    fn mistyped<T>(&mut self, key: &Key, raw: Raw<'_>) -> Option<T> {
-        self.judge(raw, key.name, Err(mistyped(&key.kind, raw, raw.value())))
+    fn mistyped<T>(&mut self, key: &Key, node: &Node) -> Option<T> {
+        self.judge(key, node, Err(mistyped(&key.kind, node)))
     }
 
     /// Lets a value pass, or notes what is wrong with it.
-    fn judge<T>(&mut self, raw: Raw<'_>, path: &str, result: Result<T, Fault>) -> Option<T> {
-        result.map_err(|fault| self.refuse(raw, path, fault)).ok()
+    fn judge<T>(&mut self, key: &Key, node: &Node, result: Result<T, Fault>) -> Option<T> {
+        let at = self.at(key);
+        result
+            .map_err(|fault| self.report.refuse(node.line, &at, fault))
+            .ok()
     }
 
-    fn refuse(&mut self, raw: Raw<'_>, path: &str, fault: Fault) {
-        let problem = self.problem(raw, path, fault);
-        self.problems.push(problem);
+    fn at(&self, key: &Key) -> String {
+        format!("{}{}", self.path, key.name)
     }
-
-    fn warn(&mut self, raw: Raw<'_>, path: &str, fault: Fault) {
-        let problem = self.problem(raw, path, fault);
-        self.warnings.push(Warning(problem));
-    }
-
-    fn problem(&self, raw: Raw<'_>, path: &str, Fault { what, remedy }: Fault) -> Problem {
-        let (file, key) = (self.file.to_owned(), Some(path.to_owned()));
-        Problem {
-            file,
-            line: raw.line,
-            column: None,
-            key,
-            what,
-            remedy,
-        }
-    }
-}
-
-/// The known key that an unknown one was probably meant to be.
-fn nearest(keys: &[Key], unknown: &str) -> Option<&'static str> {
-    if unknown.len() > COMPARED_MAX {
-        return None;
-    }
-    let unknown = unknown.to_lowercase().replace('-', "_");
-    let likeness = |key: &Key| strsim::normalized_damerau_levenshtein(&unknown, key.name);
-    let best = keys.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
-    (likeness(best) >= LIKENESS_MIN).then_some(best.name)
 }
 
 /// Says what was found in place of what is expected.
-fn mistyped(expected: &Kind, raw: Raw<'_>, found: Option<Value<'_>>) -> Fault {
+fn mistyped(expected: &Kind, node: &Node) -> Fault {
     let shown = if matches!(expected, Kind::Path) {
-        "the value".to_owned()
+        "the value"
     } else {
-        shorten(raw.text)
+        node.shown.as_str()
     };
-    let what = match found {
-        None => format!("{shown} has half of a surrogate pair, which stands for no character"),
-        Some(Value::Array(_)) => "an array stands here".to_owned(),
-        Some(Value::Bool(_)) => format!("{shown} is a boolean"),
-        Some(Value::Null) => format!("{shown} is no value"),
-        Some(Value::Number(_)) => format!("{shown} is a number"),
-        Some(Value::Object) => "an object stands here".to_owned(),
-        Some(Value::String(_)) => format!("{shown} is a string"),
+    let what = match node.value {
+        Value::HalfPair => format!("{shown} has half of a surrogate pair, which stands for no character"),
+        Value::List(_) => "an array stands here".to_owned(),
+        Value::Bool(_) => format!("{shown} is a boolean"),
+        Value::Null => format!("{shown} is no value"),
+        Value::Number(_) => format!("{shown} is a number"),
+        Value::Map(_) => "an object stands here".to_owned(),
+        Value::String(_) => format!("{shown} is a string"),
     };
     let remedy = match expected {
         Kind::Anything => "give anything".to_owned(),
+        Kind::Integer { unit: "", .. } => "give an integer without quotes".to_owned(),
         Kind::Integer { unit, .. } => format!("give an integer number of {unit} without quotes"),
+        Kind::Object => "give an object: keys with values".to_owned(),
+        Kind::Objects => "give an array of objects, such as `[{…}]`".to_owned(),
         Kind::Path | Kind::String => "give a string in double quotes".to_owned(),
         Kind::Strings => "give an array of strings, such as `[\"192.0.2.1\"]` or `[]`".to_owned(),
         Kind::Switch => "give true or false without quotes".to_owned(),
     };
     Fault::new(what, remedy)
-}
-
-/// Keeps a message on one line and readable, whatever stands in the file.
-fn shorten(text: &str) -> String {
-    let visible = |c: char| if c.is_control() { '\u{fffd}' } else { c };
-    let mut short: String = text.chars().take(QUOTED_MAX).map(visible).collect();
-    if text.chars().nth(QUOTED_MAX).is_some() {
-        short.push('…');
-    }
-    short
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Anything => f.write_str("anything"),
-            Self::Integer { unit, range } => {
-                write!(f, "integer, {unit}, from {} to {}", range.start(), range.end())
-            }
-            Self::Path | Self::String => f.write_str("string"),
-            Self::Strings => f.write_str("array of strings"),
-            Self::Switch => f.write_str("boolean"),
-        }
-    }
-}
-
-impl fmt::Display for Absent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::As(json) => write!(f, "`{json}`"),
-            Self::Means(what) => f.write_str(what),
-            Self::Refused => f.write_str("none, it must be there"),
-        }
-    }
 }

@@ -5,8 +5,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use faythe_core::name::DnsName;
+use faythe_core::zone::is_public_suffix;
 
 use super::Fault;
+use super::tree::shorten;
+use crate::dns::Foreign;
 use crate::x509::KeyType;
 
 /// The longest label of Kubernetes and of the DNS (RFC 1123 §2.1, RFC 1035 §2.3.4).
@@ -54,14 +57,35 @@ pub(super) fn wildcard_prefix(text: &str) -> Result<String, Fault> {
     ))
 }
 
-/// The zone's name; a single label is fine (P10), and so is a dot at the end.
+/// The zone's name; a single label is fine, a dot at the end too, a public suffix is not (P10).
 pub(super) fn zone(text: &str) -> Result<DnsName, Fault> {
-    DnsName::parse(text).map_err(|error| {
+    let name = DnsName::parse_zone(text).map_err(|error| {
         Fault::new(
-            format!("{text:?} is not a zone: {error}"),
+            format!("{:?} is not a zone: {error}", shorten(text)),
             "give its name, such as `example.com`",
         )
-    })
+    })?;
+    if is_public_suffix(&name) {
+        return Err(Fault::new(
+            format!(
+                "{name} is a public suffix: others register names there, and nobody can update all of it"
+            ),
+            format!("give the zone that you have there, such as `example.{name}`"),
+        ));
+    }
+    Ok(name)
+}
+
+/// What becomes of values that are not ours.
+pub(super) fn stale_values(text: &str) -> Result<Foreign, Fault> {
+    match text {
+        "keep" => Ok(Foreign::Kept),
+        "remove" => Ok(Foreign::Removed),
+        _ => Err(Fault::new(
+            format!("{:?} says neither", shorten(text)),
+            "give `remove` or `keep`",
+        )),
+    }
 }
 
 /// A name server: `host`, `host:port`, `v4`, `v4:port`, `v6`, `[v6]` or `[v6]:port`. Names are not looked up.

@@ -2,12 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use super::reader::{Absent, Key};
-use super::v1::KEYS;
+use super::keys::Absent;
+use super::v1::{SECTIONS, TOP};
 use super::*;
 use faythe_core::zone::Role;
 
 use crate::dns::server::ServerAddr;
+
+mod documentation;
+mod grown;
+mod laws;
+mod nested;
+mod notation;
 
 /// A file with all that is required and nothing else.
 const LEAST: &str = r#"{
@@ -108,6 +114,8 @@ fn s02_every_key_reaches_its_field() {
                     &["192.0.2.1".to_owned(), "ns2.example.com:53".to_owned()],
                 ),
                 wildcards: true,
+                ttl: Duration::from_secs(120),
+                stale_values: Foreign::Removed,
             }],
             monitor_interval: Duration::from_millis(250),
             renewal_threshold: Threshold::Set(Duration::from_secs(10 * 24 * 60 * 60)),
@@ -128,47 +136,8 @@ fn s01_the_sample_file_is_valid() {
 }
 
 #[test]
-fn the_documentation_lists_every_key_with_its_type_and_default() {
-    let mut documented = BTreeMap::new();
-    let mut key = None;
-    for line in include_str!("../../docs/configuration.md").lines() {
-        if let Some(name) = line.strip_prefix("### `").and_then(|rest| rest.strip_suffix('`')) {
-            key = Some(name);
-            documented.insert(name, (String::new(), String::new(), 0));
-        } else if let Some((kind, default, reasons)) = key.and_then(|key| documented.get_mut(key)) {
-            if let Some(text) = line.strip_prefix("- Type: ") {
-                *kind = text.split(';').next().unwrap().to_owned();
-            } else if let Some(text) = line.strip_prefix("- Default: ") {
-                *default = text.to_owned();
-            } else if line.starts_with("- Changes: ") || line.starts_with("- When to change: ") {
-                *reasons += 1;
-            }
-        }
-    }
-    let known = |key: &'static Key| (key.name, (key.kind.to_string(), key.absent.to_string(), 2));
-    static ALL: [Key; KEYS.len()] = KEYS;
-    assert_eq!(documented, ALL.iter().map(known).collect());
-}
-
-#[test]
-fn the_documentation_shows_messages_as_they_are() {
-    let text = LEAST
-        .replace("\"auth_dns_server\"", "\n\n\"auth_dns_sever\"")
-        .replace(
-            "\"val_dns_servers\"",
-            "\n\n\n\"renewal_threshold\": \"30\", \"val_dns_servers\"",
-        );
-    let problems = v1::parse(Path::new("config.json"), text.as_bytes(), &|_, _| Ok(())).unwrap_err();
-    let documentation = include_str!("../../docs/configuration.md");
-    for problem in problems.iter() {
-        assert!(documentation.contains(&format!("    {problem}\n")), "{problem}");
-    }
-    assert_eq!(problems.iter().count(), 3);
-}
-
-#[test]
 fn defaults_are_values_that_the_file_could_have() {
-    for key in KEYS {
+    for key in TOP.keys {
         if let Absent::As(json) = key.absent {
             accepted(key.name, json);
         }
@@ -178,7 +147,10 @@ fn defaults_are_values_that_the_file_could_have() {
 #[test]
 fn a_missing_key_is_named_with_what_it_is_for() {
     let told = read_text("{}").unwrap_err().to_string();
-    let required = KEYS.iter().filter(|key| matches!(key.absent, Absent::Refused));
+    let required = TOP
+        .keys
+        .iter()
+        .filter(|key| matches!(key.absent, Absent::Refused | Absent::RefusedWithout(_)));
     for key in required {
         let line = format!(
             "c.json: {}: it is missing; add it: it is {}",
@@ -236,7 +208,7 @@ fn an_unknown_key_gets_the_nearest_known_one() {
         "did you mean `wildcard_cert_k8s_prefix`?"
     );
     assert_eq!(
-        near("zones"),
+        near("certificates"),
         "remove it; docs/configuration.md lists the keys there are"
     );
     assert_eq!(
@@ -421,7 +393,7 @@ fn servers_are_names_or_addresses_with_an_optional_port() {
 }
 
 #[test]
-fn p10_a_zone_may_be_a_single_label_or_end_in_a_dot() {
+fn p10_a_zone_may_be_a_single_label_but_no_public_suffix() {
     assert_eq!(
         accepted("auth_dns_zone", r#""corp""#).zones[0].apex.as_str(),
         "corp"
@@ -434,6 +406,9 @@ fn p10_a_zone_may_be_a_single_label_or_end_in_a_dot() {
     );
     check_refused("auth_dns_zone", r#"".""#, "is not a zone");
     check_refused("auth_dns_zone", r#""*.example.com""#, "is not a zone");
+    for suffix in ["com", "co.uk", "COM."] {
+        check_refused("auth_dns_zone", &format!("{suffix:?}"), "is a public suffix");
+    }
 }
 
 #[test]
@@ -568,16 +543,6 @@ fn what_is_not_json_is_placed_by_line_and_column() {
         problems.to_string(),
         "c.json:2: it is not UTF-8 text; save it as UTF-8"
     );
-}
-
-#[test]
-fn yaml_is_called_by_its_name() {
-    for text in ["# mine\nsecret_namespace: faythe\n", "---\n{}\n", "- a\n"] {
-        assert!(refused_text(text).contains("it looks like YAML"), "{text}");
-    }
-    let problems = v1::parse(Path::new("c.yaml"), b"{listen: off}", &|_, _| Ok(())).unwrap_err();
-    assert!(problems.to_string().contains("it looks like YAML"), "{problems}");
-    assert!(!refused_text("{\n// mine\n}").contains("YAML"));
 }
 
 #[test]

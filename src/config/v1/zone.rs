@@ -1,0 +1,281 @@
+//! The zones: the flat keys, which make one, or `zones`, a map from the name of each to its settings.
+//!
+//! An entry with `challenge_driver` is one of the old tool's nested files and is checked as that did: `auth_dns_server`,
+//! then `val_dns_servers`.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use faythe_core::name::DnsName;
+use faythe_core::zone::Rule;
+
+use super::super::keys::{Absent, Key, Kind, Section};
+use super::super::reader::Reader;
+use super::super::{Fault, Referenced, ZoneConfig, syntax};
+use crate::dns::Foreign;
+
+pub(super) const AUTH_DNS_KEY: Key = Key {
+    name: "auth_dns_key",
+    kind: Kind::Path,
+    absent: Absent::RefusedWithout("zones"),
+    purpose: "the path of a key file, as `nsupdate -k` takes it, to sign the updates with",
+};
+pub(super) const AUTH_DNS_SERVER: Key = Key {
+    name: "auth_dns_server",
+    kind: Kind::String,
+    absent: Absent::RefusedWithout("zones"),
+    purpose: "the DNS server that takes the dynamic updates",
+};
+pub(super) const AUTH_DNS_ZONE: Key = Key {
+    name: "auth_dns_zone",
+    kind: Kind::String,
+    absent: Absent::RefusedWithout("zones"),
+    purpose: "the zone to update; hostnames outside it are ignored",
+};
+pub(super) const ISSUE_WILDCARD_CERTS: Key = Key {
+    name: "issue_wildcard_certs",
+    kind: Kind::Switch,
+    absent: Absent::As("false"),
+    purpose: "whether hosts are served by the wildcard certificate of their parent",
+};
+pub(super) const VAL_DNS_SERVERS: Key = Key {
+    name: "val_dns_servers",
+    kind: Kind::Strings,
+    absent: Absent::RefusedWithout("zones"),
+    purpose: "the list of further DNS servers on which a new record must be visible before the CA is asked; it may be `[]`",
+};
+pub(super) const ZONES: Key = Key {
+    name: "zones",
+    kind: Kind::Object,
+    absent: Absent::Means("one zone, from the keys above"),
+    purpose: "the map from each zone's name to its settings",
+};
+
+const ENTRY_DRIVER: Key = Key {
+    name: "challenge_driver",
+    kind: Kind::Object,
+    absent: Absent::Means("updates as `auth_dns_server` and `auth_dns_key` say"),
+    purpose: "how challenges are published",
+};
+const ENTRY_KEY: Key = Key {
+    absent: Absent::RefusedWithout("challenge_driver"),
+    ..AUTH_DNS_KEY
+};
+const ENTRY_SERVER: Key = Key {
+    absent: Absent::Refused,
+    ..AUTH_DNS_SERVER
+};
+const ENTRY_STALE_VALUES: Key = Key {
+    name: "stale_values",
+    kind: Kind::String,
+    absent: Absent::As(r#""remove""#),
+    purpose: "what becomes of values that are not ours at a challenge's name",
+};
+const ENTRY_TTL: Key = Key {
+    name: "ttl",
+    kind: Kind::Integer {
+        unit: "seconds",
+        range: 1..=86_400,
+    },
+    absent: Absent::As("120"),
+    purpose: "the time to live of our records",
+};
+const ENTRY_VAL_DNS_SERVERS: Key = Key {
+    absent: Absent::Means("those at the top of the file, or none"),
+    ..VAL_DNS_SERVERS
+};
+const ENTRY_WILDCARDS: Key = Key {
+    absent: Absent::Means("what the top of the file says, or `false`"),
+    ..ISSUE_WILDCARD_CERTS
+};
+
+/// One zone.
+pub(super) const ENTRY: Section = Section {
+    prefix: "zones.<zone>.",
+    keys: &[
+        ENTRY_SERVER,
+        ENTRY_KEY,
+        ENTRY_VAL_DNS_SERVERS,
+        ENTRY_TTL,
+        ENTRY_STALE_VALUES,
+        ENTRY_WILDCARDS,
+        ENTRY_DRIVER,
+    ],
+};
+
+const DRIVER_NSUPDATE: Key = Key {
+    name: "nsupdate",
+    kind: Kind::Object,
+    absent: Absent::Refused,
+    purpose: "the only driver there is",
+};
+const DRIVER_WEBHOOK: Key = Key {
+    name: "webhook",
+    kind: Kind::Anything,
+    absent: Absent::Means("nothing"),
+    purpose: "known from the old tool and refused",
+};
+
+/// The old tool's way to say how a zone is updated.
+pub(super) const DRIVER: Section = Section {
+    prefix: "zones.<zone>.challenge_driver.",
+    keys: &[DRIVER_NSUPDATE, DRIVER_WEBHOOK],
+};
+
+const NSUPDATE_KEY: Key = Key {
+    name: "key",
+    absent: Absent::Refused,
+    ..AUTH_DNS_KEY
+};
+const NSUPDATE_SERVER: Key = Key {
+    name: "server",
+    absent: Absent::Refused,
+    ..AUTH_DNS_SERVER
+};
+
+/// Its one driver that we have.
+pub(super) const NSUPDATE: Section = Section {
+    prefix: "zones.<zone>.challenge_driver.nsupdate.",
+    keys: &[NSUPDATE_SERVER, NSUPDATE_KEY],
+};
+
+/// What an entry takes over from the top of the file.
+struct Common {
+    val_servers: Vec<String>,
+    wildcards: bool,
+}
+
+/// All zones.
+pub(super) fn zones(reader: &mut Reader<'_, '_>) -> Option<Vec<ZoneConfig>> {
+    let wildcards = reader.switch(&ISSUE_WILDCARD_CERTS);
+    let grown = reader.has(&ZONES);
+    let val_servers = if grown && !reader.has(&VAL_DNS_SERVERS) {
+        Some(Vec::new())
+    } else {
+        reader.strings(&VAL_DNS_SERVERS, syntax::server)
+    };
+    if !grown {
+        return flat(reader, val_servers, wildcards).map(|zone| vec![zone]);
+    }
+    let beside = |remedy| Fault::new("it stands beside `zones`", remedy);
+    reader.refuse_if_given(&AUTH_DNS_SERVER, beside("move it into the entries of `zones`"));
+    reader.refuse_if_given(&AUTH_DNS_ZONE, beside("make it the name of an entry of `zones`"));
+    reader.refuse_if_given(&AUTH_DNS_KEY, beside("move it into the entries of `zones`"));
+    // What is wrong at the top is told already; the entries are read all the same, to tell what is wrong there.
+    let whole = val_servers.is_some() && wildcards.is_some();
+    let common = Common {
+        val_servers: val_servers.unwrap_or_default(),
+        wildcards: wildcards.unwrap_or_default(),
+    };
+    let mut names = BTreeSet::new();
+    let zones = reader.table(&ZONES, &ENTRY, |name, reader| {
+        entry(name, reader, &common, &mut names)
+    })?;
+    if zones.is_empty() {
+        let fault = Fault::new("it names no zone", "add one, such as `\"example.com\": {…}`");
+        reader.refuse_if_given(&ZONES, fault);
+        return None;
+    }
+    whole.then_some(zones)
+}
+
+/// The one zone of a flat file.
+fn flat(
+    reader: &mut Reader<'_, '_>,
+    val_servers: Option<Vec<String>>,
+    wildcards: Option<bool>,
+) -> Option<ZoneConfig> {
+    let server = reader.string(&AUTH_DNS_SERVER, syntax::server);
+    let apex = reader.string(&AUTH_DNS_ZONE, syntax::zone);
+    let key = reader.path(&AUTH_DNS_KEY, Referenced::UpdateKey);
+    let server = server?;
+    Some(ZoneConfig {
+        apex: apex?,
+        rule: Rule::flat(&server, &val_servers?),
+        server,
+        key: key?,
+        wildcards: wildcards?,
+        ttl: crate::dns::client::TTL,
+        stale_values: Foreign::Removed,
+    })
+}
+
+/// One entry of `zones`.
+fn entry(
+    name: &str,
+    reader: &mut Reader<'_, '_>,
+    common: &Common,
+    names: &mut BTreeSet<DnsName>,
+) -> Option<ZoneConfig> {
+    let apex = match syntax::zone(name) {
+        Ok(apex) => Some(apex),
+        Err(fault) => {
+            reader.refuse(fault);
+            None
+        }
+    };
+    if let Some(apex) = &apex
+        && !names.insert(apex.clone())
+    {
+        let fault = Fault::new(
+            format!("zone {apex} stands in the file twice"),
+            "keep one of the two",
+        );
+        reader.refuse(fault);
+    }
+    let asked = reader.string(&ENTRY_SERVER, syntax::server);
+    let (server, key) = if reader.has(&ENTRY_DRIVER) {
+        driver(reader).unzip()
+    } else {
+        let key = reader.path(&ENTRY_KEY, Referenced::UpdateKey);
+        (asked.clone(), key)
+    };
+    let val_servers = if reader.has(&ENTRY_VAL_DNS_SERVERS) {
+        reader.strings(&ENTRY_VAL_DNS_SERVERS, syntax::server)
+    } else {
+        Some(common.val_servers.clone())
+    };
+    let wildcards = if reader.has(&ENTRY_WILDCARDS) {
+        reader.switch(&ENTRY_WILDCARDS)
+    } else {
+        Some(common.wildcards)
+    };
+    let ttl = reader.integer(&ENTRY_TTL);
+    let stale_values = reader.string(&ENTRY_STALE_VALUES, syntax::stale_values);
+    Some(ZoneConfig {
+        apex: apex?,
+        rule: Rule::flat(&asked?, &val_servers?),
+        server: server?,
+        key: key?,
+        wildcards: wildcards?,
+        ttl: Duration::from_secs(ttl?),
+        stale_values: stale_values?,
+    })
+}
+
+/// Where an entry of the old tool sends its updates, and the key that signs them.
+fn driver(reader: &mut Reader<'_, '_>) -> Option<(String, std::path::PathBuf)> {
+    let instead =
+        "give the name server that takes dynamic updates: `\"nsupdate\": {\"server\": …, \"key\": …}`";
+    let both = Fault::new(
+        "it stands beside `challenge_driver`, which has a key of its own",
+        "keep one of the two",
+    );
+    reader.refuse_if_given(&ENTRY_KEY, both);
+    if reader.text(&ENTRY_DRIVER) == Some("noop") {
+        let what = "\"noop\" publishes nothing, and no order could come to an end";
+        reader.refuse_if_given(&ENTRY_DRIVER, Fault::new(what, instead));
+        return None;
+    }
+    reader.object(&ENTRY_DRIVER, &DRIVER, |reader| {
+        let what = "challenges cannot be published by a web hook";
+        if reader.refuse_if_given(&DRIVER_WEBHOOK, Fault::new(what, instead)) {
+            return None;
+        }
+        reader.object(&DRIVER_NSUPDATE, &NSUPDATE, |reader| {
+            let server = reader.string(&NSUPDATE_SERVER, syntax::server);
+            let key = reader.path(&NSUPDATE_KEY, Referenced::UpdateKey);
+            Some((server?, key?))
+        })
+    })
+}
