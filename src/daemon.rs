@@ -17,7 +17,9 @@ use crate::clock::{self, Now};
 use crate::cluster::{self, Client};
 use crate::config::{Config, ZoneConfig};
 use crate::dns::client::{Client as Names, ZoneSetup};
-use crate::dns::{Dns, keyfile};
+use crate::dns::keyfile::Hint;
+use crate::dns::signer::KeySource;
+use crate::dns::{Dns, Observed};
 use crate::neighbors::Board;
 use crate::report::events::Events;
 use crate::report::http::{self, Page};
@@ -152,7 +154,9 @@ pub(crate) async fn adapters(config: &Config) -> anyhow::Result<Adapters> {
     settings.roots.clone_from(&ca.root_certificates);
     let ca = Acme::new(settings, Arc::clone(&store), Arc::clone(&now)).context("the CA")?;
     let zones: anyhow::Result<Vec<_>> = config.zones.iter().map(setup).collect();
-    let dns = Arc::new(Names::new(zones?, Arc::clone(&now)));
+    let counted = Arc::clone(&metrics);
+    let observe = Arc::new(move |observed: &Observed<'_>| count(&counted, observed));
+    let dns = Arc::new(Names::observed(zones?, Arc::clone(&now), observe));
     Ok(Adapters {
         client,
         store,
@@ -163,13 +167,32 @@ pub(crate) async fn adapters(config: &Config) -> anyhow::Result<Adapters> {
     })
 }
 
+/// Counts what happens to updates.
+fn count(metrics: &Metrics, observed: &Observed<'_>) {
+    match *observed {
+        Observed::Clock { server, offset_secs } => {
+            metrics.updates.clock("tsig", &server.to_string(), offset_secs);
+        }
+        Observed::KeyRead { zone, result } => metrics.updates.key_read(zone.as_str(), result),
+        Observed::Update {
+            zone,
+            server,
+            result,
+            took,
+        } => metrics
+            .updates
+            .sent(zone.as_str(), &server.to_string(), result, took),
+    }
+}
+
 /// Reads what a zone's updates need.
 fn setup(zone: &ZoneConfig) -> anyhow::Result<ZoneSetup> {
     let ZoneConfig { apex, server, .. } = zone;
     let server = server
         .parse()
         .with_context(|| format!("the update server of zone {apex}"))?;
-    let key = keyfile::read(&zone.key).with_context(|| format!("the key file of zone {apex}"))?;
+    let key = KeySource::file(&zone.key, Hint::default())
+        .with_context(|| format!("the key file of zone {apex}"))?;
     Ok(ZoneSetup {
         ttl: zone.ttl,
         foreign: zone.stale_values,

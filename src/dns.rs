@@ -6,18 +6,27 @@
 
 use std::fmt;
 use std::io;
+use std::sync::Arc;
+use std::time::Duration;
 
+use faythe_core::Timestamp;
 use faythe_core::name::{DnsName, RecordName};
 use faythe_core::zone::Check;
 use futures::future::BoxFuture;
 use thiserror::Error;
 
+use crate::dns::server::ServerAddr;
+
 mod batch;
 pub mod client;
+mod courier;
+mod edns;
+mod fleet;
 pub mod keyfile;
 mod lookup;
 mod send;
 pub mod server;
+pub mod signer;
 pub mod tsig;
 mod update;
 
@@ -29,6 +38,39 @@ pub enum Foreign {
     /// They go, in the message that brings ours: the name is a challenge's own.
     Removed,
 }
+
+/// What happens to updates; for metrics.
+#[derive(Clone, Copy, Debug)]
+pub enum Observed<'a> {
+    /// A server has told its clock, and its signature proves it.
+    Clock {
+        /// The server.
+        server: &'a ServerAddr,
+        /// Our clock minus its, in seconds.
+        offset_secs: i64,
+    },
+    /// A key file that had changed was read.
+    KeyRead {
+        /// The zone.
+        zone: &'a DnsName,
+        /// `loaded` or `failed`.
+        result: &'static str,
+    },
+    /// A server was sent an update.
+    Update {
+        /// The zone.
+        zone: &'a DnsName,
+        /// The server.
+        server: &'a ServerAddr,
+        /// `ok`, or the code of the fault.
+        result: &'static str,
+        /// How long it took, all tries at this server together.
+        took: Duration,
+    },
+}
+
+/// Told of what happens to updates.
+pub type Observe = Arc<dyn Fn(&Observed<'_>) + Send + Sync>;
 
 /// Name servers that take our updates, and those that must show them.
 pub trait Dns: Send + Sync {
@@ -57,6 +99,11 @@ pub trait Dns: Send + Sync {
         value: &'a str,
     ) -> BoxFuture<'a, Result<(), DnsError>>;
 
+    /// Resolves when a fault of updates may have been mended on our side, as by another key in its file.
+    fn repaired(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::pending())
+    }
+
     /// Asks one server once which TXT values stand at `record`.
     ///
     /// A name that does not exist, or has no TXT, is an empty answer and no error.
@@ -69,7 +116,7 @@ pub trait Dns: Send + Sync {
 
 /// Why an update was not made.
 #[derive(Clone, Debug, Error)]
-#[error("update of zone {zone} at {server} with key {key}: {cause}")]
+#[error("update of zone {zone} at {server} with key {key}: {cause}{}", Tail(more))]
 pub struct DnsError {
     /// The zone.
     pub zone: DnsName,
@@ -79,6 +126,17 @@ pub struct DnsError {
     pub key: String,
     /// What came back, and the remedy.
     pub cause: UpdateFault,
+    /// What else helps to understand it: the server's own words, and how other servers of the zone fared.
+    pub more: Vec<String>,
+}
+
+/// Prints what is added to a message.
+struct Tail<'a>(&'a [String]);
+
+impl fmt::Display for Tail<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|more| write!(f, "; {more}"))
+    }
 }
 
 /// What can be wrong with an update (RFC 2136 §2.2, RFC 8945 §5.2 and §5.3), told apart for the operator.
@@ -94,11 +152,23 @@ pub enum UpdateFault {
     /// The server has the key with another secret.
     #[error("BADSIG: the server has this key with another secret; copy the key file again")]
     BadSig,
+    /// The same, and decoding the secret once more has not helped either.
+    #[error(
+        "BADSIG: the server has this key with another secret; ours looks base64-encoded twice, but decoded once more it is \
+         not the server's either; copy the key file again"
+    )]
+    BadSigTwice,
     /// The clocks differ by more than the fudge.
-    #[error("BADTIME: our clock is {offset_secs} s {} the server's; mend the time synchronization", if *offset_secs < 0 { "behind" } else { "ahead of" })]
+    #[error(
+        "BADTIME: the server's clock says {server_time}, and ours is {} s {} it; mend the time synchronization",
+        offset_secs.unsigned_abs(),
+        if *offset_secs < 0 { "behind" } else { "ahead of" }
+    )]
     BadTime {
         /// Our clock minus the server's, in seconds.
         offset_secs: i64,
+        /// What the server's clock says.
+        server_time: Timestamp,
     },
     /// The server does not accept truncated signatures of this length.
     #[error(
@@ -114,6 +184,9 @@ pub enum UpdateFault {
     /// The server is not primary for the zone.
     #[error("NOTAUTH: the server is not primary for this zone; check `auth_dns_server` and `auth_dns_zone`")]
     NotAuth,
+    /// The server takes no updates, as a secondary may not.
+    #[error("NOTIMP: the server takes no updates of this zone; name its primary in `auth_dns_server`")]
+    NotImp,
     /// The record's name is outside the zone.
     #[error("NOTZONE: the record is outside the zone; check `auth_dns_zone`")]
     NotZone,
@@ -137,12 +210,13 @@ impl UpdateFault {
     pub fn code(&self) -> &'static str {
         match self {
             Self::BadKey => "badkey",
-            Self::BadSig => "badsig",
+            Self::BadSig | Self::BadSigTwice => "badsig",
             Self::BadTime { .. } => "badtime",
             Self::BadTrunc => "badtrunc",
             Self::Forged(_) => "forged",
             Self::Format(_) => "formerr",
             Self::NotAuth => "notauth",
+            Self::NotImp => "notimp",
             Self::NotZone => "notzone",
             Self::Refused(_) => "refused",
             Self::Rcode(_) => "rcode",

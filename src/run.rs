@@ -87,6 +87,7 @@ pub async fn run(
             Some(progress) = told.recv() => state.progress(progress),
             Some(ended) = state.tasks.join_next() => state.ended(ended)?,
             saved = &mut notes => state.notes(saved),
+            () = outside.dns.repaired() => state.repaired(),
             () = tokio::time::sleep(wake) => {}
             () = stop.cancelled() => break,
         }
@@ -270,6 +271,12 @@ impl Loop {
             tracing::info!(orders = orders.len(), "orders of an earlier run are taken up");
         }
         self.world.note_all(orders, failures);
+    }
+
+    /// Updates may succeed now that were refused before.
+    fn repaired(&mut self) {
+        let now = self.now();
+        self.world.wake(&[Stage::Publishing, Stage::CleaningUp], now);
     }
 
     fn progress(&mut self, progress: Progress) {

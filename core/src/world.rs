@@ -290,6 +290,19 @@ impl World {
         self.dirty.insert(host.clone());
     }
 
+    /// Something that kept orders waiting at `stages` may have been mended: they go on now (P22).
+    pub fn wake(&mut self, stages: &[Stage], now: Timestamp) {
+        for (host, activity) in &mut self.activities {
+            if let Activity::Resting(rest) = activity
+                && stages.contains(&rest.stage)
+                && rest.until > now
+            {
+                rest.until = now;
+                self.dirty.insert(host.clone());
+            }
+        }
+    }
+
     /// What the CA has seen fail for `host`; `None` after a success.
     pub fn set_failures(&mut self, host: &Hostname, failures: Option<Failures>) {
         match failures {

@@ -5,31 +5,23 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::mem;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use domain::base::{Name, Ttl};
-use faythe_core::name::{DnsName, RecordName};
+use faythe_core::name::RecordName;
 use tokio::sync::{Notify, oneshot};
 
-use crate::dns::client::{Now, ZoneSetup};
-use crate::dns::send::{Link, SendFault};
-use crate::dns::server::ServerAddr;
-use crate::dns::tsig::{Key, sign};
-use crate::dns::update::{Change, compose, interpret, overhead, wire_name};
-use crate::dns::{At, DnsError, Foreign, UpdateFault};
+use crate::dns::courier::{Courier, Failure, Fault};
+use crate::dns::update::{Change, compose, overhead, wire_name};
+use crate::dns::{DnsError, Foreign, UpdateFault};
 
 /// A zone with everything that waits to be written to it.
 pub(crate) struct Zone {
-    apex: DnsName,
-    server: ServerAddr,
-    key: Key,
+    courier: Courier,
     ttl: Ttl,
     /// The zone's own rule.
     foreign: Foreign,
-    /// Shared with the other zones of the server: one connection each is plenty.
-    link: Arc<tokio::sync::Mutex<Link>>,
-    now: Now,
     state: Mutex<State>,
     wake: Notify,
 }
@@ -68,15 +60,11 @@ struct Unit {
 }
 
 impl Zone {
-    pub(crate) fn new(setup: ZoneSetup, link: Arc<tokio::sync::Mutex<Link>>, now: Now) -> Self {
+    pub(crate) fn new(courier: Courier, ttl: Duration, foreign: Foreign) -> Self {
         Self {
-            apex: setup.apex,
-            server: setup.server,
-            key: setup.key,
-            ttl: Ttl::from_duration_lossy(setup.ttl),
-            foreign: setup.foreign,
-            link,
-            now,
+            courier,
+            ttl: Ttl::from_duration_lossy(ttl),
+            foreign,
             state: Mutex::default(),
             wake: Notify::new(),
         }
@@ -116,7 +104,7 @@ impl Zone {
     }
 
     async fn wait(&self, record: &RecordName, wish: Wish) -> Outcome {
-        let wire = wire_name(record.as_str()).map_err(|fault| self.error(fault, None))?;
+        let wire = wire_name(record.as_str()).map_err(|fault| self.unsent(fault))?;
         let (done, outcome) = oneshot::channel();
         self.state().queue.push(Job {
             record: record.clone(),
@@ -127,7 +115,7 @@ impl Zone {
         self.wake.notify_one();
         match outcome.await {
             Ok(outcome) => outcome,
-            Err(_) => Err(self.error(UpdateFault::Unreachable("we are about to end".to_owned()), None)),
+            Err(_) => Err(self.unsent(UpdateFault::Unreachable("we are about to end".to_owned()))),
         }
     }
 
@@ -147,25 +135,25 @@ impl Zone {
     async fn settle(&self, units: Vec<Unit>) {
         let mut pending = VecDeque::from([units]);
         while let Some(mut batch) = pending.pop_front() {
-            let mut link = self.link.lock().await;
-            let (changes, rest) = self.pack(&mut batch, link.limit());
+            let mut rest = Vec::new();
+            let sent = self
+                .courier
+                .deliver(&mut |room| self.compose(&mut batch, &mut rest, room))
+                .await;
             if !rest.is_empty() {
                 pending.push_front(rest);
             }
-            let sent = self.send(&mut link, &batch, &changes).await;
-            // Others may use the connection while the outcome is told.
-            drop(link);
             match sent {
                 Ok(()) => batch.into_iter().for_each(|unit| unit.end(&Ok(()))),
-                Err((fault, _)) if batch.len() > 1 && fault.is_about_some() => {
+                Err(failure) if batch.len() > 1 && is_about_some(&failure.fault) => {
                     let second = batch.split_off(batch.len() / 2);
                     pending.push_front(second);
                     pending.push_front(batch);
                 }
-                Err((fault, peer)) => {
+                Err(failure) => {
                     // When nobody answers, the rest would only wait in vain, one time-out after another.
-                    let silent = matches!(fault, Fault::Silent(_));
-                    let outcome = Err(self.error(fault.into_update(), peer));
+                    let silent = matches!(failure.fault, Fault::Late(_) | Fault::Silent(_));
+                    let outcome = Err(self.error(failure));
                     let rest = if silent {
                         mem::take(&mut pending)
                     } else {
@@ -180,54 +168,53 @@ impl Zone {
         }
     }
 
-    /// Leaves as much of `batch` as fits into a message, at least one unit; returns its changes, and what is left over.
+    /// Writes as much of `batch` as fits into a message of `room` octets, at least one unit; what does not fit goes to the
+    /// front of `rest`.
     ///
     /// Looks at the live values as they are now, so that a message that goes out late says what is true then.
-    fn pack(&self, batch: &mut Vec<Unit>, limit: usize) -> (Vec<Change>, Vec<Unit>) {
-        let state = self.state();
-        let mut size = overhead(&self.apex, &self.key);
-        let mut changes = Vec::with_capacity(batch.len());
-        for unit in batch.iter() {
-            let change = unit.change(state.live.get(&unit.record));
-            size += change.size(&unit.wire);
-            if size > limit && !changes.is_empty() {
-                break;
-            }
-            changes.push(change);
-        }
-        let rest = batch.split_off(changes.len());
-        (changes, rest)
-    }
-
-    async fn send(
+    fn compose(
         &self,
-        link: &mut Link,
-        batch: &[Unit],
-        changes: &[Change],
-    ) -> Result<(), (Fault, Option<SocketAddr>)> {
-        let changes = batch.iter().map(|unit| &unit.wire).zip(changes);
-        let message = compose(&self.apex, self.ttl, changes).map_err(|fault| (Fault::Judged(fault), None))?;
-        let exchange = link
-            .exchange(&|id| sign(message.clone(), id, &self.key, (self.now)()))
-            .await
-            .map_err(|fault| (Fault::from(fault), None))?;
-        tracing::trace!(zone = %self.apex, peer = %exchange.peer, names = batch.len(), octets = exchange.request.wire.len(), "update");
-        interpret(&exchange.request, &exchange.answer, &self.key, (self.now)())
-            .map_err(|fault| (Fault::Judged(fault), Some(exchange.peer)))
+        batch: &mut Vec<Unit>,
+        rest: &mut Vec<Unit>,
+        room: usize,
+    ) -> Result<Vec<u8>, UpdateFault> {
+        let apex = &self.courier.apex;
+        let mut size = overhead(apex);
+        let mut changes = Vec::with_capacity(batch.len());
+        {
+            let state = self.state();
+            for unit in batch.iter() {
+                let change = unit.change(state.live.get(&unit.record));
+                size += change.size(&unit.wire);
+                if size > room && !changes.is_empty() {
+                    break;
+                }
+                changes.push(change);
+            }
+        }
+        let mut over = batch.split_off(changes.len());
+        over.append(rest);
+        *rest = over;
+        compose(apex, self.ttl, batch.iter().map(|unit| &unit.wire).zip(&changes))
     }
 
-    fn error(&self, cause: UpdateFault, peer: Option<SocketAddr>) -> DnsError {
-        let configured = self.server.to_string();
-        let server = match peer {
-            Some(peer) => At(&configured, peer).to_string(),
-            None => configured,
-        };
+    fn error(&self, failure: Failure) -> DnsError {
         DnsError {
-            zone: self.apex.clone(),
-            server,
-            key: self.key.to_string(),
-            cause,
+            zone: self.courier.apex.clone(),
+            server: failure.server,
+            key: self.courier.signer.name(),
+            cause: failure.fault.into_update(),
+            more: failure.more,
         }
+    }
+
+    /// An error before anything was sent.
+    fn unsent(&self, fault: UpdateFault) -> DnsError {
+        self.error(Failure {
+            fault: Fault::Judged(fault),
+            server: self.courier.fleet.name(),
+            more: Vec::new(),
+        })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -290,57 +277,29 @@ impl Unit {
     }
 }
 
-/// Why a message was not carried out.
-enum Fault {
-    /// The server's answer, or our own inability to write the message.
-    Judged(UpdateFault),
-    /// No answer to anything.
-    Silent(UpdateFault),
-    /// Only UDP is left, and the message is too long for it.
-    TooLong(String),
-}
-
-impl Fault {
-    /// Whether a part of the message may fare better than the whole.
-    fn is_about_some(&self) -> bool {
-        match self {
-            Self::Judged(fault) => match fault {
-                // Knot says BADKEY where its ACL does not let the key change a name (measured with 3.2.6).
-                UpdateFault::BadKey
-                | UpdateFault::Format(_)
-                | UpdateFault::NotZone
-                | UpdateFault::Rcode(_)
-                | UpdateFault::Refused(_)
-                | UpdateFault::ServFail => true,
-                // These are about the secret, the clock, the zone or the way.
-                UpdateFault::BadSig
-                | UpdateFault::BadTime { .. }
-                | UpdateFault::BadTrunc
-                | UpdateFault::Forged(_)
-                | UpdateFault::NotAuth
-                | UpdateFault::Unreachable(_) => false,
-            },
-            Self::Silent(_) => false,
-            Self::TooLong(_) => true,
-        }
-    }
-
-    fn into_update(self) -> UpdateFault {
-        match self {
-            Self::Judged(fault) | Self::Silent(fault) => fault,
-            Self::TooLong(tried) => UpdateFault::Unreachable(format!(
-                "{tried}, and the update is too long for UDP; let us reach the server by TCP"
-            )),
-        }
-    }
-}
-
-impl From<SendFault> for Fault {
-    fn from(fault: SendFault) -> Self {
-        match fault {
-            SendFault::TooLong(tried) => Self::TooLong(tried),
-            SendFault::Unreachable(tried) => Self::Silent(UpdateFault::Unreachable(tried)),
-        }
+/// Whether a part of the message may fare better than the whole.
+fn is_about_some(fault: &Fault) -> bool {
+    match fault {
+        Fault::Judged(fault) => match fault {
+            // Knot says BADKEY where its ACL does not let the key change a name (measured with 3.2.6).
+            UpdateFault::BadKey
+            | UpdateFault::Format(_)
+            | UpdateFault::NotZone
+            | UpdateFault::Rcode(_)
+            | UpdateFault::Refused(_)
+            | UpdateFault::ServFail => true,
+            // These are about the secret, the clock, the zone or the way.
+            UpdateFault::BadSig
+            | UpdateFault::BadSigTwice
+            | UpdateFault::BadTime { .. }
+            | UpdateFault::BadTrunc
+            | UpdateFault::Forged(_)
+            | UpdateFault::NotAuth
+            | UpdateFault::NotImp
+            | UpdateFault::Unreachable(_) => false,
+        },
+        Fault::Late(_) | Fault::Silent(_) => false,
+        Fault::TooLong(_) => true,
     }
 }
 

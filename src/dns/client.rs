@@ -10,18 +10,26 @@ use faythe_core::Timestamp;
 use faythe_core::name::{DnsName, RecordName};
 use faythe_core::zone::{Check, Role};
 use futures::future::BoxFuture;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use crate::dns::batch::Zone;
+use crate::dns::courier::Courier;
+use crate::dns::fleet::{Fleet, Pool};
 use crate::dns::lookup::{Recursion, texts};
-use crate::dns::send::Link;
 use crate::dns::server::{ServerAddr, ServerAddrError};
-use crate::dns::tsig::Key;
+use crate::dns::signer::{KeySource, Signer};
 use crate::dns::update::wire_name;
-use crate::dns::{Dns, DnsError, Foreign, LookError, UpdateFault};
+use crate::dns::{Dns, DnsError, Foreign, LookError, Observe, UpdateFault};
 
 /// Time to live of our records unless a zone has its own (S08).
 pub const TTL: Duration = Duration::from_secs(120);
+
+/// How far the server's clock is followed unless a zone has its own limit (P12).
+pub const CLOCK_SKEW_LIMIT: Duration = Duration::from_secs(600);
+
+/// How often key files are looked at when no update does it.
+const KEY_PERIOD: Duration = Duration::from_secs(2);
 
 /// Tells the time; signatures bear it.
 pub type Now = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -31,26 +39,30 @@ pub type Now = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 pub struct ZoneSetup {
     /// The zone's name.
     pub apex: DnsName,
-    /// Its primary server.
-    pub server: ServerAddr,
-    /// The key that signs updates.
-    pub key: Key,
+    /// The servers that take its updates, in the order in which they are tried; the one that took the last comes first.
+    pub servers: Vec<ServerAddr>,
+    /// What signs updates.
+    pub key: KeySource,
     /// Time to live of our records there.
     pub ttl: Duration,
     /// Whether values that are not ours may be removed at all.
     pub foreign: Foreign,
+    /// How far the server's clock is followed when it refuses ours (P12); zero for not at all.
+    pub clock_skew_limit: Duration,
 }
 
 impl ZoneSetup {
-    /// A zone as the base has it: records live for [`TTL`], and what is not ours at a challenge's own name goes (S09).
+    /// A zone as the base has it: one server, records live for [`TTL`], and what is not ours at a challenge's own name goes
+    /// (S09).
     #[must_use]
-    pub fn new(apex: DnsName, server: ServerAddr, key: Key) -> Self {
+    pub fn new(apex: DnsName, server: ServerAddr, key: impl Into<KeySource>) -> Self {
         Self {
             apex,
-            server,
-            key,
+            servers: vec![server],
+            key: key.into(),
             ttl: TTL,
             foreign: Foreign::Removed,
+            clock_skew_limit: CLOCK_SKEW_LIMIT,
         }
     }
 }
@@ -60,10 +72,14 @@ pub struct Client {
     zones: BTreeMap<DnsName, Entry>,
     /// One writer for each zone that has been written to; they are stopped when this is dropped.
     writers: Mutex<JoinSet<()>>,
+    /// Told when a key has changed.
+    rekeyed: Arc<Notify>,
+    watched: OnceLock<()>,
 }
 
 struct Entry {
     zone: Arc<Zone>,
+    signer: Arc<Signer>,
     started: OnceLock<()>,
 }
 
@@ -71,20 +87,44 @@ impl Client {
     /// Makes the client; does nothing before it is first used. Of two zones with one name the first counts.
     #[must_use]
     pub fn new(zones: Vec<ZoneSetup>, now: Now) -> Self {
-        let mut links: BTreeMap<ServerAddr, Arc<tokio::sync::Mutex<Link>>> = BTreeMap::new();
+        Self::observed(zones, now, Arc::new(|_| {}))
+    }
+
+    /// The same, with somebody who is told what happens to updates.
+    #[must_use]
+    pub fn observed(zones: Vec<ZoneSetup>, now: Now, observe: Observe) -> Self {
+        let pool = Pool::default();
+        let rekeyed = Arc::default();
         let mut entries = BTreeMap::new();
         for setup in zones {
-            let link = links
-                .entry(setup.server.clone())
-                .or_insert_with(|| Arc::new(Link::new(setup.server.clone()).into()));
-            entries.entry(setup.apex.clone()).or_insert(Entry {
-                zone: Arc::new(Zone::new(setup, Arc::clone(link), Arc::clone(&now))),
+            if matches!(setup.key, KeySource::Unsigned) {
+                tracing::warn!(zone = %setup.apex, "updates of this zone are not signed: whoever can reach its server can do the same, and nothing proves its answers");
+            }
+            let signer = Arc::new(Signer::new(
+                setup.apex.clone(),
+                setup.key,
+                Arc::clone(&rekeyed),
+                Arc::clone(&observe),
+            ));
+            let courier = Courier {
+                apex: setup.apex.clone(),
+                fleet: Fleet::new(&setup.servers, &pool),
+                signer: Arc::clone(&signer),
+                now: Arc::clone(&now),
+                skew_limit: setup.clock_skew_limit,
+                observe: Arc::clone(&observe),
+            };
+            entries.entry(setup.apex).or_insert(Entry {
+                zone: Arc::new(Zone::new(courier, setup.ttl, setup.foreign)),
+                signer,
                 started: OnceLock::new(),
             });
         }
         Self {
             zones: entries,
             writers: Mutex::default(),
+            rekeyed,
+            watched: OnceLock::new(),
         }
     }
 
@@ -96,13 +136,34 @@ impl Client {
                 server: "(none)".to_owned(),
                 key: "(none)".to_owned(),
                 cause: UpdateFault::Unreachable("this zone is not configured".to_owned()),
+                more: Vec::new(),
             });
         };
+        self.watched.get_or_init(|| {
+            let mut signers: Vec<Arc<Signer>> = self
+                .zones
+                .values()
+                .map(|entry| Arc::clone(&entry.signer))
+                .collect();
+            signers.retain(|signer| signer.follows_a_file());
+            let mut writers = self.writers.lock().unwrap_or_else(PoisonError::into_inner);
+            writers.spawn(watch_keys(signers));
+        });
         entry.started.get_or_init(|| {
             let mut writers = self.writers.lock().unwrap_or_else(PoisonError::into_inner);
             writers.spawn(Arc::clone(&entry.zone).write());
         });
         Ok(&entry.zone)
+    }
+}
+
+/// Looks after the key files for ever: an update that rests for a wrong key is to go on soon after the key is mended (P22).
+async fn watch_keys(signers: Vec<Arc<Signer>>) {
+    loop {
+        tokio::time::sleep(KEY_PERIOD).await;
+        for signer in &signers {
+            signer.refresh();
+        }
     }
 }
 
@@ -131,6 +192,10 @@ impl Dns for Client {
         value: &'a str,
     ) -> BoxFuture<'a, Result<(), DnsError>> {
         Box::pin(async move { self.zone(zone)?.withdraw(record, value).await })
+    }
+
+    fn repaired(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.rekeyed.notified())
     }
 
     fn look<'a>(

@@ -1,8 +1,10 @@
-//! Key files, as `nsupdate -k` takes them: finds out which form a file has and reads it.
+//! Key files, as `nsupdate -k` takes them, and some more: finds out which form a file has and reads it.
 //!
-//! Two forms are known: the `key` statement of named.conf (`named`), and the pair of files that old versions of
-//! dnssec-keygen made (`pair`). Measured with nsupdate 9.18: what it loads is loaded here; what it refuses is refused with
-//! the place and the remedy, unless the meaning is beyond doubt. Must not show a secret, in errors neither.
+//! Forms: the `key` statement of named.conf (`named`), the pair of files that old versions of dnssec-keygen made (`pair`),
+//! `algorithm:name:secret` on one line and a secret alone (`line`); and any of these but the pair in base64 once more, as a
+//! Kubernetes Secret has it whose data were encoded by hand before. Measured with nsupdate 9.18: what it loads is loaded
+//! here; what it refuses is refused with the place and the remedy, unless the meaning is beyond doubt. Must not show a
+//! secret, in errors neither.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -15,9 +17,10 @@ use base64::engine::general_purpose::STANDARD;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use crate::dns::tsig::{Key, KeyError};
+use crate::dns::tsig::{Algorithm, Key, KeyError};
 use crate::sealed::Sealed;
 
+mod line;
 mod named;
 mod pair;
 
@@ -54,19 +57,45 @@ impl fmt::Display for Place {
     }
 }
 
-/// Reads the key at `path`: a file with a `key` statement, or either file of a pair, or what the two have in common.
+/// What is known of a key apart from its file; needed only where the file has the secret alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hint {
+    /// The key's name.
+    pub name: Option<String>,
+    /// Its algorithm, and the bits of the signature that are sent, all for 0.
+    pub algorithm: Option<(Algorithm, usize)>,
+}
+
+/// A key as it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loaded {
+    /// The key.
+    pub key: Key,
+    /// Something about the file that works and should be mended all the same.
+    pub warning: Option<String>,
+}
+
+/// Reads the key at `path`, which must be complete.
 ///
 /// # Errors
 /// Why there is no key to be had, with file, place and remedy.
 pub fn read(path: &Path) -> Result<Key, KeyFileError> {
+    Ok(load(path, &Hint::default())?.key)
+}
+
+/// Reads the key at `path`: a file with the key, or either file of a pair, or what the names of the two have in common.
+///
+/// # Errors
+/// Why there is no key to be had, with file, place and remedy.
+pub fn load(path: &Path, hint: &Hint) -> Result<Loaded, KeyFileError> {
     // Like nsupdate: a pair is looked for first, whatever the name ends with.
     let base = base(path);
     let (public_path, private_path) = (suffixed(&base, ".key"), suffixed(&base, ".private"));
-    let (public, private) = (load(&public_path), load(&private_path));
+    let (public, private) = (text_of(&public_path), text_of(&private_path));
     if let (Ok(public), Ok(private)) = (&public, &private)
         && pair::is_private(private)
     {
-        return read_pair((&public_path, public), (&private_path, private));
+        return read_pair((&public_path, public), (&private_path, private)).map(Loaded::from);
     }
     let half = |found: &Path, partner: &Path| {
         let remedy = format!(
@@ -79,13 +108,63 @@ pub fn read(path: &Path) -> Result<Key, KeyFileError> {
             &remedy,
         )
     };
-    match load(path) {
+    match text_of(path) {
         Ok(text) if pair::is_private(&text) => Err(half(path, &public_path)),
         Ok(text) if pair::is_public(&text) => Err(half(path, &private_path)),
-        Ok(text) => named::parse(&text).map_err(|fault| fault.at(path, &text)),
+        Ok(text) => parse(&text, hint, path).map_err(|fault| fault.at(path, &text)),
         Err(_) if public.is_ok() => Err(half(&public_path, &private_path)),
         Err(_) if private.is_ok() => Err(half(&private_path, &public_path)),
         Err(error) => Err(error),
+    }
+}
+
+/// The files that [`load`] looks at for `path`.
+pub(crate) fn candidates(path: &Path) -> [PathBuf; 3] {
+    let base = base(path);
+    [
+        path.to_owned(),
+        suffixed(&base, ".key"),
+        suffixed(&base, ".private"),
+    ]
+}
+
+/// Reads a text of any form but a pair's.
+fn parse(text: &str, hint: &Hint, path: &Path) -> Result<Loaded, Fault> {
+    if line::is_line(text) {
+        return line::parse(text).map(Loaded::from);
+    }
+    if !line::is_bare(text) {
+        return named::parse(text).map(Loaded::from);
+    }
+    let decoded = secret(0, text)?;
+    let inner = std::str::from_utf8(decoded.open()).unwrap_or_default();
+    let parsed = if line::is_line(inner) {
+        line::parse(inner)
+    } else if inner.contains('{') {
+        named::parse(inner)
+    } else {
+        return line::parse_bare(text, hint).map(Loaded::from);
+    };
+    match parsed {
+        Ok(key) => Ok(Loaded {
+            key,
+            warning: Some(format!(
+                "key file {} is base64 of a key file: it was encoded once too often, and is read all the same",
+                path.display()
+            )),
+        }),
+        // The place would be one in a text that nobody sees.
+        Err(fault) => Err(Fault::new(
+            0,
+            format!("it is base64 of a key file in which {}", fault.what),
+            fault.remedy,
+        )),
+    }
+}
+
+impl From<Key> for Loaded {
+    fn from(key: Key) -> Self {
+        Self { key, warning: None }
     }
 }
 
@@ -132,7 +211,7 @@ fn suffixed(base: &OsStr, suffix: &str) -> PathBuf {
 }
 
 /// Reads a text file that is not too long.
-fn load(path: &Path) -> Result<Zeroizing<String>, KeyFileError> {
+fn text_of(path: &Path) -> Result<Zeroizing<String>, KeyFileError> {
     let unreadable = |error: &io::Error| {
         let remedy = if error.kind() == io::ErrorKind::NotFound {
             "mend the path, or mount the Secret that holds the file"

@@ -4,10 +4,12 @@
 
 use std::fmt::Write as _;
 use std::io;
+use std::mem;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use domain::base::Message;
+use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::{Instant, timeout};
@@ -17,6 +19,8 @@ use crate::dns::tsig::Signed;
 
 /// Longest wait for a TCP connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long an address of a server is tried alone, before the next is tried too (RFC 8305 §5).
+const HEAD_START: Duration = Duration::from_millis(250);
 /// Longest wait for the answer to an update.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Waits for the answer to an update over UDP, one for each try; as long as over TCP in all.
@@ -120,26 +124,45 @@ impl Link {
         let mut tried = String::new();
         if let Some(fallback) = self.fallback() {
             tried.clone_from(&fallback.cause);
-        } else {
-            let mut connected = false;
-            for peer in &peers {
-                match connect(*peer, CONNECT_TIMEOUT).await {
-                    Ok(stream) => {
-                        connected = true;
-                        match self.converse(Kept { stream, peer: *peer }, sign).await {
-                            Ok(exchange) => return Ok(exchange),
-                            Err(error) => note(&mut tried, *peer, "TCP", &error),
-                        }
-                    }
-                    Err(error) => note(&mut tried, *peer, "TCP", &error),
-                }
-            }
-            // Who takes connections but does not answer on them is at fault otherwise than by a firewall.
-            if connected {
-                return Err(SendFault::Unreachable(tried));
-            }
+        } else if let Some(outcome) = self.exchange_tcp(&peers, &mut tried, sign).await {
+            return outcome;
         }
         self.exchange_udp(&peers, tried, sign).await
+    }
+
+    /// The same over TCP; `None` if none of `peers` takes a connection.
+    async fn exchange_tcp(
+        &mut self,
+        peers: &[SocketAddr],
+        tried: &mut String,
+        sign: &(dyn Fn(u16) -> Signed + Send + Sync),
+    ) -> Option<Result<Exchange, SendFault>> {
+        let mut connected = false;
+        // All are tried at once, each a little later than the one before: an address that is dead costs no more than that.
+        let mut opening: FuturesUnordered<_> = peers
+            .iter()
+            .enumerate()
+            .map(|(place, peer)| async move {
+                let head_start = HEAD_START * u32::try_from(place).unwrap_or(u32::MAX);
+                tokio::time::sleep(head_start).await;
+                (*peer, connect(*peer, CONNECT_TIMEOUT).await)
+            })
+            .collect();
+        while let Some((peer, opened)) = opening.next().await {
+            let failed = match opened {
+                Ok(stream) => {
+                    connected = true;
+                    match self.converse(Kept { stream, peer }, sign).await {
+                        Ok(exchange) => return Some(Ok(exchange)),
+                        Err(error) => error,
+                    }
+                }
+                Err(error) => error,
+            };
+            note(tried, peer, "TCP", &failed);
+        }
+        // Who takes connections but does not answer on them is at fault otherwise than by a firewall.
+        connected.then(|| Err(SendFault::Unreachable(mem::take(tried))))
     }
 
     /// The same over UDP, after TCP has failed as `tried` says.
@@ -163,6 +186,20 @@ impl Link {
                     return Err(SendFault::TooLong(tried));
                 }
                 match converse_udp(*peer, &request.wire, |answer| is_answer(answer, id), wait).await {
+                    Ok(answer) if is_truncated(&answer) => {
+                        // What was cut off is to be asked for by TCP (RFC 2181 §9), be that refused before or not.
+                        self.fallback = None;
+                        note(
+                            &mut tried,
+                            *peer,
+                            "UDP",
+                            &io::Error::other("the answer was cut off"),
+                        );
+                        return match self.exchange_tcp(peers, &mut tried, sign).await {
+                            Some(outcome) => outcome,
+                            None => Err(SendFault::Unreachable(tried)),
+                        };
+                    }
                     Ok(answer) => {
                         // A period that is running is not prolonged, or TCP would never be tried again.
                         if self.fallback().is_none() {
@@ -304,6 +341,10 @@ pub(crate) fn random_id() -> io::Result<u16> {
         .fill(&mut bytes)
         .map_err(|_| io::Error::other("the system has no random numbers"))?;
     Ok(u16::from_be_bytes(bytes))
+}
+
+fn is_truncated(answer: &[u8]) -> bool {
+    Message::from_slice(answer).is_ok_and(|message| message.header().tc())
 }
 
 /// Whether it is an answer to the message with `id`.

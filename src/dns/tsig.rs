@@ -5,6 +5,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use domain::base::iana::{Class, Rtype, TsigRcode};
 use domain::base::message::{Message, RecordSection};
 use domain::base::name::{Name, ToName};
@@ -17,6 +19,7 @@ use md5::Md5;
 use sha1::Sha1;
 use sha2::{Sha224, Sha256, Sha384, Sha512};
 use thiserror::Error;
+use zeroize::Zeroizing;
 
 use crate::sealed::Sealed;
 
@@ -96,7 +99,7 @@ impl Algorithm {
 }
 
 /// A key shared with a name server.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Key {
     /// Lower case, as it goes into the MAC.
     name: Name<Vec<u8>>,
@@ -166,6 +169,24 @@ impl Key {
             .max(MAC_MIN)
             .max(self.algorithm.size() / 2)
             .min(self.algorithm.size())
+    }
+
+    /// The same key with its secret taken out of base64 once more, if the secret is base64 itself: a secret that was encoded
+    /// twice on its way into the file. Line ends count for nothing, since `echo` leaves one behind.
+    pub(crate) fn decoded_again(&self) -> Option<Self> {
+        let dense: Zeroizing<Vec<u8>> = self
+            .secret
+            .open()
+            .iter()
+            .copied()
+            .filter(|octet| !octet.is_ascii_whitespace())
+            .collect::<Vec<u8>>()
+            .into();
+        let secret = STANDARD.decode(&*dense).ok().map(Sealed::new)?;
+        (!secret.open().is_empty()).then(|| Self {
+            secret,
+            ..self.clone()
+        })
     }
 
     /// The MAC over `parts`, whole.
@@ -248,6 +269,19 @@ pub(crate) fn overhead(key: &Key) -> usize {
     key.name.len() + RECORD_FIXED + key.algorithm.wire_name().len() + DATA_FIXED + key.sent
 }
 
+/// Gives `message` a new `id` and no signature, for a zone that takes updates without.
+pub(crate) fn leave_unsigned(mut message: Vec<u8>, id: u16, now: Timestamp) -> Signed {
+    if let Some(field) = message.get_mut(..2) {
+        field.copy_from_slice(&id.to_be_bytes());
+    }
+    Signed {
+        wire: message,
+        id,
+        time: seconds(now),
+        mac: Vec::new(),
+    }
+}
+
 /// Signs `message`, which must have a header and no TSIG record yet, under a new `id`.
 pub(crate) fn sign(mut message: Vec<u8>, id: u16, key: &Key, now: Timestamp) -> Signed {
     let time = seconds(now);
@@ -272,9 +306,9 @@ pub(crate) fn sign(mut message: Vec<u8>, id: u16, key: &Key, now: Timestamp) -> 
     message.extend_from_slice(&id.to_be_bytes());
     message.extend_from_slice(&TsigRcode::NOERROR.to_int().to_be_bytes());
     message.extend_from_slice(&be16(0));
-    if let Some(field) = message.get_mut(ARCOUNT) {
-        // The request has no other additional records.
-        field.copy_from_slice(&be16(1));
+    if let Some([high, low]) = message.get_mut(ARCOUNT) {
+        let count = u16::from_be_bytes([*high, *low]).saturating_add(1);
+        [*high, *low] = count.to_be_bytes();
     }
     Signed {
         wire: message,
@@ -291,8 +325,13 @@ pub(crate) enum Seal {
     Broken(&'static str),
     /// The server's complaint about our signature, itself without one (RFC 8945 §5.3.2: an empty MAC).
     Complaint(Complaint),
-    /// The signature is right; with the server's complaint, if it has one.
-    Genuine(Option<Complaint>),
+    /// The signature is right.
+    Genuine {
+        /// What the server has against ours, if anything.
+        complaint: Option<Complaint>,
+        /// The server's clock when it signed, in seconds since 1970; ours when it complains of our clock.
+        time: u64,
+    },
     /// There is no TSIG record.
     Missing,
 }
@@ -345,7 +384,7 @@ pub(crate) fn judge(answer: &[u8], request: &Signed, key: &Key, now: Timestamp) 
     header.copy_from_slice(start);
     header[..2].copy_from_slice(&tsig.original_id().to_be_bytes());
     header[ARCOUNT].copy_from_slice(&message.header_counts().arcount().saturating_sub(1).to_be_bytes());
-    let time = tsig.time_signed().into();
+    let time: u64 = tsig.time_signed().into();
     let variables = variables(key, time, tsig.fudge(), tsig.error(), tsig.other());
     let parts = [
         &be16(request.mac.len())[..],
@@ -361,7 +400,7 @@ pub(crate) fn judge(answer: &[u8], request: &Signed, key: &Key, now: Timestamp) 
     if complaint.is_none() && seconds(now).abs_diff(time) > u64::from(tsig.fudge()) {
         return Ok(Seal::Broken("signed at another time"));
     }
-    Ok(Seal::Genuine(complaint))
+    Ok(Seal::Genuine { complaint, time })
 }
 
 /// A TSIG record, and where it begins in its message.

@@ -15,6 +15,7 @@ use faythe_core::Timestamp;
 use faythe_core::name::DnsName;
 
 use crate::dns::UpdateFault;
+use crate::dns::edns;
 use crate::dns::tsig::{self, Complaint, Key, Seal, Signed};
 
 /// Type, class, TTL and length of a record (RFC 1035 §3.2.1).
@@ -32,6 +33,9 @@ const REFUSED_SIGNED: &str = "the server knows the key but its policy does not l
 /// REFUSED without signature: PowerDNS says no more than this for three causes (measured with 4.7.3).
 const REFUSED_UNSIGNED: &str = "the server does not sign this, so it did not accept the key, or no update at all; compare key \
      name, algorithm and secret with its configuration, compare its clock with ours, and see that it allows updates from here";
+/// REFUSED where we do not sign either.
+const REFUSED_BARE: &str = "the server does not let us update this zone without a signature; give the zone a key, or allow updates \
+     from our address there";
 
 /// What becomes of the TXT records at one name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,10 +63,10 @@ impl Change {
     }
 }
 
-/// At most how many octets an update of `apex` takes before any change, with its signature.
-pub(crate) fn overhead(apex: &DnsName, key: &Key) -> usize {
+/// At most how many octets an update of `apex` takes before any change, unsigned.
+pub(crate) fn overhead(apex: &DnsName) -> usize {
     // A name travels with one octet for each dot, one before and one behind.
-    MESSAGE_FIXED + apex.as_str().len() + 2 + tsig::overhead(key)
+    MESSAGE_FIXED + apex.as_str().len() + 2
 }
 
 /// A name as it travels.
@@ -124,49 +128,102 @@ fn text(value: &str) -> Result<Txt<Vec<u8>>, UpdateFault> {
     Txt::build_from_slice(value.as_bytes()).map_err(|error| UpdateFault::Format(error.to_string()))
 }
 
-/// Says whether the server has done what `request` asked.
+/// A server's refusal, with what it said besides.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    /// What it means.
+    pub(crate) fault: UpdateFault,
+    /// The server's clock in seconds since 1970, if it refuses because of ours and its signature proves it.
+    pub(crate) clock: Option<u64>,
+    /// Whether the server's signature proves it.
+    pub(crate) proven: bool,
+    /// Whether the server could not read our message.
+    pub(crate) unreadable: bool,
+    /// Its own words (RFC 8914).
+    pub(crate) words: Option<String>,
+}
+
+impl From<UpdateFault> for Refusal {
+    fn from(fault: UpdateFault) -> Self {
+        Self {
+            fault,
+            clock: None,
+            proven: false,
+            unreadable: false,
+            words: None,
+        }
+    }
+}
+
+/// Says whether the server has done what `request` asked; answers the server's clock, in seconds since 1970, if a signature
+/// proves it. Without `key` nothing is proven, and the answer is taken at its word.
 ///
 /// # Errors
-/// Anything but a signed NOERROR.
+/// Anything but NOERROR, signed if the request was.
 pub(crate) fn interpret(
     request: &Signed,
     answer: &[u8],
-    key: &Key,
+    key: Option<&Key>,
     now: Timestamp,
-) -> Result<(), UpdateFault> {
+) -> Result<Option<u64>, Refusal> {
     let garbled = |what: &str| UpdateFault::Format(format!("the server's answer cannot be read: {what}"));
     let message = Message::from_slice(answer).map_err(|_| garbled("it is too short"))?;
     let header = message.header();
     if header.id() != request.id || !header.qr() || header.opcode() != Opcode::UPDATE {
-        return Err(garbled("it does not belong to our update"));
+        return Err(garbled("it does not belong to our update").into());
     }
-    let seal = tsig::judge(answer, request, key, now).map_err(|error| garbled(&error.to_string()))?;
+    let seal = match key {
+        Some(key) => tsig::judge(answer, request, key, now).map_err(|error| garbled(&error.to_string()))?,
+        None => Seal::Missing,
+    };
     if header.tc() {
-        return Err(garbled("it was cut off on the way"));
+        return Err(garbled("it was cut off on the way").into());
     }
-    let rcode = header.rcode();
-    match &seal {
-        Seal::Complaint(complaint) | Seal::Genuine(Some(complaint)) => {
-            return Err(complain(complaint, request));
+    let refusal = |fault| Refusal {
+        words: edns::explanation(message),
+        proven: matches!(seal, Seal::Genuine { .. }),
+        unreadable: header.rcode() == Rcode::FORMERR,
+        ..Refusal::from(fault)
+    };
+    match (&seal, header.rcode()) {
+        (Seal::Complaint(complaint), _) => Err(refusal(complain(complaint, request))),
+        (
+            Seal::Genuine {
+                complaint: Some(complaint),
+                ..
+            },
+            _,
+        ) => Err(Refusal {
+            clock: complaint.server_time,
+            ..refusal(complain(complaint, request))
+        }),
+        (Seal::Genuine { time, .. }, Rcode::NOERROR) => Ok(Some(*time)),
+        (Seal::Missing, Rcode::NOERROR) if key.is_none() => Ok(None),
+        (Seal::Missing, Rcode::NOERROR) => Err(refusal(UpdateFault::Forged("not signed"))),
+        (Seal::Broken(how), Rcode::NOERROR) => Err(refusal(UpdateFault::Forged(how))),
+        (Seal::Genuine { .. } | Seal::Missing | Seal::Broken(_), rcode) => {
+            Err(refusal(explain(rcode, &seal, key)))
         }
-        Seal::Genuine(None) if rcode == Rcode::NOERROR => return Ok(()),
-        Seal::Missing if rcode == Rcode::NOERROR => return Err(UpdateFault::Forged("not signed")),
-        Seal::Broken(how) if rcode == Rcode::NOERROR => return Err(UpdateFault::Forged(how)),
-        Seal::Genuine(None) | Seal::Missing | Seal::Broken(_) => {}
     }
-    Err(match rcode {
+}
+
+/// What a response code means (RFC 2136 §2.2) beside this signature.
+fn explain(rcode: Rcode, seal: &Seal, key: Option<&Key>) -> UpdateFault {
+    match rcode {
         Rcode::FORMERR => UpdateFault::Format(
             "the server could not read our update; does its log say why? A signature truncated below half its length \
              is refused so"
                 .to_owned(),
         ),
         Rcode::SERVFAIL => UpdateFault::ServFail,
-        Rcode::REFUSED if matches!(seal, Seal::Genuine(_)) => UpdateFault::Refused(REFUSED_SIGNED),
+        Rcode::REFUSED if key.is_none() => UpdateFault::Refused(REFUSED_BARE),
+        Rcode::REFUSED if matches!(seal, Seal::Genuine { .. }) => UpdateFault::Refused(REFUSED_SIGNED),
         Rcode::REFUSED => UpdateFault::Refused(REFUSED_UNSIGNED),
         Rcode::NOTAUTH => UpdateFault::NotAuth,
+        Rcode::NOTIMP => UpdateFault::NotImp,
         Rcode::NOTZONE => UpdateFault::NotZone,
         other => UpdateFault::Rcode(other.to_string()),
-    })
+    }
 }
 
 /// What a TSIG error means (RFC 8945 §5.2).
@@ -179,6 +236,7 @@ fn complain(complaint: &Complaint, request: &Signed) -> UpdateFault {
             // Both are 48 bits, so neither the casts nor the difference can overflow.
             Some(server) => UpdateFault::BadTime {
                 offset_secs: request.time as i64 - server as i64,
+                server_time: Timestamp::from_second(server as i64).unwrap_or(Timestamp::MAX),
             },
             None => UpdateFault::Rcode("BADTIME without its clock; mend the time synchronization".to_owned()),
         },

@@ -16,6 +16,10 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+mod updates;
+
+pub use updates::Updates;
+
 /// From a local name server's answer to a CA that takes its time.
 const SECONDS: [f64; 14] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 600.0,
@@ -75,6 +79,8 @@ pub struct Metrics {
     acme_requests: Counter,
     hosts_refused: Gauge,
     hosts_elsewhere: Gauge,
+    /// Updates of zones.
+    pub updates: Updates,
 }
 
 /// How an issuance ended.
@@ -113,6 +119,7 @@ impl Metrics {
             acme_requests: Counter::default(),
             hosts_refused: Gauge::default(),
             hosts_elsewhere: Gauge::default(),
+            updates: Updates::register(&mut registry),
             registry: Registry::default(),
         };
         let r = &mut registry;

@@ -402,6 +402,7 @@ impl Dns for Place {
                     server: "ns".into(),
                     key: "key".into(),
                     cause: UpdateFault::Refused("policy"),
+                    more: Vec::new(),
                 });
             }
             state

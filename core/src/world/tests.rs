@@ -1,6 +1,7 @@
 //! What a world takes in and what it passes over.
 
 use super::*;
+use crate::activity::Rest;
 use crate::cert::{CertFacts, Unreadable};
 use crate::zone::{Rule, Zone};
 
@@ -28,6 +29,30 @@ fn ask(world: &mut World, name: &str, hosts: &[&str]) {
 
 fn host(text: &str) -> Hostname {
     text.parse().unwrap()
+}
+
+#[test]
+fn p22_what_rests_for_a_mended_reason_goes_on_and_other_rests_stay() {
+    let mut world = world();
+    let (now, later) = (Timestamp::UNIX_EPOCH, Timestamp::MAX);
+    let resting = |stage| {
+        Activity::Resting(Rest {
+            noted: true,
+            stage,
+            code: "badsig".into(),
+            text: String::new(),
+            tries: 3,
+            until: later,
+        })
+    };
+    world.set_activity(&host("a.example.com"), Some(resting(Stage::Publishing)));
+    world.set_activity(&host("b.example.com"), Some(resting(Stage::Validating)));
+    world.wake(&[Stage::Publishing, Stage::CleaningUp], now);
+    let until = |name: &str| match world.activity(&host(name)) {
+        Some(Activity::Resting(rest)) => rest.until,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!((until("a.example.com"), until("b.example.com")), (now, later));
 }
 
 fn held(secret: &str, version: &str) -> Held {

@@ -1,8 +1,10 @@
 //! The writer against a primary server made for the occasion, which keeps every message and what the zone then held.
 
 use super::*;
+use crate::dns::courier::tests::courier;
+use crate::dns::server::ServerAddr;
 use crate::dns::tsig::Algorithm;
-use crate::dns::tsig::tests::{Said, answer, at, key};
+use crate::dns::tsig::tests::{Said, answer, key};
 use domain::base::Message;
 use domain::base::iana::{Class, Rcode};
 use domain::rdata::rfc1035::Txt;
@@ -95,10 +97,8 @@ async fn bed() -> Bed {
 }
 
 fn zone_at(server: ServerAddr) -> Arc<Zone> {
-    let link = Arc::new(Link::new(server.clone()).into());
-    let now: Now = Arc::new(|| at(TIME));
-    let setup = ZoneSetup::new("test".parse().unwrap(), server, key(Algorithm::HmacSha256, 0));
-    Arc::new(Zone::new(setup, link, now))
+    let courier = courier(&[server], key(Algorithm::HmacSha256, 0).into(), TIME);
+    Arc::new(Zone::new(courier, Duration::from_secs(120), Foreign::Removed))
 }
 
 fn record(host: &str) -> RecordName {
@@ -293,16 +293,16 @@ async fn p13_by_udp_alone_a_long_batch_goes_in_short_messages() {
 async fn the_address_that_answered_is_named() {
     let bed = bed().await;
     let error = bed.publish("bad", "v").await.unwrap_err();
-    let address = bed.zone.server.to_string();
+    let address = bed.zone.courier.fleet.name();
     assert_eq!(error.server, format!("{address} ({address})"));
     assert_eq!(error.key, "faythe-key.example. (hmac-sha256)");
 }
 
 #[test]
 fn only_faults_that_may_lie_in_a_name_are_sought_name_by_name() {
-    assert!(!Fault::Judged(UpdateFault::BadSig).is_about_some());
-    assert!(!Fault::Judged(UpdateFault::Forged("not signed")).is_about_some());
-    assert!(Fault::Judged(UpdateFault::ServFail).is_about_some());
+    assert!(!is_about_some(&Fault::Judged(UpdateFault::BadSig)));
+    assert!(!is_about_some(&Fault::Judged(UpdateFault::Forged("not signed"))));
+    assert!(is_about_some(&Fault::Judged(UpdateFault::ServFail)));
 }
 
 /// What one caller does in a round; `true` publishes.

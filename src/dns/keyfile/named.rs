@@ -123,7 +123,7 @@ fn clauses(tokens: &mut Tokens<'_>) -> Result<Clauses, Fault> {
 }
 
 /// Reads an algorithm's name with the bits that are left of it: `hmac-sha256-128`; 0 bits mean all.
-fn algorithm(offset: usize, text: &str) -> Result<(Algorithm, usize), Fault> {
+pub(super) fn algorithm(offset: usize, text: &str) -> Result<(Algorithm, usize), Fault> {
     let remedy = || {
         let names: Vec<&str> = Algorithm::ALL
             .iter()

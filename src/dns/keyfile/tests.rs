@@ -436,3 +436,101 @@ proptest! {
         prop_assert!(!pair::is_private(&text) || text.contains("Private-key-format:"));
     }
 }
+
+/// What [`load`] makes of `text` in a file of its own, with a hint.
+fn load_with(text: &str, hint: &Hint) -> Result<(String, bool), String> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("f");
+    std::fs::write(&path, text).unwrap();
+    let prefix = format!("{}/", folder.path().display());
+    load(&path, hint)
+        .map(|loaded| (loaded.key.to_string(), loaded.warning.is_some()))
+        .map_err(|error| error.to_string().replace(&prefix, ""))
+}
+
+#[test]
+fn p11_a_line_as_dig_takes_it_is_a_key() {
+    let line = |text: &str| load_with(&text.replace("SECRET", SECRET), &Hint::default());
+    for text in [
+        "hmac-sha256:k:SECRET",
+        "hmac-sha256:k:SECRET\n",
+        " HMAC-SHA256:K.:SECRET\r\n",
+    ] {
+        assert_eq!(line(text), Ok(("k. (hmac-sha256)".to_owned(), false)), "{text:?}");
+    }
+    assert_eq!(
+        line("hmac-sha512-256:k:SECRET"),
+        Ok(("k. (hmac-sha512-256)".to_owned(), false))
+    );
+    for (text, place, what) in [
+        ("k:SECRET", "1:1", "none is assumed"),
+        ("sha256:k:SECRET", "1:1", "\"sha256\" is not known"),
+        ("hmac-sha256::SECRET", "1:13", "no name"),
+        ("hmac-sha256:a..b:SECRET", "1:13", "no domain name"),
+        ("hmac-sha256:k:SECRET:", "1:59", "third ':'"),
+        ("\nhmac-sha256:k:!", "2:15", "not base64"),
+        ("hmac-sha256:k:", "1:15", "secret is empty"),
+    ] {
+        let error = line(text).unwrap_err();
+        assert!(
+            error.starts_with(&format!("key file f:{place}: ")) && error.contains(what),
+            "{error:?} for {text:?}"
+        );
+        assert!(!error.contains(&SECRET[..8]), "{error:?} shows the secret");
+    }
+}
+
+#[test]
+fn p11_a_secret_alone_needs_name_and_algorithm_from_elsewhere() {
+    let hint = Hint {
+        name: Some("k".to_owned()),
+        algorithm: Some((Algorithm::HmacSha384, 0)),
+    };
+    for text in [SECRET.to_owned(), format!("{SECRET}\n"), format!("{SECRET}\r\n")] {
+        assert_eq!(
+            load_with(&text, &hint),
+            Ok(("k. (hmac-sha384)".to_owned(), false))
+        );
+        let error = load_with(&text, &Hint::default()).unwrap_err();
+        assert!(
+            error.contains("a secret alone") && error.contains("hmac-sha256:NAME:BASE64"),
+            "{error}"
+        );
+        assert!(!error.contains(&SECRET[..8]), "{error:?} shows the secret");
+    }
+    let half = Hint {
+        algorithm: None,
+        ..hint
+    };
+    assert!(load_with(SECRET, &half).is_err());
+}
+
+#[test]
+fn p11_a_key_file_in_base64_is_read_with_a_warning() {
+    let statement = format!("key k {{ algorithm hmac-sha256; secret {SECRET}; }};\n");
+    let line = format!("hmac-sha256:k:{SECRET}");
+    for text in [statement.clone(), line] {
+        let mut encoded = STANDARD.encode(&text);
+        // `base64` breaks its lines.
+        encoded.insert(20, '\n');
+        encoded.push('\n');
+        assert_eq!(
+            load_with(&encoded, &Hint::default()),
+            Ok(("k. (hmac-sha256)".to_owned(), true))
+        );
+    }
+    let broken = STANDARD.encode(statement.replace("algorithm", "algorism"));
+    let error = load_with(&broken, &Hint::default()).unwrap_err();
+    assert!(error.contains("base64 of a key file in which"), "{error}");
+    assert!(!error.contains(&SECRET[..8]), "{error:?} shows the secret");
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_the_reader_of_all_forms_panic(text in "([a-z0-9+/]{0,12}|[:={}; \n\"\u{e9}]|hmac-sha256|key){0,12}") {
+        match super::parse(&text, &Hint::default(), Path::new("f")) {
+            Ok(loaded) => prop_assert!(!loaded.key.to_string().is_empty()),
+            Err(fault) => prop_assert!(fault.offset <= text.len()),
+        }
+    }
+}

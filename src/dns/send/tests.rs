@@ -58,6 +58,19 @@ async fn both() -> (TcpListener, UdpSocket, SocketAddr) {
     }
 }
 
+/// An address that answers nobody: all connections that may wait there do, and nobody accepts them.
+async fn deaf() -> (TcpListener, Vec<TcpStream>, SocketAddr) {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut waiting = Vec::new();
+    while let Ok(stream) = connect(address, Duration::from_millis(300)).await {
+        waiting.push(stream);
+    }
+    (listener, waiting, address)
+}
+
 /// What a server has received.
 type Seen = Arc<Mutex<Vec<Vec<u8>>>>;
 
@@ -253,6 +266,67 @@ async fn p13_each_address_is_tried_and_the_one_that_answers_comes_first_next_tim
     assert_eq!((exchange.peer, link.last), (alive, Some(alive)));
     let fault = link.exchange_anew(vec![dead], &signer(40)).await.err().unwrap();
     assert!(matches!(fault, SendFault::Unreachable(tried) if tried.contains("TCP") && tried.contains("UDP")));
+}
+
+#[tokio::test]
+async fn p13_an_address_where_nobody_answers_does_not_hold_up_the_next() {
+    let (tcp, _udp, alive) = both().await;
+    let (_listener, _waiting, dead) = deaf().await;
+    let mut servers = JoinSet::new();
+    servers.spawn(async move {
+        let (mut stream, _) = tcp.accept().await.unwrap();
+        while let Ok(request) = read_frame(&mut stream).await {
+            stream.write_all(&frame(&echo(&request))).await.unwrap();
+        }
+    });
+    let began = Instant::now();
+    let exchange = link(dead)
+        .exchange_anew(vec![dead, alive], &signer(40))
+        .await
+        .unwrap();
+    assert_eq!(exchange.peer, alive);
+    assert!(began.elapsed() < CONNECT_TIMEOUT, "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn p13_an_answer_cut_off_by_udp_is_asked_for_by_tcp() {
+    let (tcp, udp, address) = both().await;
+    let mut servers = JoinSet::new();
+    servers.spawn(async move {
+        let mut buffer = vec![0; 65_535];
+        loop {
+            let (length, peer) = udp.recv_from(&mut buffer).await.unwrap();
+            let mut answer = echo(&buffer[..length]);
+            answer[2] |= 0x02;
+            udp.send_to(&answer, peer).await.unwrap();
+        }
+    });
+    let mut link = link(address);
+    // TCP was refused a moment ago.
+    link.fallback = Some(Fallback {
+        until: Instant::now() + UDP_PERIOD,
+        cause: "TCP was refused".to_owned(),
+    });
+    let answering = async {
+        let (mut stream, _) = tcp.accept().await.unwrap();
+        let request = read_frame(&mut stream).await.unwrap();
+        stream.write_all(&frame(&echo(&request))).await.unwrap();
+        stream
+    };
+    let signer = signer(40);
+    let (exchange, _stream) = tokio::join!(link.exchange(&signer), answering);
+    assert_eq!(exchange.unwrap().answer[2] & 0x02, 0);
+    assert_eq!(link.limit(), TCP_MAX);
+
+    // And where TCP is refused, it is no success.
+    drop((tcp, _stream));
+    link.kept = None;
+    link.fallback = Some(Fallback {
+        until: Instant::now() + UDP_PERIOD,
+        cause: "TCP was refused".to_owned(),
+    });
+    let fault = link.exchange(&signer).await.err().unwrap();
+    assert!(matches!(fault, SendFault::Unreachable(tried) if tried.contains("cut off")));
 }
 
 #[tokio::test(start_paused = true)]
