@@ -13,14 +13,19 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use faythe_core::name::DnsName;
 use faythe_core::schedule::Threshold;
 use faythe_core::zone::{Rule, Zone, Zones};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use thiserror::Error;
+use zeroize::Zeroizing;
 
+use crate::ca::acme::{MacAlgorithm, Proxy};
 use crate::dns::{Foreign, keyfile};
+use crate::sealed::Sealed;
 use crate::x509::KeyType;
 
 mod v1;
@@ -36,6 +41,9 @@ mod yaml;
 const CONFIG_MAX: u64 = 256 << 10;
 /// The most that is read of a file with root certificates, in bytes; all of Mozilla's together have 250 thousand.
 const ROOTS_MAX: u64 = 4 << 20;
+
+/// The most that is read of a file with an HMAC key, in bytes; real ones have less than one hundred.
+const BINDING_KEY_MAX: u64 = 4 << 10;
 
 /// What the operator has chosen (the keys of the file: `docs/configuration.md`).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,9 +80,31 @@ pub struct CaConfig {
     /// Its directory; https, or http on a loopback address.
     pub url: http::Uri,
     /// Contact address, without `mailto:`.
-    pub email: String,
+    pub email: Option<String>,
     /// PEM file with roots to trust for its HTTPS besides the system's.
     pub root_certificates: Option<PathBuf>,
+    /// The proxy that leads to it.
+    pub proxy: Option<Proxy>,
+    /// The profile to order with; `None` leaves it to the CA.
+    pub profile: Option<String>,
+    /// Common name of the issuer that the chain should lead to.
+    pub preferred_chain: Option<String>,
+    /// Kind of key made for a new account.
+    pub account_key_type: KeyType,
+    /// What binds our account to one that the CA knows otherwise.
+    pub binding: Option<BindingConfig>,
+}
+
+/// An external account binding (RFC 8555 §7.3.4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BindingConfig {
+    /// The name of the key at the CA.
+    pub kid: String,
+    /// File with the key in base64url.
+    pub key_file: PathBuf,
+    /// The algorithm that it is for.
+    pub algorithm: MacAlgorithm,
 }
 
 /// One zone that takes updates.
@@ -133,6 +163,8 @@ struct Fault {
 /// A file that the configuration names.
 #[derive(Clone, Copy, Debug)]
 enum Referenced {
+    /// The HMAC key of an external account binding.
+    BindingKey,
     /// `acme_root_certificates`.
     Roots,
     /// `auth_dns_key`.
@@ -166,6 +198,16 @@ impl ZoneConfig {
             rule: self.rule.clone(),
             challenges: None,
         }
+    }
+}
+
+impl BindingConfig {
+    /// Reads the key, which was there and good when the configuration was read.
+    ///
+    /// # Errors
+    /// What is wrong with the file now.
+    pub fn key(&self) -> Result<Sealed, Problems> {
+        read_binding_key(&self.key_file).map_err(|fault| Problems::of_file(&self.key_file, fault))
     }
 }
 
@@ -253,6 +295,7 @@ impl Fault {
 /// Looks at a file that the configuration names: is it there, and what it is said to be?
 fn look(what: Referenced, path: &Path) -> Result<(), Fault> {
     match what {
+        Referenced::BindingKey => read_binding_key(path).map(drop),
         Referenced::Roots => check_roots(path),
         Referenced::UpdateKey => check_update_key(path),
     }
@@ -274,6 +317,46 @@ fn check_update_key(path: &Path) -> Result<(), Fault> {
         what,
         format!("{}{}", error.remedy, where_relative_paths_start(path)),
     ))
+}
+
+/// Reads the key of an external account binding: base64url without padding (RFC 8555 §7.3.4), as portals show it; padding,
+/// line breaks at the end and the other alphabet are passed over. Neither path nor content is quoted.
+fn read_binding_key(path: &Path) -> Result<Sealed, Fault> {
+    let remedy = "give the path of a file with nothing but the HMAC key, in base64url as the CA hands it out";
+    let wrong = |what: &str| Fault::new(format!("the file it names {what}"), remedy);
+    let bytes = read(path, BINDING_KEY_MAX).map_err(|_| {
+        Fault::new(
+            "the file it names cannot be read, or is too long for a key",
+            format!(
+                "{remedy}, readable for the user who runs faythe{}",
+                where_relative_paths_start(path)
+            ),
+        )
+    })?;
+    let bytes = Zeroizing::new(bytes);
+    let text: Zeroizing<Vec<u8>> = Zeroizing::new(
+        bytes
+            .trim_ascii()
+            .iter()
+            .map(|byte| match byte {
+                b'+' => b'-',
+                b'/' => b'_',
+                other => *other,
+            })
+            .collect(),
+    );
+    let unpadded = text
+        .iter()
+        .rposition(|byte| *byte != b'=')
+        .map_or(0, |last| last + 1);
+    let key = text
+        .get(..unpadded)
+        .and_then(|text| URL_SAFE_NO_PAD.decode(text).ok());
+    match key {
+        Some(key) if !key.is_empty() => Ok(Sealed::new(key)),
+        Some(_) => Err(wrong("is empty")),
+        None => Err(wrong("is not base64url")),
+    }
 }
 
 /// Whether the file holds PEM certificates and nothing that looks like one but is none.

@@ -12,10 +12,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::act::{self, Outside, UNNOTED_AT_ONCE};
 use crate::ca::Ca;
-use crate::ca::acme::{Acme, Settings};
+use crate::ca::acme::{Acme, Binding, Registration, Settings};
 use crate::clock::{self, Now};
 use crate::cluster::{self, Client};
-use crate::config::{Config, ZoneConfig};
+use crate::config::{CaConfig, Config, ZoneConfig};
 use crate::dns::client::{Client as Names, ZoneSetup};
 use crate::dns::keyfile::Hint;
 use crate::dns::signer::KeySource;
@@ -149,9 +149,7 @@ pub(crate) async fn adapters(config: &Config) -> anyhow::Result<Adapters> {
     let [ca] = &config.cas[..] else {
         anyhow::bail!("there must be exactly one CA");
     };
-    let mut settings = Settings::of(ca.url.to_string());
-    settings.registration.email = Some(ca.email.clone());
-    settings.roots.clone_from(&ca.root_certificates);
+    let settings = settings(ca)?;
     let ca = Acme::new(settings, Arc::clone(&store), Arc::clone(&now)).context("the CA")?;
     let zones: anyhow::Result<Vec<_>> = config.zones.iter().map(setup).collect();
     let counted = Arc::clone(&metrics);
@@ -183,6 +181,30 @@ fn count(metrics: &Metrics, observed: &Observed<'_>) {
             .updates
             .sent(zone.as_str(), &server.to_string(), result, took),
     }
+}
+
+/// Reads what a CA's account needs.
+fn settings(ca: &CaConfig) -> anyhow::Result<Settings> {
+    let binding = ca.binding.as_ref().map(|binding| {
+        let key = binding.key()?;
+        anyhow::Ok(Binding {
+            kid: binding.kid.clone(),
+            key,
+            algorithm: binding.algorithm,
+        })
+    });
+    Ok(Settings {
+        registration: Registration {
+            email: ca.email.clone(),
+            key_type: ca.account_key_type,
+            binding: binding.transpose().context("the key of `eab`")?,
+        },
+        profile: ca.profile.clone(),
+        preferred_chain: ca.preferred_chain.clone(),
+        roots: ca.root_certificates.clone(),
+        proxy: ca.proxy.clone(),
+        ..Settings::of(ca.url.to_string())
+    })
 }
 
 /// Reads what a zone's updates need.

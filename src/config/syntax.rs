@@ -9,6 +9,7 @@ use faythe_core::zone::is_public_suffix;
 
 use super::Fault;
 use super::tree::shorten;
+use crate::ca::acme::{MacAlgorithm, NoProxy, Proxy};
 use crate::dns::Foreign;
 use crate::x509::KeyType;
 
@@ -184,6 +185,54 @@ pub(super) fn email(text: &str) -> Result<String, Fault> {
     }
     DnsName::parse(domain).map_err(|error| wrong(&error.to_string()))?;
     Ok(text.to_owned())
+}
+
+/// The URL of a proxy; as the old tool had it, `http://` may be left out. Not quoted: it can hold a password.
+pub(super) fn proxy(text: &str) -> Result<Proxy, Fault> {
+    let whole = if text.contains("://") {
+        text.to_owned()
+    } else {
+        format!("http://{text}")
+    };
+    whole.parse().map_err(|error: NoProxy| {
+        let remedy = "give the URL of an HTTP proxy, with a user and password if it wants them";
+        Fault::new(error.to_string(), remedy)
+    })
+}
+
+/// What a CA is called.
+pub(super) fn ca_name(text: &str) -> Result<String, Fault> {
+    if is_label(text) {
+        return Ok(text.to_owned());
+    }
+    Err(Fault::new(
+        format!("{:?} is no name for a CA", shorten(text)),
+        "give at most 63 lower-case letters, digits and hyphens, with a letter or digit at either end",
+    ))
+}
+
+/// A word or a few, for somebody else to understand.
+pub(super) fn some_text(text: &str) -> Result<String, Fault> {
+    if !text.trim().is_empty() && !text.contains(char::is_control) {
+        return Ok(text.to_owned());
+    }
+    Err(Fault::new(
+        "it is empty, or has line breaks or other control characters",
+        "give one line of text",
+    ))
+}
+
+/// The algorithm of an external account binding.
+pub(super) fn mac_algorithm(text: &str) -> Result<MacAlgorithm, Fault> {
+    match text {
+        "HS256" => Ok(MacAlgorithm::Hs256),
+        "HS384" => Ok(MacAlgorithm::Hs384),
+        "HS512" => Ok(MacAlgorithm::Hs512),
+        _ => Err(Fault::new(
+            format!("{:?} is no algorithm for this", shorten(text)),
+            "give one of `HS256`, `HS384`, `HS512`",
+        )),
+    }
 }
 
 /// The address to listen on; `None` for `off`.

@@ -9,6 +9,7 @@ use faythe_core::zone::Role;
 
 use crate::dns::server::ServerAddr;
 
+mod cas;
 mod documentation;
 mod grown;
 mod laws;
@@ -101,8 +102,13 @@ fn s02_every_key_reaches_its_field() {
             cas: vec![CaConfig {
                 name: "acme.example:14000".to_owned(),
                 url: "https://acme.example:14000/dir".parse().unwrap(),
-                email: "a.b+c@example.com".to_owned(),
+                email: Some("a.b+c@example.com".to_owned()),
                 root_certificates: Some("roots.pem".into()),
+                proxy: None,
+                profile: None,
+                preferred_chain: None,
+                account_key_type: KeyType::EcdsaP256,
+                binding: None,
             }],
             key_type: KeyType::Rsa3072,
             zones: vec![ZoneConfig {

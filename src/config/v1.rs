@@ -11,19 +11,14 @@ use faythe_core::schedule::Threshold;
 
 use super::keys::{Absent, Key, Kind, Section};
 use super::reader::{Look, Reader, Report};
-use super::{CaConfig, Config, Fault, Problems, Referenced, Warning, syntax, tree};
+use super::{Config, Fault, Problems, Warning, syntax, tree};
 
+mod ca;
 mod old;
 mod zone;
 
 const DAY_MS: u64 = 86_400_000;
 
-const ACME_ROOT_CERTIFICATES: Key = Key {
-    name: "acme_root_certificates",
-    kind: Kind::Path,
-    absent: Absent::Means("none besides the system's"),
-    purpose: "a PEM file with roots to trust for the CA's HTTPS besides the system's",
-};
 const ISSUE_GRACE: Key = Key {
     name: "issue_grace",
     kind: Kind::Integer {
@@ -44,18 +39,6 @@ const KUBECONFIG_PATH: Key = Key {
     kind: Kind::Anything,
     absent: Absent::Means("nothing"),
     purpose: "accepted for old files and not used",
-};
-const LETS_ENCRYPT_EMAIL: Key = Key {
-    name: "lets_encrypt_email",
-    kind: Kind::String,
-    absent: Absent::Refused,
-    purpose: "the contact address given to the CA",
-};
-const LETS_ENCRYPT_URL: Key = Key {
-    name: "lets_encrypt_url",
-    kind: Kind::String,
-    absent: Absent::Refused,
-    purpose: "the URL of the CA's ACME directory",
 };
 const MONITOR_INTERVAL: Key = Key {
     name: "monitor_interval",
@@ -82,9 +65,11 @@ pub(super) const TOP: Section = Section {
     keys: &[
         old::SECRET_NAMESPACE,
         old::SECRET_HOSTLABEL,
-        LETS_ENCRYPT_URL,
-        LETS_ENCRYPT_EMAIL,
-        ACME_ROOT_CERTIFICATES,
+        ca::LETS_ENCRYPT_URL,
+        ca::LETS_ENCRYPT_EMAIL,
+        ca::LETS_ENCRYPT_PROXY,
+        ca::ACME_ROOT_CERTIFICATES,
+        ca::CAS,
         KEY_TYPE,
         zone::AUTH_DNS_SERVER,
         zone::AUTH_DNS_ZONE,
@@ -108,6 +93,8 @@ pub(super) const TOP: Section = Section {
 /// All objects there are.
 pub(super) const SECTIONS: &[&Section] = &[
     &TOP,
+    &ca::CA,
+    &ca::BINDING,
     &zone::ENTRY,
     &zone::DRIVER,
     &zone::NSUPDATE,
@@ -126,7 +113,7 @@ pub(super) fn parse(file: &Path, bytes: &[u8], look: Look<'_>) -> Result<(Config
 fn read(reader: &mut Reader<'_, '_>) -> Option<Config> {
     warn_of_kubeconfig(reader);
     let place = old::place(reader);
-    let ca = ca(reader);
+    let cas = ca::cas(reader);
     let key_type = reader.string(&KEY_TYPE, syntax::key_type);
     let zones = zone::zones(reader);
     let monitor_interval = reader.integer(&MONITOR_INTERVAL);
@@ -141,7 +128,7 @@ fn read(reader: &mut Reader<'_, '_>) -> Option<Config> {
     Some(Config {
         secret_namespace: place.namespace,
         secret_hostlabel: place.hostlabel,
-        cas: vec![ca?],
+        cas: cas?,
         key_type: key_type?,
         zones: zones?,
         monitor_interval: Duration::from_millis(monitor_interval?),
@@ -150,19 +137,6 @@ fn read(reader: &mut Reader<'_, '_>) -> Option<Config> {
         issue_grace: Duration::from_millis(issue_grace?),
         wildcard_cert_k8s_prefix: place.wildcard_prefix,
         listen: listen?,
-    })
-}
-
-fn ca(reader: &mut Reader<'_, '_>) -> Option<CaConfig> {
-    let url = reader.string(&LETS_ENCRYPT_URL, syntax::directory);
-    let email = reader.string(&LETS_ENCRYPT_EMAIL, syntax::email);
-    let root_certificates = reader.path(&ACME_ROOT_CERTIFICATES, Referenced::Roots);
-    let url = url?;
-    Some(CaConfig {
-        name: url.authority().map_or_else(String::new, ToString::to_string),
-        url,
-        email: email?,
-        root_certificates,
     })
 }
 

@@ -9,6 +9,7 @@ const NESTED: &str = r#"{
     "metrics_port": 9106,
     "lets_encrypt_url": "https://acme-staging-v02.api.letsencrypt.org/directory",
     "lets_encrypt_email": "le@example.com",
+    "lets_encrypt_proxy": "http://proxy.example.com:3128",
     "zones": {
         "acme.example.com": {
             "auth_dns_server": "ns.example.com",
@@ -43,6 +44,10 @@ fn check(from: &str, to: &str, words: &str) {
 fn an_old_nested_file_keeps_its_meaning() {
     let (config, warnings) = read_text(NESTED).unwrap();
     assert_eq!(config.listen, Some("0.0.0.0:9106".parse().unwrap()));
+    assert_eq!(
+        config.cas[0].proxy,
+        Some("http://proxy.example.com:3128".parse().unwrap())
+    );
     assert_eq!(config.secret_namespace, "certs");
     assert_eq!(config.secret_hostlabel, "host");
     assert_eq!(config.wildcard_cert_k8s_prefix, "star");
@@ -73,7 +78,7 @@ fn an_old_nested_file_keeps_its_meaning() {
     assert!(
         touch
             .to_string()
-            .starts_with("c.json:22: kube_monitor_configs[0].touch_annotation: it is not used; "),
+            .starts_with("c.json:23: kube_monitor_configs[0].touch_annotation: it is not used; "),
         "{touch}"
     );
 }

@@ -1,0 +1,134 @@
+//! A file with `cas`.
+
+use super::*;
+use crate::ca::acme::MacAlgorithm;
+
+/// A file whose CA has these entries.
+fn ca_with(entries: &str) -> String {
+    let rest: Vec<_> = LEAST
+        .lines()
+        .filter(|line| !line.contains("lets_encrypt"))
+        .collect();
+    rest.join("\n")
+        .replacen('{', &format!("{{\"cas\": [{{{entries}}}],"), 1)
+}
+
+fn ca(entries: &str) -> CaConfig {
+    let (config, warnings) =
+        read_text(&ca_with(entries)).unwrap_or_else(|problems| panic!("{entries}: {problems}"));
+    assert_eq!(warnings, []);
+    config.cas.into_iter().next().unwrap()
+}
+
+/// Expects an entry beside the URL to be refused with some words.
+fn check(entry: &str, words: &str) {
+    let told = refused_text(&ca_with(&format!(
+        "\"url\": \"https://acme.example/dir\", {entry}"
+    )));
+    assert!(told.starts_with("c.json:1: cas[0]"), "{told}");
+    assert!(told.contains(words), "{told}");
+}
+
+#[test]
+fn a_ca_needs_no_more_than_its_url() {
+    let ca = ca(r#""url": "https://acme.example:14000/dir""#);
+    assert_eq!(ca.name, "acme.example:14000");
+    assert_eq!(ca.url, "https://acme.example:14000/dir");
+    assert_eq!((ca.email, ca.profile, ca.preferred_chain), (None, None, None));
+    assert_eq!((ca.proxy, ca.root_certificates, ca.binding), (None, None, None));
+    assert_eq!(ca.account_key_type, KeyType::EcdsaP256);
+}
+
+#[test]
+fn everything_about_a_ca_can_be_said() {
+    let ca = ca(
+        r#""name": "ours", "url": "https://acme.example/dir", "email": "a@example.com",
+        "profile": "tlsserver", "preferred_chain": "ISRG Root X1", "proxy": "http://user:pass@proxy:3128",
+        "root_certificates": "roots.pem", "account_key_type": "rsa-2048",
+        "eab": {"kid": "kid-1", "hmac_key_file": "hmac.key", "algorithm": "HS512"}"#,
+    );
+    assert_eq!(ca.name, "ours");
+    assert_eq!(ca.email.as_deref(), Some("a@example.com"));
+    assert_eq!(ca.profile.as_deref(), Some("tlsserver"));
+    assert_eq!(ca.preferred_chain.as_deref(), Some("ISRG Root X1"));
+    assert_eq!(ca.proxy, Some("http://user:pass@proxy:3128".parse().unwrap()));
+    assert_eq!(ca.root_certificates.as_deref(), Some(Path::new("roots.pem")));
+    assert_eq!(ca.account_key_type, KeyType::Rsa2048);
+    let binding = ca.binding.unwrap();
+    assert_eq!(binding.kid, "kid-1");
+    assert_eq!(binding.key_file, Path::new("hmac.key"));
+    assert_eq!(binding.algorithm, MacAlgorithm::Hs512);
+}
+
+#[test]
+fn mistakes_in_an_entry_have_their_path() {
+    check(r#""name": "Our CA""#, "is no name for a CA");
+    check(r#""profile": """#, "it is empty");
+    check(r#""proxy": "socks5://proxy""#, "it is not the URL of a proxy");
+    check(r#""account_key_type": "ed25519""#, "is no type of key");
+    check(
+        r#""eab": {"kid": "a"}"#,
+        "cas[0].eab.hmac_key_file: it is missing",
+    );
+    check(r#""eab": "a""#, "give an object");
+    check(
+        r#""eab": {"kid": "a", "hmac_key_file": "b", "algorithm": "RS256"}"#,
+        "`HS256`",
+    );
+    check(r#""mail": "a@example.com""#, "did you mean `email`?");
+    assert!(refused_text(&ca_with("")).contains("cas[0].url: it is missing"));
+    let many = ca_with(r#""url": "https://a.example/d"}, {"url": "https://b.example/d""#);
+    assert!(refused_text(&many).contains("cas: it has 2 entries"));
+}
+
+#[test]
+fn the_flat_keys_of_a_ca_do_not_stand_beside_cas() {
+    let text = with("cas", r#"[{"url": "https://acme.example/dir"}]"#);
+    let problems = read_text(&text).unwrap_err();
+    let keys: Vec<_> = problems
+        .iter()
+        .filter_map(|problem| problem.key.as_deref())
+        .collect();
+    assert_eq!(keys, ["lets_encrypt_url", "lets_encrypt_email"]);
+}
+
+#[test]
+fn a_proxy_may_lack_its_scheme_and_never_shows_its_password() {
+    for proxy in [
+        "proxy.example.com:3128",
+        "http://proxy.example.com:3128",
+        "https://user:c2V@proxy",
+    ] {
+        let config = accepted("lets_encrypt_proxy", &format!("{proxy:?}"));
+        assert!(config.cas[0].proxy.is_some());
+        assert!(!format!("{config:?}").contains("c2V"));
+    }
+    let told = refused("lets_encrypt_proxy", r#""http://user:c2V@pro xy/""#);
+    assert!(!told.contains("c2V"), "{told}");
+}
+
+#[test]
+fn a_binding_key_is_read_in_the_forms_that_portals_show() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("hmac.key");
+    let key = |content: &str| {
+        std::fs::write(&path, content).unwrap();
+        read_binding_key(&path)
+    };
+    for good in ["__79_A", "__79_A==\n", "//79/A==", " __79_A \n"] {
+        assert_eq!(key(good).unwrap().open(), [0xff, 0xfe, 0xfd, 0xfc], "{good}");
+    }
+    for bad in [
+        "",
+        "==",
+        "c2V jcmV0",
+        "c2VjcmV0\nc2VjcmV0",
+        "{\"hmac\": \"c2VjcmV0\"}",
+    ] {
+        let fault = key(bad).expect_err(bad);
+        assert!(!format!("{fault:?}").contains("c2V"), "{fault:?}");
+        assert!(fault.remedy.contains("base64url"), "{fault:?}");
+    }
+    let absent = read_binding_key(&directory.path().join("c2VjcmV0")).unwrap_err();
+    assert!(!format!("{absent:?}").contains("c2V"), "{absent:?}");
+}
