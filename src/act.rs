@@ -83,6 +83,8 @@ pub struct Order {
     session: Option<Box<dyn CaOrder>>,
     published: Published,
     shown: BTreeSet<Check>,
+    /// Whether it has been given another key already.
+    rekeyed: bool,
     /// A failure that has been seen and is yet to be recorded.
     doom: Option<Failures>,
     /// The order is of no use and is being cleaned up for this reason.
@@ -163,6 +165,7 @@ impl Order {
             session: None,
             published: Published::No,
             shown: BTreeSet::new(),
+            rekeyed: false,
             doom: None,
             abandoned: None,
             tries: 0,
@@ -318,6 +321,10 @@ impl Work<'_> {
     /// Turns a fault into what comes next: `None` when the order goes on at once, by another way.
     fn settle(&mut self, fault: Fault) -> Option<Outcome> {
         match fault.pause {
+            Pause::NewKey => {
+                self.order.doom = Some(self.failure(fault, true, None));
+                None
+            }
             Pause::Doom { parked, wait } => {
                 self.order.doom = Some(self.failure(fault, parked, wait));
                 None

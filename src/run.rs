@@ -354,7 +354,7 @@ impl Loop {
                 }
                 wait.unwrap_or(usual)
             }
-            Pause::Abandon | Pause::Doom { .. } => usual.max(ABANDONED_REST),
+            Pause::Abandon | Pause::Doom { .. } | Pause::NewKey => usual.max(ABANDONED_REST),
         };
         let Fault { code, text, .. } = fault;
         Rest {

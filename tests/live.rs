@@ -10,6 +10,7 @@ mod live {
     mod api_faults;
     mod base;
     mod ca_faults;
+    mod ca_reactions;
     mod certificates;
     mod challenges;
     mod check;

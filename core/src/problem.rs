@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use crate::name::DnsName;
 
+mod reactions;
+
 /// A refusal or failure reported by the CA, reduced to what decisions need.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -101,6 +103,8 @@ pub enum Reaction {
         /// How long; `None` when the CA did not say.
         wait: Option<Duration>,
     },
+    /// The key is not acceptable: once more with a new one for the same order, then STOP.
+    NewKey,
     /// LATER: the CA has seen the attempt fail; the next order for the name keeps `issue_grace`.
     Later,
     /// The order is of no use any more; a new one may follow after a short rest. Nothing is counted.
@@ -136,70 +140,22 @@ impl Scope {
     }
 }
 
-/// A refused account stays refused until somebody acts; it is tried again daily (`STOP`).
-const ACCOUNT_REFUSED: Duration = Duration::from_secs(86_400);
-
 impl Problem {
-    /// The one table of reactions (`docs/problems.md` has it for people).
+    /// What is done about it: the first row of the table that fits.
     #[must_use]
     pub fn reaction(&self, during: Exchange) -> Reaction {
-        use ProblemKind as K;
-        let account_refused = Reaction::Hold {
-            scope: Scope::Account,
-            wait: Some(ACCOUNT_REFUSED),
-        };
-        let busy = Reaction::Hold {
-            scope: Scope::Account,
-            wait: self.retry_after,
-        };
-        match self.kind {
-            // The HTTP status tells "busy, come back in seconds" from "limit reached, come back in hours"; a type may
-            // come with either.
-            _ if self.status == Some(503) => busy,
-            K::RateLimited => match self.retry_after {
-                Some(_) => Reaction::Hold {
-                    scope: self.limited_scope(),
-                    wait: self.retry_after,
-                },
-                // Without Retry-After the name is paused until a person unpauses it.
-                None => Reaction::Stop,
-            },
-            // An order that died of the CA's own fault is replaced; a request that met one is repeated.
-            K::ServerInternal if during == Exchange::Validation => Reaction::Renew,
-            K::ServerInternal => busy,
-            K::Caa
-            | K::AlreadyRevoked
-            | K::BadRevocationReason
-            | K::Compound
-            | K::RejectedIdentifier
-            | K::UnsupportedIdentifier => Reaction::Stop,
-            K::Connection | K::Dns | K::IncorrectResponse | K::Tls => Reaction::Later,
-            K::Unauthorized => match during {
-                Exchange::Validation => Reaction::Later,
-                Exchange::NewOrder => account_refused,
-                Exchange::Order => Reaction::Renew,
-            },
-            K::BadSignatureAlgorithm
-            | K::ExternalAccountRequired
-            | K::InvalidContact
-            | K::InvalidProfile
-            | K::UnsupportedContact
-            | K::UserActionRequired => account_refused,
-            K::AlreadyReplaced | K::BadCsr | K::BadPublicKey => Reaction::Renew,
-            K::Malformed if self.status == Some(404) => Reaction::Renew,
-            K::Malformed => Reaction::Stop,
-            K::Conflict | K::OrderNotReady => Reaction::Reread,
-            K::AccountDoesNotExist | K::BadNonce => Reaction::Soon,
-            K::Unknown => match self.status {
-                Some(500..) => busy,
-                Some(429) => Reaction::Hold {
-                    scope: Scope::Account,
-                    wait: self.retry_after,
-                },
-                Some(_) => Reaction::Stop,
-                None => Reaction::Later,
-            },
-        }
+        // The table has a row for each kind.
+        reactions::TABLE
+            .iter()
+            .find(|row| (row.fits)(self, during))
+            .map_or(Reaction::Stop, |row| (row.reaction)(self))
+    }
+
+    /// Whether the CA has paused the account or the name: a limit that does not pass, and so names no time (Boulder,
+    /// 2026-08). It ends when a person visits the link that the CA's words have.
+    #[must_use]
+    pub fn is_pause(&self) -> bool {
+        self.kind == ProblemKind::RateLimited && self.status != Some(503) && self.retry_after.is_none()
     }
 
     /// Whether a new order was refused for the certificate that it was to replace: it is replaced already, or the CA does
@@ -210,21 +166,6 @@ impl Problem {
         matches!(self.kind, ProblemKind::AlreadyReplaced | ProblemKind::Malformed)
             || self.status == Some(404)
             || self.detail.to_ascii_lowercase().contains("replace")
-    }
-
-    /// What a limit holds back, from the words of Boulder's message (observed 2026-11); unknown words hold everything.
-    fn limited_scope(&self) -> Scope {
-        let words = self.detail.as_str();
-        if words.contains("exact set of") || words.contains("failed authorizations") {
-            return Scope::Name;
-        }
-        if words.contains("already issued for") {
-            let quoted = words.split('"').nth(1).and_then(|name| DnsName::parse(name).ok());
-            if let Some(domain) = quoted {
-                return Scope::Below(domain);
-            }
-        }
-        Scope::Account
     }
 }
 
@@ -358,10 +299,9 @@ mod tests {
             problem("rateLimited", Some(503), "", WAIT).reaction(Exchange::NewOrder),
             busy
         );
-        assert_eq!(
-            problem("rateLimited", Some(429), "", None).reaction(Exchange::NewOrder),
-            Reaction::Stop
-        );
+        let paused = problem("rateLimited", Some(429), "", None);
+        assert!(paused.is_pause());
+        assert_eq!(paused.reaction(Exchange::NewOrder), Reaction::Stop);
         assert_eq!(
             problem("serverInternal", Some(500), "", WAIT).reaction(Exchange::Order),
             busy

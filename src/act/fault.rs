@@ -37,6 +37,8 @@ pub struct Fault {
 pub enum Pause {
     /// The order is of no use; it is cleaned up, and a new one may follow.
     Abandon,
+    /// The certificate's key is not acceptable: another one, once.
+    NewKey,
     /// The CA has seen it fail.
     Doom {
         /// Whether somebody has to change something first.
@@ -78,9 +80,15 @@ impl Fault {
 
     /// An order that the CA has given up.
     #[must_use]
-    pub fn invalid(view: &CaView) -> Self {
+    pub fn invalid(view: &CaView, now: Timestamp) -> Self {
         match &view.problem {
             Some(problem) => Self::problem(problem, Exchange::Validation),
+            // The CA has seen nothing fail (RFC 8555 §7.1.6).
+            None if view.is_past(now) => Self {
+                code: "order-expired".to_owned(),
+                text: "the order has expired at the CA".to_owned(),
+                pause: Pause::Abandon,
+            },
             None => Self {
                 code: "order-invalid".to_owned(),
                 text: "the CA has given the order up and says no reason".to_owned(),
@@ -106,6 +114,7 @@ impl Fault {
                 parked: false,
                 wait: problem.retry_after,
             },
+            Reaction::NewKey => Pause::NewKey,
             Reaction::Renew if during == Exchange::NewOrder => Pause::Rest {
                 wait: Some(RENEW_REST),
                 hold: None,
@@ -121,9 +130,17 @@ impl Fault {
                 wait: problem.retry_after,
             },
         };
+        let (code, text) = if problem.is_pause() {
+            (
+                "paused",
+                format!("the CA has paused this name until a person unpauses it; it says {problem}"),
+            )
+        } else {
+            (problem.kind.as_str(), format!("the CA says {problem}"))
+        };
         Self {
-            code: problem.kind.as_str().to_owned(),
-            text: format!("the CA says {problem}"),
+            code: code.to_owned(),
+            text,
             pause,
         }
     }

@@ -126,10 +126,12 @@ impl Work<'_> {
     fn doom_if_invalid(&mut self, view: &CaView) {
         if view.status == OrderStatus::Invalid && self.order.doom.is_none() && self.order.abandoned.is_none()
         {
-            let fault = Fault::invalid(view);
+            let fault = Fault::invalid(view, (self.outside.now)());
             match fault.pause {
                 Pause::Abandon => self.order.abandoned = Some(fault),
                 Pause::Doom { parked, wait } => self.order.doom = Some(self.failure(fault, parked, wait)),
+                // An order that has ended takes no other key.
+                Pause::NewKey => self.order.doom = Some(self.failure(fault, true, None)),
                 // A limit that is told inside an order has failed the order all the same.
                 Pause::Rest { wait, .. } => self.order.doom = Some(self.failure(fault, false, wait)),
             }
@@ -339,11 +341,33 @@ impl Work<'_> {
         };
         let csr = x509::csr(&self.order.host, key).map_err(|error| Fault::unusable_key(&error))?;
         if let Err(error) = session.finalize(&csr).await {
-            return Err(self.uncertain(error));
+            let fault = Fault::from(error);
+            if fault.pause == Pause::NewKey && !self.order.rekeyed {
+                return self.rekey().await;
+            }
+            self.order.session = None;
+            return Err(fault);
         }
         let view = session.view().clone();
         self.doom_if_invalid(&view);
         self.ca_has_done_it();
+        Ok(())
+    }
+
+    /// Gives the noted order another key: the CA does not take the one it has, and the order is ready still.
+    async fn rekey(&mut self) -> Result<(), Fault> {
+        self.order.rekeyed = true;
+        let Some(note) = &self.order.note else {
+            return Ok(());
+        };
+        let key = new_key(self.outside.key_type).await?;
+        let saved = Saved {
+            host: self.order.host.clone(),
+            order: Some((note.clone(), key.clone())),
+            failures: self.order.failures.clone(),
+        };
+        self.outside.store.save(&saved).await?;
+        self.order.key = Some(key);
         Ok(())
     }
 

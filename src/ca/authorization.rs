@@ -140,11 +140,24 @@ pub(super) fn judge(authorizations: &[Authorization]) -> Result<Judgment, CaErro
     Ok(Judgment::Open(open))
 }
 
-/// Why an authorization has failed; where the CA does not say, at least how.
+/// Why an authorization has failed; where the CA does not say, at least how. One that has expired, or that somebody has
+/// taken back, is a part of the order that is gone: the CA has seen nothing fail (RFC 8555 §7.1.6).
 fn reason(authorization: &Authorization) -> Problem {
-    authorization.failure.clone().unwrap_or_else(|| Problem {
-        status: None,
-        kind: ProblemKind::Unknown,
+    let gone = match authorization.status {
+        AuthorizationStatus::Deactivated | AuthorizationStatus::Expired | AuthorizationStatus::Revoked => {
+            true
+        }
+        AuthorizationStatus::Invalid | AuthorizationStatus::Pending | AuthorizationStatus::Valid => false,
+    };
+    let (kind, status) = if gone {
+        (ProblemKind::Malformed, Some(404))
+    } else {
+        (ProblemKind::Unknown, None)
+    };
+    let failure = authorization.failure.clone().filter(|_| !gone);
+    failure.unwrap_or_else(|| Problem {
+        status,
+        kind,
         detail: format!(
             "the authorization of {} is {:?}",
             authorization.name, authorization.status

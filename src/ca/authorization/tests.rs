@@ -65,7 +65,10 @@ fn a_dead_authorization_says_why_or_at_least_how() {
         known
     );
     let expired = failed(authorization(AuthorizationStatus::Expired, None));
-    assert_eq!(expired.kind, ProblemKind::Unknown);
+    assert_eq!(
+        (expired.kind, expired.status),
+        (ProblemKind::Malformed, Some(404))
+    );
     assert_eq!(expired.detail, "the authorization of *.example.com is expired");
 }
 

@@ -205,6 +205,10 @@ impl Fault {
                 parked: false,
                 wait: problem.retry_after,
             },
+            Reaction::NewKey => Pause::Doom {
+                parked: true,
+                wait: None,
+            },
             Reaction::Renew if during == Exchange::NewOrder => Pause::Rest {
                 wait: Some(Duration::from_secs(60)),
                 hold: None,

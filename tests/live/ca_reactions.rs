@@ -1,0 +1,241 @@
+//! Each row of `docs/problems.md`, made to happen by a proxy before the CA: what follows for the name, and that nothing
+//! follows for others (P17, P22, P23).
+
+use std::time::{Duration, Instant};
+
+use faythe_bed::Bed;
+use faythe_bed::faythe::Faythe;
+use faythe_bed::proxy::{Fault, Proxy};
+use serde_json::{Value, json};
+
+use super::look::{FAYTHE, NEW_ORDER, SOON, TELL, ask, before_ca, clean, events, issued};
+
+/// Reading an authorization, and reading an order.
+const AUTHORIZATION: &str = "POST /authZ/";
+const ORDER: &str = "POST /my-order/";
+const FINALIZE: &str = "POST /finalize-order/";
+
+/// A bed with a Faythe that reaches the CA through a proxy.
+struct Front {
+    faythe: Faythe,
+    proxy: Proxy,
+    bed: Bed,
+    /// How many hosts there are.
+    hosts: usize,
+}
+
+impl Front {
+    async fn start() -> Self {
+        let bed = Bed::start().await.unwrap();
+        let (proxy, mut config) = before_ca(&bed).await;
+        config["issue_grace"] = 1000.into();
+        let faythe = bed.faythe(FAYTHE, config).await.unwrap();
+        faythe.ready(SOON).await.unwrap();
+        Self {
+            faythe,
+            proxy,
+            bed,
+            hosts: 0,
+        }
+    }
+
+    /// Asks for a new host; returns its name.
+    async fn ask(&mut self) -> String {
+        let host = self.bed.host(&format!("r{}", self.hosts));
+        self.hosts += 1;
+        ask(&self.bed, std::slice::from_ref(&host)).await;
+        host
+    }
+
+    /// Asks for a new host, and returns when its certificate is there.
+    async fn serves(&mut self) {
+        let host = self.ask().await;
+        issued(&self.bed, &self.faythe, &[host]).await;
+    }
+
+    /// Waits for the log's line about a host in this state; it says this code.
+    async fn reaches(&self, host: &str, state: &str, code: &str) -> String {
+        let words = [
+            format!("host={host}"),
+            format!("state=\"{state}\""),
+            format!("code=\"{code}\""),
+        ];
+        let words: Vec<_> = words.iter().map(String::as_str).collect();
+        super::look::said(&self.faythe, &words).await
+    }
+
+    /// How many new orders were asked for.
+    fn orders(&self) -> usize {
+        self.proxy.count(NEW_ORDER)
+    }
+}
+
+/// A refusal with the words of its type.
+fn refusal(status: u16, kind: &str) -> Fault {
+    Fault::problem(status, kind, &format!("because of {kind}"), None)
+}
+
+/// What an authorization shows, with this error in its challenge if there is one.
+fn authorization(front: &Front, status: &str, error: Option<Value>) -> Fault {
+    let base = front.bed.pebble.directory_url();
+    let url = front.proxy.url_of(&base.replace("/dir", "/chalZ/x")).unwrap();
+    let host = front.bed.host(&format!("r{}", front.hosts));
+    let mut challenge = json!({ "type": "dns-01", "url": url, "token": "t", "status": "pending" });
+    if let Some(error) = error {
+        challenge["status"] = "invalid".into();
+        challenge["error"] = error;
+    }
+    let body = json!({
+        "status": status,
+        "identifier": { "type": "dns", "value": host },
+        "challenges": [challenge],
+    });
+    Fault::answer(200, &body.to_string())
+}
+
+#[tokio::test]
+async fn p17_what_will_not_succeed_stops_one_name_and_no_other() {
+    let mut front = Front::start().await;
+    for (status, kind) in [
+        (403, "caa"),
+        (400, "rejectedIdentifier"),
+        (400, "unsupportedIdentifier"),
+        (400, "malformed"),
+        (400, "compound"),
+        (400, "alreadyRevoked"),
+        (400, "badRevocationReason"),
+        (400, "brandNew"),
+    ] {
+        front.proxy.fault(1, NEW_ORDER, refusal(status, kind));
+        let host = front.ask().await;
+        let code = if kind == "brandNew" { "unknown" } else { kind };
+        let line = front.reaches(&host, "failed", code).await;
+        assert!(line.contains("until something is changed"), "{line}");
+        assert!(line.contains(&format!("because of {kind}")), "{line}");
+    }
+    let stopped = front.orders();
+    front.serves().await;
+    // `issue_grace` is over for all of them.
+    assert_eq!(front.orders(), stopped + 1);
+}
+
+#[tokio::test]
+async fn p22_what_the_ca_has_seen_fail_comes_later() {
+    let mut front = Front::start().await;
+    for kind in ["dns", "unauthorized", "connection", "tls", "incorrectResponse"] {
+        let orders = front.orders();
+        let error =
+            json!({ "type": format!("urn:ietf:params:acme:error:{kind}"), "detail": "no TXT record found" });
+        let invalid = authorization(&front, "invalid", Some(error));
+        front.proxy.fault(1, AUTHORIZATION, invalid);
+        let host = front.ask().await;
+        let line = front.reaches(&host, "failed", kind).await;
+        assert!(line.contains("no TXT record found"), "{line}");
+        // After `issue_grace`, and not before.
+        issued(&front.bed, &front.faythe, &[host]).await;
+        assert_eq!(front.orders(), orders + 2);
+    }
+}
+
+#[tokio::test]
+async fn p22_what_concerns_the_account_holds_everything_until_somebody_acts() {
+    let mut front = Front::start().await;
+    for (status, kind) in [
+        (403, "unauthorized"),
+        (400, "badSignatureAlgorithm"),
+        (403, "externalAccountRequired"),
+        (403, "userActionRequired"),
+        (400, "invalidProfile"),
+        (400, "invalidContact"),
+        (400, "unsupportedContact"),
+    ] {
+        let orders = front.orders();
+        front.proxy.fault(1, NEW_ORDER, refusal(status, kind));
+        let host = front.ask().await;
+        front.reaches(&host, "held", kind).await;
+        let other = front.ask().await;
+        front.reaches(&other, "held", kind).await;
+        assert_eq!(front.orders(), orders + 1, "for {kind}");
+        // Somebody has mended the configuration.
+        front.faythe.restart().unwrap();
+        front.faythe.ready(SOON).await.unwrap();
+        issued(&front.bed, &front.faythe, &[host, other]).await;
+    }
+}
+
+#[tokio::test]
+async fn p22_an_order_that_has_moved_on_is_read_again() {
+    let mut front = Front::start().await;
+    // The answer to the first telling was lost, say; and the order is ready, whatever was said of it.
+    front.proxy.fault(1, TELL, Fault::LoseAnswer);
+    front.serves().await;
+    let before = front.orders();
+    front.proxy.fault(1, FINALIZE, refusal(403, "orderNotReady"));
+    front.serves().await;
+    front.proxy.fault(1, ORDER, refusal(409, "conflict"));
+    front.serves().await;
+    assert_eq!(front.orders(), before + 2, "one order each");
+    clean(&front.bed, &front.faythe).await;
+}
+
+#[tokio::test]
+async fn p22_a_key_that_is_refused_is_changed_once() {
+    let mut front = Front::start().await;
+    for kind in ["badCSR", "badPublicKey"] {
+        let (orders, finalized) = (front.orders(), front.proxy.count(FINALIZE));
+        front.proxy.fault(1, FINALIZE, refusal(400, kind));
+        front.serves().await;
+        assert_eq!(
+            (front.orders(), front.proxy.count(FINALIZE)),
+            (orders + 1, finalized + 2)
+        );
+    }
+    let (orders, finalized) = (front.orders(), front.proxy.count(FINALIZE));
+    front.proxy.fault(2, FINALIZE, refusal(400, "badCSR"));
+    let host = front.ask().await;
+    let line = front.reaches(&host, "failed", "badCSR").await;
+    assert!(line.contains("until something is changed"), "{line}");
+    front.serves().await;
+    assert_eq!(
+        (front.orders(), front.proxy.count(FINALIZE)),
+        (orders + 2, finalized + 3)
+    );
+}
+
+#[tokio::test]
+async fn p23_an_order_of_no_use_is_replaced() {
+    let mut front = Front::start().await;
+    let begun = Instant::now();
+    let mut hosts = Vec::new();
+    for (request, fault, code) in [
+        (FINALIZE, refusal(403, "unauthorized"), "unauthorized"),
+        (NEW_ORDER, refusal(409, "alreadyReplaced"), "alreadyReplaced"),
+        (NEW_ORDER, refusal(404, "malformed"), "malformed"),
+        (FINALIZE, refusal(404, "malformed"), "order-gone"),
+    ] {
+        front.proxy.fault(1, request, fault);
+        let host = front.ask().await;
+        front.reaches(&host, "stalled", code).await;
+        hosts.push(host);
+    }
+    for status in ["expired", "deactivated", "revoked"] {
+        let dead = authorization(&front, status, None);
+        front.proxy.fault(1, AUTHORIZATION, dead);
+        let host = front.ask().await;
+        let line = front.reaches(&host, "stalled", "malformed").await;
+        assert!(line.contains(&format!("is {status}")), "{line}");
+        hosts.push(host);
+    }
+    // Nothing is counted against any of them: a new order follows after a minute.
+    for host in &hosts {
+        let there = front.bed.certificate_for(host, Duration::from_secs(150)).await;
+        there.unwrap_or_else(|error| panic!("{error:#}; {}", front.faythe.process().log_tail()));
+    }
+    assert!(
+        begun.elapsed() >= Duration::from_secs(50),
+        "a minute lies between"
+    );
+    assert_eq!(front.orders(), 2 * hosts.len());
+    clean(&front.bed, &front.faythe).await;
+    assert_eq!(events(&front.bed, "IssuanceFailed").await.unwrap(), [""; 0]);
+}
