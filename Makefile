@@ -38,6 +38,7 @@ tools: ## builds or installs the servers that demo, tests and bench use
 	tools/bind
 	tools/knot
 	tools/powerdns
+	tools/dnspython >/dev/null
 
 bench: tools program ## measures Faythe on the servers, beside what they can do alone, into bench/results/
 	cargo run --profile harness --locked -p faythe-bench -- --faythe $(PROGRAM)

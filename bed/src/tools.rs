@@ -51,6 +51,17 @@ pub fn powerdns(program: &str) -> Result<PathBuf> {
     from_debian(program, "powerdns", &INSTALLED)
 }
 
+/// The Python that has dnspython. `tools/dnspython` fetches it into a directory of its own at the first call.
+pub fn dnspython() -> Result<PathBuf> {
+    static PYTHON: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+
+    let python = PYTHON.get_or_init(|| {
+        let output = script("dnspython").map_err(|error| format!("{error:#}"))?;
+        Ok(PathBuf::from(output.trim_end()))
+    });
+    python.clone().map_err(anyhow::Error::msg)
+}
+
 /// How a script that installs went; it is run once in the life of the process.
 type Outcome = OnceLock<Result<(), String>>;
 

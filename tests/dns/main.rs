@@ -19,6 +19,7 @@ use faythe_core::name::{DnsName, RecordName};
 use faythe_core::zone::{Check, Role};
 use futures::future::join_all;
 
+mod crosscheck;
 mod named;
 mod servers;
 mod signatures;
