@@ -15,6 +15,8 @@ use thiserror::Error;
 
 pub mod acme;
 mod account;
+#[doc(hidden)]
+pub mod fuzzing;
 mod order;
 mod authorization;
 mod chain;

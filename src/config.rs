@@ -30,6 +30,8 @@ use crate::x509::KeyType;
 
 mod v1;
 
+#[doc(hidden)]
+pub mod fuzzing;
 mod json;
 mod keys;
 mod reader;

@@ -22,6 +22,8 @@ pub mod client;
 mod courier;
 mod edns;
 mod fleet;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod keyfile;
 mod lookup;
 mod send;

@@ -12,6 +12,8 @@ pub mod cluster;
 pub mod config;
 mod daemon;
 pub mod dns;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod neighbors;
 pub mod report;
 pub mod run;

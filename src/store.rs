@@ -12,6 +12,8 @@ use crate::sealed::Sealed;
 
 mod account;
 mod fault;
+#[doc(hidden)]
+pub mod fuzzing;
 mod notes;
 pub mod place;
 pub mod secrets;

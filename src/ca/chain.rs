@@ -48,7 +48,7 @@ pub(super) async fn fetch(
     Ok(first)
 }
 
-fn read(answer: &Answer) -> Result<String, CaError> {
+pub(super) fn read(answer: &Answer) -> Result<String, CaError> {
     let garbled = |what: &str| CaError::Garbled {
         url: answer.url.clone(),
         what: what.to_owned(),
@@ -68,7 +68,7 @@ fn leads_to(chain: &str, name: &str) -> bool {
 }
 
 /// The URLs of `Link: <url>;rel="alternate"` (RFC 8288 §3).
-fn alternates(answer: &Answer) -> Vec<String> {
+pub(super) fn alternates(answer: &Answer) -> Vec<String> {
     let mut urls = Vec::new();
     for header in answer.headers.get_all(LINK) {
         let mut rest = header.to_str().unwrap_or_default();

@@ -192,6 +192,21 @@ fn read_pair(public: (&Path, &str), private: (&Path, &str)) -> Result<Key, KeyFi
     .map_err(|error| Fault::key(0, &error).at(public.0, public.1))
 }
 
+/// Tries a text as each kind of file, for fuzz tests. The octets before the first NUL are one half of a pair, and what is
+/// behind it the other.
+pub(super) fn try_all(path: &Path, text: &str) {
+    let full = Hint {
+        name: Some("faythe".to_owned()),
+        algorithm: Some((Algorithm::HmacSha256, 0)),
+    };
+    for hint in [&Hint::default(), &full] {
+        drop(parse(text, hint, path).map_err(|fault| fault.at(path, text)));
+    }
+    let (public, private) = text.split_once('\0').unwrap_or((text, text));
+    drop(read_pair((path, public), (path, private)));
+    drop(pair::parse_private(private).map_err(|fault| fault.at(path, private)));
+}
+
 /// The common part of a pair's names.
 fn base(path: &Path) -> OsString {
     let bytes = path.as_os_str().as_encoded_bytes();

@@ -134,7 +134,7 @@ fn is_truncated(answer: &[u8]) -> bool {
 }
 
 /// Reads the values out of an answer that belongs to our query.
-fn read(answer: &[u8]) -> Result<Vec<String>, LookError> {
+pub(super) fn read(answer: &[u8]) -> Result<Vec<String>, LookError> {
     let garbled = |error: &dyn std::fmt::Display| LookError::Format(error.to_string());
     let message = Message::from_slice(answer).map_err(|error| garbled(&error))?;
     match message.header().rcode() {

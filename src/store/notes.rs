@@ -52,6 +52,17 @@ enum There {
     Theirs(StoreError),
 }
 
+/// Reads a note for fuzz tests. What is read is written so that it is read as the same again.
+pub(super) fn try_note(secret: &Secret) {
+    if let Ok(saved) = Content::of(secret).and_then(|content| content.read()) {
+        let again = Content::write(&saved).and_then(|content| content.read());
+        assert!(
+            again.as_ref() == Ok(&saved),
+            "a note is read otherwise than it was written"
+        );
+    }
+}
+
 impl Notes {
     pub(super) fn new(api: Api<Secret>, namespace: Box<str>) -> Self {
         Self {

@@ -1,0 +1,5 @@
+//! See `faythe::fuzzing`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| faythe::fuzzing::run("key_file", bytes));

@@ -1,0 +1,36 @@
+//! Entries for fuzz tests of what name servers and key files say; see `crate::fuzzing`.
+
+use std::path::Path;
+
+use faythe_core::Timestamp;
+
+use crate::dns::tsig::{Algorithm, Key, sign};
+use crate::dns::{keyfile, lookup, update};
+use crate::sealed::Sealed;
+
+/// The ID of the update that answers are taken for, so that a corpus can bear it.
+const ID: u16 = 0x1234;
+
+/// An answer to a look.
+pub fn answer_to_query(bytes: &[u8]) {
+    drop(lookup::read(bytes));
+}
+
+/// An answer to an update. Nobody here has the key, so nothing is ever taken as success.
+pub fn answer_to_update(bytes: &[u8]) {
+    let secret = Sealed::new(b"a secret that no corpus was signed with".to_vec());
+    let Ok(key) = Key::new("faythe", Algorithm::HmacSha256, 0, secret) else {
+        return;
+    };
+    let header = vec![0, 0, 0x28, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let request = sign(header, ID, &key, Timestamp::UNIX_EPOCH);
+    let outcome = update::interpret(&request, bytes, Some(&key), Timestamp::UNIX_EPOCH);
+    assert!(outcome.is_err(), "an answer that nobody signed counts as success");
+}
+
+/// A file with a key, in any of its forms; for a pair, both halves at once.
+pub fn key_file(bytes: &[u8]) {
+    if let Ok(text) = str::from_utf8(bytes) {
+        keyfile::try_all(Path::new("update.key"), text);
+    }
+}
