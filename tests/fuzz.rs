@@ -101,7 +101,8 @@ fn the_corpus_makes_no_parser_panic() {
 
 #[test]
 fn no_variation_of_the_corpus_makes_a_parser_panic() {
-    let seed = Dice::seed("variations of the corpus");
+    // The same each time, so that a change is judged by what it changes; `FAYTHE_SEED` looks elsewhere.
+    let seed = Dice::seed_or("variations of the corpus", 1);
     let mut dice = Dice::new(seed);
     for (target, entry) in TARGETS {
         let inputs = corpus(target);

@@ -17,8 +17,13 @@ impl Dice {
 
     /// A seed that is another each time, unless `FAYTHE_SEED` sets it. It is printed, for the log of a failure.
     pub fn seed(what: &str) -> u64 {
+        Self::seed_or(what, RandomState::new().hash_one(what))
+    }
+
+    /// The seed that `FAYTHE_SEED` sets, else `default`; printed as well.
+    pub fn seed_or(what: &str, default: u64) -> u64 {
         let set = std::env::var(VARIABLE).ok().and_then(|text| text.parse().ok());
-        let seed = set.unwrap_or_else(|| RandomState::new().hash_one(what));
+        let seed = set.unwrap_or(default);
         eprintln!("{what}: {VARIABLE}={seed}");
         seed
     }

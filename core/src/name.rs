@@ -192,12 +192,12 @@ impl DnsName {
     /// # Errors
     /// The same as for [`Self::parse`].
     pub fn parse_zone(text: &str) -> Result<Self, NameError> {
-        let text = text.strip_suffix('.').unwrap_or(text);
         if !text.contains('_') || !text.is_ascii() {
             return Self::parse(text);
         }
         // Judged with a letter in each underscore's place, which neither lengthens nor shortens it.
         Self::parse(&text.replace('_', "a"))?;
+        let text = text.strip_suffix('.').unwrap_or(text);
         Ok(Self(text.to_ascii_lowercase().into()))
     }
 
