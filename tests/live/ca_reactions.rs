@@ -53,6 +53,14 @@ impl Front {
         issued(&self.bed, &self.faythe, &[host]).await;
     }
 
+    /// Waits until all these hosts have certificates, though a minute or two pass.
+    async fn all_served(&self, hosts: &[String]) {
+        for host in hosts {
+            let there = self.bed.certificate_for(host, Duration::from_secs(150)).await;
+            there.unwrap_or_else(|error| panic!("{error:#}; {}", self.faythe.process().log_tail()));
+        }
+    }
+
     /// Waits for the log's line about a host in this state; it says this code.
     async fn reaches(&self, host: &str, state: &str, code: &str) -> String {
         let words = [
@@ -122,8 +130,8 @@ async fn p17_what_will_not_succeed_stops_one_name_and_no_other() {
 #[tokio::test]
 async fn p22_what_the_ca_has_seen_fail_comes_later() {
     let mut front = Front::start().await;
+    let mut hosts = Vec::new();
     for kind in ["dns", "unauthorized", "connection", "tls", "incorrectResponse"] {
-        let orders = front.orders();
         let error =
             json!({ "type": format!("urn:ietf:params:acme:error:{kind}"), "detail": "no TXT record found" });
         let invalid = authorization(&front, "invalid", Some(error));
@@ -131,10 +139,11 @@ async fn p22_what_the_ca_has_seen_fail_comes_later() {
         let host = front.ask().await;
         let line = front.reaches(&host, "failed", kind).await;
         assert!(line.contains("no TXT record found"), "{line}");
-        // After `issue_grace`, and not before.
-        issued(&front.bed, &front.faythe, &[host]).await;
-        assert_eq!(front.orders(), orders + 2);
+        hosts.push(host);
     }
+    // After `issue_grace`, and when the CA's resolvers have forgotten what they may have seen.
+    front.all_served(&hosts).await;
+    assert_eq!(front.orders(), 2 * hosts.len());
 }
 
 #[tokio::test]
@@ -227,10 +236,7 @@ async fn p23_an_order_of_no_use_is_replaced() {
         hosts.push(host);
     }
     // Nothing is counted against any of them: a new order follows after a minute.
-    for host in &hosts {
-        let there = front.bed.certificate_for(host, Duration::from_secs(150)).await;
-        there.unwrap_or_else(|error| panic!("{error:#}; {}", front.faythe.process().log_tail()));
-    }
+    front.all_served(&hosts).await;
     assert!(
         begun.elapsed() >= Duration::from_secs(50),
         "a minute lies between"
