@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::ca::{Ca, CaOrder};
 use crate::clock::Now;
 use crate::dns::Dns;
+use crate::lease::{Fenced, Tenure};
 use crate::neighbors::Board;
 use crate::report::metrics::Metrics;
 use crate::sealed::Sealed;
@@ -36,11 +37,13 @@ pub use fault::{Fault, Pause};
 /// Everything an order needs of the outside, shared by all.
 pub struct Outside {
     /// The CA.
-    pub ca: Arc<dyn Ca>,
+    pub ca: Fenced<Arc<dyn Ca>>,
     /// The DNS.
-    pub dns: Arc<dyn Dns>,
+    pub dns: Fenced<Arc<dyn Dns>>,
     /// The store.
-    pub store: Arc<dyn Store>,
+    pub store: Fenced<Arc<dyn Store>>,
+    /// Whether this instance may act.
+    pub tenure: Tenure,
     /// The time.
     pub now: Now,
     /// The operator's choices.
@@ -80,7 +83,7 @@ pub struct Order {
     place: Option<Place>,
     note: Option<Note>,
     key: Option<Sealed>,
-    session: Option<Box<dyn CaOrder>>,
+    session: Option<Fenced<Box<dyn CaOrder>>>,
     published: Published,
     shown: BTreeSet<Check>,
     /// Whether it has been given another key already.
@@ -138,7 +141,7 @@ pub enum Outcome {
     },
     /// Nothing is left to do.
     Settled,
-    /// The process is about to end.
+    /// The process is about to end, or another instance leads.
     Stopped,
 }
 
@@ -262,7 +265,7 @@ impl Work<'_> {
             expires: None,
             retry_after: None,
         });
-        let seen = order.session.as_ref().map(|session| session.view());
+        let seen = order.session.as_ref().map(|session| session.read().view());
         let ca = if order.abandoned.is_some() {
             None
         } else {
@@ -335,6 +338,7 @@ impl Work<'_> {
                 None
             }
             Pause::Abandon | Pause::Rest { .. } => Some(self.rest(fault)),
+            Pause::Stop => Some(Outcome::Stopped),
         }
     }
 

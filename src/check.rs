@@ -96,6 +96,7 @@ async fn permissions(client: &Client, config: &Config, tell: &mut dyn FnMut(Find
         resource,
         verbs,
         namespace: None,
+        name: None,
     };
     let rights = [
         everywhere("networking.k8s.io", "ingresses", &["list", "watch"]),
@@ -104,10 +105,23 @@ async fn permissions(client: &Client, config: &Config, tell: &mut dyn FnMut(Find
             resource: "secrets",
             verbs: &["get", "list", "watch", "create", "patch", "update", "delete"],
             namespace: Some(&config.secret_namespace),
+            name: None,
         },
         everywhere("", "events", &["create"]),
     ];
-    for right in rights {
+    let lease = |verbs, name| Right {
+        group: "coordination.k8s.io",
+        resource: "leases",
+        verbs,
+        namespace: Some(&config.secret_namespace),
+        name,
+    };
+    let elections = [
+        lease(&["create"], None),
+        lease(&["get", "update"], Some(config.lease_name.as_str())),
+    ];
+    let elections = elections.into_iter().filter(|_| config.leader_election);
+    for right in rights.into_iter().chain(elections) {
         let mut denied = Vec::new();
         for verb in right.verbs {
             match right.allowed(client, verb).await {
@@ -137,6 +151,8 @@ struct Right<'a> {
     resource: &'static str,
     verbs: &'static [&'static str],
     namespace: Option<&'a str>,
+    /// The one object that it is about.
+    name: Option<&'a str>,
 }
 
 impl Right<'_> {
@@ -148,6 +164,7 @@ impl Right<'_> {
                     resource: Some(self.resource.to_owned()),
                     verb: Some(verb.to_owned()),
                     namespace: self.namespace.map(ToOwned::to_owned),
+                    name: self.name.map(ToOwned::to_owned),
                     ..ResourceAttributes::default()
                 }),
                 ..SelfSubjectAccessReviewSpec::default()

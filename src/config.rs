@@ -71,6 +71,10 @@ pub struct Config {
     pub wildcard_cert_k8s_prefix: String,
     /// Address of the HTTP server for metrics and health; `None` for no server.
     pub listen: Option<SocketAddr>,
+    /// Whether one of several instances is elected to act.
+    pub leader_election: bool,
+    /// Name of the Lease by which it is elected; an RFC 1123 subdomain.
+    pub lease_name: String,
 }
 
 /// One certification authority.

@@ -20,6 +20,8 @@ use crate::dns::client::{Client as Names, ZoneSetup};
 use crate::dns::keyfile::Hint;
 use crate::dns::signer::KeySource;
 use crate::dns::{Dns, Observed};
+use crate::lease::Tenure;
+use crate::lease::election::{self, Election};
 use crate::neighbors::Board;
 use crate::report::events::Events;
 use crate::report::http::{self, Page};
@@ -97,10 +99,14 @@ pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Res
         requests: ingress::follow_all(&client, config.monitor_interval).boxed(),
         secrets: secrets::follow_held(&client, layout(config), config.monitor_interval).boxed(),
     };
+    // Its own signal: it is held until the last step is done.
+    let done = CancellationToken::new();
+    let tenure = stand(config, &client, &now, &mut tasks, &done)?;
     let outside = Arc::new(Outside {
-        ca: Arc::<Acme>::clone(&ca) as Arc<dyn Ca>,
-        dns,
-        store,
+        ca: tenure.fence(Arc::<Acme>::clone(&ca) as Arc<dyn Ca>),
+        dns: tenure.fence(dns),
+        store: tenure.fence(store),
+        tenure,
         now,
         policy: policy(config),
         key_type: config.key_type,
@@ -130,10 +136,38 @@ pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Res
         }
     };
     stop.cancel();
+    done.cancel();
     while let Some(task) = tasks.join_next().await {
         task.context("a task has failed")??;
     }
     ended
+}
+
+/// Stands for election, where that is wanted.
+fn stand(
+    config: &Config,
+    client: &Client,
+    now: &Now,
+    tasks: &mut JoinSet<anyhow::Result<()>>,
+    done: &CancellationToken,
+) -> anyhow::Result<Tenure> {
+    if !config.leader_election {
+        return Ok(Tenure::sole(Arc::clone(now)));
+    }
+    let (office, tenure) = Tenure::vacant(Arc::clone(now));
+    let settings = election::Settings {
+        namespace: config.secret_namespace.clone(),
+        name: config.lease_name.clone(),
+        identity: election::identity().context("a name for this process")?,
+        zones: config.zones.iter().map(|zone| zone.apex.to_string()).collect(),
+    };
+    let election = Election::new(client, settings, office, Arc::clone(now));
+    let done = done.clone();
+    tasks.spawn(async move {
+        election.run(done).await;
+        Ok(())
+    });
+    Ok(tenure)
 }
 
 /// Makes every adapter; asks nobody.

@@ -14,6 +14,7 @@ mod daemon;
 pub mod dns;
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod lease;
 pub mod neighbors;
 pub mod report;
 pub mod run;

@@ -111,6 +111,16 @@ impl Board {
         }
     }
 
+    /// Whatever was under way is so no more, as far as this instance knows: somebody else may have gone on with it.
+    pub fn let_go(&self, now: Timestamp) {
+        for record in self.state().records.values_mut() {
+            record.preparing.clear();
+            for look in record.looks.values_mut() {
+                look.until.get_or_insert(now);
+            }
+        }
+    }
+
     /// What the order has to know; `earlier` is a look of another process.
     #[must_use]
     pub fn of(&self, host: &Hostname, earlier: Option<Timestamp>) -> Neighbors {

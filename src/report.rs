@@ -49,6 +49,7 @@ pub struct Report {
     /// What was announced last, by its key; nothing while a certificate is valid.
     announced: BTreeMap<Hostname, String>,
     ready: bool,
+    leads: bool,
 }
 
 impl Report {
@@ -62,7 +63,14 @@ impl Report {
             spoken: BTreeMap::new(),
             announced: BTreeMap::new(),
             ready: false,
+            leads: false,
         }
+    }
+
+    /// Whether this instance acts. One that does not writes no Events: another does.
+    pub fn lead(&mut self, leads: bool) {
+        self.leads = leads;
+        self.metrics.leader(leads);
     }
 
     /// Tells what `plan` has changed.
@@ -163,6 +171,9 @@ impl Report {
     }
 
     fn notify(&self, asker: Arc<Asker>, announcement: Announcement) {
+        if !self.leads {
+            return;
+        }
         // Events are a courtesy: when thousands wait to be sent, the log has them all the same.
         if self.notices.try_send(Notice { asker, announcement }).is_err() {
             tracing::debug!("too many Events wait to be sent; this one is left out");

@@ -15,6 +15,7 @@ use faythe_core::problem::Scope;
 use faythe_core::schedule;
 use faythe_core::world::World;
 use futures::FutureExt;
+use futures::future::BoxFuture;
 use futures::stream::{BoxStream, StreamExt};
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
@@ -27,6 +28,10 @@ use crate::report::metrics::Issuance;
 use crate::source::Seen;
 use crate::store::secrets::SeenSecret;
 use crate::store::{Saved, StoreError};
+
+mod term;
+
+use term::Leadership;
 
 /// How long running steps may take after the signal to stop; Kubernetes gives 30 s as a rule.
 const DRAIN: Duration = Duration::from_secs(20);
@@ -66,6 +71,7 @@ pub async fn run(
     stop: CancellationToken,
 ) -> Result<(), RunError> {
     let (progress, mut told) = mpsc::unbounded_channel();
+    let mut tenure = outside.tenure.clone();
     let mut state = Loop {
         world: World::new(outside.policy.zones.clone()),
         planner: Planner::new(),
@@ -76,18 +82,24 @@ pub async fn run(
         progress,
         report,
         stop: stop.clone(),
+        halt: stop.child_token(),
+        reading: None,
+        leadership: Leadership::default(),
     };
-    let notes = read_notes(&outside, &stop).fuse();
-    tokio::pin!(notes);
+    // Whoever does not lead reads the notes too, so as to say what is true.
+    state.read_notes();
+    state.led(tenure.current());
+    state.take_up();
     let mut wake = heartbeat;
     loop {
         tokio::select! {
+            term = tenure.changed(state.leadership.term) => state.led(term),
             seen = inputs.requests.next() => state.requests(seen.ok_or(RunError::Ended("Ingresses"))?),
             seen = inputs.secrets.next() => state.secrets(seen.ok_or(RunError::Ended("Secrets"))?),
             Some(progress) = told.recv() => state.progress(progress),
             Some(ended) = state.tasks.join_next() => state.ended(ended)?,
-            saved = &mut notes => state.notes(saved),
-            () = outside.dns.repaired() => state.repaired(),
+            saved = term::read(&mut state.reading) => state.noted(saved),
+            () = outside.dns.read().repaired() => state.repaired(),
             () = tokio::time::sleep(wake) => {}
             () = stop.cancelled() => break,
         }
@@ -105,6 +117,7 @@ pub async fn run(
                 break;
             }
         }
+        state.take_up();
         wake = state.turn().min(heartbeat);
     }
     tracing::info!(
@@ -129,6 +142,11 @@ struct Loop {
     progress: mpsc::UnboundedSender<Progress>,
     report: Report,
     stop: CancellationToken,
+    /// Stops what was begun in this term, between two steps.
+    halt: CancellationToken,
+    /// The notes, while they are being read.
+    reading: Option<BoxFuture<'static, Vec<Saved>>>,
+    leadership: Leadership,
 }
 
 impl Loop {
@@ -139,7 +157,11 @@ impl Loop {
     /// Plans, starts what is to be started, and answers how long nothing will happen by itself.
     fn turn(&mut self) -> Duration {
         let now = self.now();
-        let plan = self.planner.turn(&mut self.world, &self.outside.policy, now);
+        let plan = if self.leadership.acts {
+            self.planner.turn(&mut self.world, &self.outside.policy, now)
+        } else {
+            self.planner.look(&mut self.world, &self.outside.policy, now)
+        };
         self.check(&plan, now);
         for action in &plan.actions {
             match action {
@@ -183,12 +205,12 @@ impl Loop {
         self.steering.insert(host.clone(), steering);
         let outside = Arc::clone(&self.outside);
         let progress = self.progress.clone();
-        let stop = self.stop.clone();
+        let halt = self.halt.clone();
         let host = host.clone();
         // Announced before any of the orders that start together runs, so that neighbors see each other.
         outside.board.prepare(&host);
         self.tasks.spawn(async move {
-            let (order, outcome) = act::drive(order, &outside, goal, &progress, &stop).await;
+            let (order, outcome) = act::drive(order, &outside, goal, &progress, &halt).await;
             (host, order, outcome)
         });
     }
@@ -201,10 +223,14 @@ impl Loop {
             return;
         };
         self.tasks.spawn(async move {
-            let outcome = match outside.store.forget(&host).await {
+            let forgotten = match outside.store.act() {
+                Ok(store) => store.forget(&host).await.map_err(|error| act::chain(&error)),
+                Err(error) => Err(error.to_string()),
+            };
+            let outcome = match forgotten {
                 Ok(()) => Outcome::Settled,
-                Err(error) => {
-                    tracing::debug!(%host, "{}", act::chain(&error));
+                Err(why) => {
+                    tracing::debug!(%host, why, "what is saved of it is left for later");
                     Outcome::Stopped
                 }
             };
@@ -259,7 +285,10 @@ impl Loop {
                 self.outside.board.inherit(&host, note.created, self.now());
             }
             for value in &note.values {
-                self.outside.dns.adopt(&zone.apex, &value.record, &value.value);
+                self.outside
+                    .dns
+                    .read()
+                    .adopt(&zone.apex, &value.record, &value.value);
             }
             self.parked.insert(
                 host.clone(),
@@ -338,6 +367,8 @@ impl Loop {
                 Some(Activity::Resting(self.rest(noted, stage, fault, tries, now)))
             }
         };
+        // Whoever leads goes on with it from its note.
+        let activity = activity.filter(|_| self.leadership.acts);
         if activity.is_some() {
             self.parked.insert(host.clone(), order);
         }
@@ -354,7 +385,7 @@ impl Loop {
                 }
                 wait.unwrap_or(usual)
             }
-            Pause::Abandon | Pause::Doom { .. } | Pause::NewKey => usual.max(ABANDONED_REST),
+            Pause::Abandon | Pause::Doom { .. } | Pause::NewKey | Pause::Stop => usual.max(ABANDONED_REST),
         };
         let Fault { code, text, .. } = fault;
         Rest {
@@ -388,10 +419,10 @@ impl Loop {
 }
 
 /// Reads the notes of earlier runs, until it succeeds: without them nothing is decided.
-async fn read_notes(outside: &Outside, stop: &CancellationToken) -> Vec<Saved> {
+async fn notes_of(outside: Arc<Outside>, stop: CancellationToken) -> Vec<Saved> {
     let mut tries = 0;
     loop {
-        match outside.store.notes().await {
+        match outside.store.read().notes().await {
             Ok(saved) => return saved,
             Err(error) => {
                 let wait = match &error {

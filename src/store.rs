@@ -40,6 +40,9 @@ pub trait Store: Send + Sync {
     /// Everything noted about orders and failures; unreadable notes are reported and left out.
     fn notes(&self) -> BoxFuture<'_, Result<Vec<Saved>, StoreError>>;
 
+    /// Reads anew what is noted of `host`, which another instance may have written; from then on it may be replaced.
+    fn note<'a>(&'a self, host: &'a Hostname) -> BoxFuture<'a, Result<Option<Saved>, StoreError>>;
+
     /// Saves what is known of `host`'s order and its failures in place of what was saved before.
     ///
     /// # Errors

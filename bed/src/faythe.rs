@@ -126,6 +126,9 @@ fn spawn(launch: &Launch, scratch: &Scratch) -> Result<Process> {
     std::fs::write(&config, serde_json::to_string_pretty(&launch.config)?)?;
     let mut command = Command::new(&launch.binary);
     command.arg(config).current_dir(scratch.path());
+    // As the manifests do: whoever is started again under the same name leads on at once.
+    command.env("POD_NAME", "faythe");
+    command.env("POD_UID", scratch.path().display().to_string());
     command.envs(launch.environment.iter().map(|(key, value)| (key, value)));
     Process::start("faythe", &command, &scratch.path().join("faythe.log"))
 }

@@ -81,6 +81,16 @@ impl Planner {
     /// What the plan starts is marked as running in `world`. Before every first look has been completed nothing is
     /// decided, so that half a picture never costs an order.
     pub fn turn(&mut self, world: &mut World, policy: &Policy, now: Timestamp) -> Plan {
+        let mut plan = self.look(world, policy, now);
+        if world.is_known() {
+            self.start(world, policy, now, &mut plan);
+            plan.wake_at = self.due.first().map(|(at, _)| *at);
+        }
+        plan
+    }
+
+    /// The same with tied hands, for an instance that does not lead: it says what is true, and starts nothing.
+    pub fn look(&mut self, world: &mut World, policy: &Policy, now: Timestamp) -> Plan {
         let mut plan = Plan::default();
         if !world.is_known() {
             return plan;
@@ -103,7 +113,6 @@ impl Planner {
         for host in stale {
             self.reassess(host, world, policy, now, &mut plan);
         }
-        self.start(world, policy, now, &mut plan);
         plan.wake_at = self.due.first().map(|(at, _)| *at);
         plan
     }

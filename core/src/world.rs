@@ -264,8 +264,15 @@ impl World {
 
     // ---- what is noted, under way, and has failed ----
 
-    /// All notes were read: orders of an earlier process, and failures.
+    /// All notes were read, while nothing ran: orders of an earlier process or another instance, and failures. What was
+    /// known of orders and failures before is true no more.
     pub fn note_all(&mut self, orders: Vec<Hostname>, failures: Vec<(Hostname, Failures)>) {
+        for host in std::mem::take(&mut self.activities).into_keys() {
+            self.dirty.insert(host);
+        }
+        for host in std::mem::take(&mut self.failures).into_keys() {
+            self.dirty.insert(host);
+        }
         for host in orders {
             self.set_activity(&host, Some(Activity::Noted));
         }

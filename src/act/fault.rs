@@ -12,6 +12,7 @@ use faythe_core::zone::Check;
 
 use crate::ca::CaError;
 use crate::dns::{DnsError, LookError};
+use crate::lease::NotLeading;
 use crate::store::StoreError;
 
 /// A server that answers without the value is asked again within this (S10, P04).
@@ -53,6 +54,8 @@ pub enum Pause {
         /// What else has to wait for the CA, and for how long if the CA said so.
         hold: Option<(Scope, Option<Duration>)>,
     },
+    /// This instance leads no more: whoever does goes on.
+    Stop,
 }
 
 impl Fault {
@@ -258,6 +261,16 @@ impl From<DnsError> for Fault {
             code: error.cause.code().to_owned(),
             text: chain(&error),
             pause: rest(None),
+        }
+    }
+}
+
+impl From<NotLeading> for Fault {
+    fn from(error: NotLeading) -> Self {
+        Self {
+            code: "not-leading".to_owned(),
+            text: error.to_string(),
+            pause: Pause::Stop,
         }
     }
 }

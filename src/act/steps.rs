@@ -32,7 +32,7 @@ const LOOK_PAUSE: Duration = Duration::from_millis(10);
 
 impl Work<'_> {
     pub(super) async fn inspect(&mut self) -> Result<(), Fault> {
-        let slot = self.outside.store.slot(&self.order.host).await?;
+        let slot = self.outside.store.read().slot(&self.order.host).await?;
         self.order.place = Some(match &slot {
             Slot::Vacant => Place::Open,
             Slot::Foreign(_) => Place::Taken,
@@ -68,7 +68,8 @@ impl Work<'_> {
             room = room => room.ok(),
             () = self.stop.cancelled() => return Ok(()),
         };
-        let opened = self.outside.ca.open(&NewOrder::of(&self.order.host)).await;
+        let order = NewOrder::of(&self.order.host);
+        let opened = self.outside.ca.act()?.open(&order).await;
         let session = opened.map_err(|error| Fault::ca(&error, Exchange::NewOrder))?;
         self.take_up(session, (self.outside.now)());
         self.ca_has_done_it();
@@ -79,10 +80,11 @@ impl Work<'_> {
         let Some(note) = &self.order.note else {
             return Ok(());
         };
-        let session = self.outside.ca.resume(&note.order_url).await?;
+        let session = self.outside.ca.act()?.resume(&note.order_url).await?;
         for value in &note.values {
             self.outside
                 .dns
+                .read()
                 .adopt(&self.order.zone, &value.record, &value.value);
         }
         let expected = |value| note.values.contains(value);
@@ -119,7 +121,7 @@ impl Work<'_> {
             self.outside.board.told(&self.order.host, since);
         }
         self.doom_if_invalid(session.view());
-        self.order.session = Some(session);
+        self.order.session = Some(self.outside.ca.fence(session));
     }
 
     /// An order that the CA has given up is a failure to be recorded, with the CA's words.
@@ -134,6 +136,8 @@ impl Work<'_> {
                 Pause::NewKey => self.order.doom = Some(self.failure(fault, true, None)),
                 // A limit that is told inside an order has failed the order all the same.
                 Pause::Rest { wait, .. } => self.order.doom = Some(self.failure(fault, false, wait)),
+                // The CA says nothing of who leads.
+                Pause::Stop => {}
             }
         }
     }
@@ -146,6 +150,7 @@ impl Work<'_> {
             Some(key) => key.clone(),
             None => new_key(self.outside.key_type).await?,
         };
+        let session = session.read();
         let view = session.view();
         let note = Note {
             host: self.order.host.clone(),
@@ -165,11 +170,45 @@ impl Work<'_> {
             order: Some((note.clone(), key)),
             failures: self.order.failures.clone(),
         };
-        self.outside.store.save(&saved).await?;
-        self.order.note = Some(note);
+        match self.outside.store.act()?.save(&saved).await {
+            Ok(()) => {
+                self.order.note = Some(note);
+                self.unnoted = None;
+                // From here on nobody else begins an order for this host. Whoever did so before, by an accident of two
+                // leaders, and has ended it meanwhile, has left a certificate.
+                self.order.place = None;
+                self.made_progress();
+                Ok(())
+            }
+            Err(error @ StoreError::Conflict { .. }) => self.yield_to_note(error).await,
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Another instance was first to note an order for this host, by an accident that made two of them lead. Its order is
+    /// the one that goes on, and ours is left to expire: whoever has a note may finalize, and there is one note.
+    async fn yield_to_note(&mut self, conflict: StoreError) -> Result<(), Fault> {
+        let there = self.outside.store.read().note(&self.order.host).await?;
+        self.order.session = None;
+        self.order.key = None;
         self.unnoted = None;
-        self.made_progress();
-        Ok(())
+        // It may have come to its end by now.
+        self.order.place = None;
+        if let Some(Saved { order, failures, .. }) = there {
+            if let Some((note, key)) = order {
+                tracing::warn!(host = %self.order.host, "another instance has noted an order; going on with that one");
+                self.order.failures = failures;
+                self.order.note = Some(note);
+                self.order.key = Some(key);
+                return Ok(());
+            }
+            if failures.is_some() {
+                self.order.doom = failures;
+                return Ok(());
+            }
+        }
+        // An order more would be one too many until it is known what has become of the other.
+        Err(conflict.into())
     }
 
     pub(super) async fn publish(&mut self) -> Result<(), Fault> {
@@ -181,6 +220,7 @@ impl Work<'_> {
         for value in &note.values {
             self.outside
                 .dns
+                .act()?
                 .publish(&self.order.zone, &value.record, &value.value, Foreign::Removed)
                 .await?;
         }
@@ -232,7 +272,7 @@ impl Work<'_> {
     /// Asks every server of one role at the same time; answers what is wrong with the first that does not show all.
     async fn look_at_role(&mut self, role: Role) -> Option<Fault> {
         let note = self.order.note.as_ref()?;
-        let dns = &self.outside.dns;
+        let dns = self.outside.dns.read();
         let waiting: Vec<_> = (self.order.checks.iter())
             .filter(|check| check.role == role && !self.order.shown.contains(check))
             .cloned()
@@ -268,7 +308,7 @@ impl Work<'_> {
             return Ok(());
         };
         self.outside.board.told(&self.order.host, (self.outside.now)());
-        if let Err(error) = session.answer().await {
+        if let Err(error) = session.act_mut()?.answer().await {
             return Err(self.uncertain(error));
         }
         self.ca_has_done_it();
@@ -280,7 +320,7 @@ impl Work<'_> {
         let Some(session) = &mut self.order.session else {
             return Ok(());
         };
-        let before = session.view().status;
+        let before = session.read().view().status;
         let usual = *self.outside.usual.lock().unwrap_or_else(PoisonError::into_inner);
         let usual = if before == OrderStatus::Pending {
             usual.validation
@@ -298,17 +338,17 @@ impl Work<'_> {
         let mut round = 0;
         let looked = loop {
             let pause = schedule::poll(usual, round);
-            let asked = session.view().retry_after.unwrap_or_default();
+            let asked = session.read().view().retry_after.unwrap_or_default();
             tokio::select! {
                 () = tokio::time::sleep(pause.max(asked)) => {}
                 () = self.stop.cancelled() => return Ok(()),
             }
             // The state is that of about when the question went out, however long the answer then takes.
             let looked = began.elapsed();
-            if let Err(error) = session.refresh().await {
+            if let Err(error) = session.act_mut()?.refresh().await {
                 return Err(self.uncertain(error));
             }
-            if session.view().status != before {
+            if session.read().view().status != before {
                 break looked;
             }
             missed = looked;
@@ -329,7 +369,7 @@ impl Work<'_> {
             learned.issuance = schedule::usual(learned.issuance, missed, looked);
         }
         drop(learned);
-        let view = session.view().clone();
+        let view = session.read().view().clone();
         self.doom_if_invalid(&view);
         self.ca_has_done_it();
         Ok(())
@@ -340,7 +380,7 @@ impl Work<'_> {
             return Ok(());
         };
         let csr = x509::csr(&self.order.host, key).map_err(|error| Fault::unusable_key(&error))?;
-        if let Err(error) = session.finalize(&csr).await {
+        if let Err(error) = session.act_mut()?.finalize(&csr).await {
             let fault = Fault::from(error);
             if fault.pause == Pause::NewKey && !self.order.rekeyed {
                 return self.rekey().await;
@@ -348,7 +388,7 @@ impl Work<'_> {
             self.order.session = None;
             return Err(fault);
         }
-        let view = session.view().clone();
+        let view = session.read().view().clone();
         self.doom_if_invalid(&view);
         self.ca_has_done_it();
         Ok(())
@@ -378,7 +418,7 @@ impl Work<'_> {
             return Ok(());
         };
         let host = &self.order.host;
-        let chain = match session.certificate().await {
+        let chain = match session.act_mut()?.certificate().await {
             Ok(chain) => chain,
             Err(error) => return Err(self.uncertain(error)),
         };
@@ -386,7 +426,7 @@ impl Work<'_> {
         let _ = self.progress.send(Progress::CaAnswered);
         let now = (self.outside.now)();
         x509::check_issued(&chain, key, host, now).map_err(|error| Fault::bad_chain(&error))?;
-        match self.outside.store.keep(host, slot, &chain, key, now).await {
+        match self.outside.store.act()?.keep(host, slot, &chain, key, now).await {
             Ok(held) => {
                 self.order.place = Some(Place::Served);
                 self.order.failures = None;
@@ -417,6 +457,7 @@ impl Work<'_> {
             for value in &note.values {
                 self.outside
                     .dns
+                    .act()?
                     .withdraw(&self.order.zone, &value.record, &value.value)
                     .await?;
             }
@@ -435,7 +476,7 @@ impl Work<'_> {
             order: None,
             failures: Some(failures.clone()),
         };
-        self.outside.store.save(&saved).await?;
+        self.outside.store.act()?.save(&saved).await?;
         Ok(Then::End(Outcome::Failed(failures)))
     }
 
@@ -448,9 +489,9 @@ impl Work<'_> {
                     order: None,
                     failures: Some(failures.clone()),
                 };
-                self.outside.store.save(&saved).await?;
+                self.outside.store.act()?.save(&saved).await?;
             }
-            None => self.outside.store.forget(&host).await?,
+            None => self.outside.store.act()?.forget(&host).await?,
         }
         self.order.note = None;
         self.order.key = None;

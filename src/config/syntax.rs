@@ -29,6 +29,18 @@ pub(super) fn namespace(text: &str) -> Result<String, Fault> {
     ))
 }
 
+/// The name of a Lease: an RFC 1123 subdomain.
+pub(super) fn lease_name(text: &str) -> Result<String, Fault> {
+    if text.len() <= SUBDOMAIN_MAX && is_subdomain(text) {
+        return Ok(text.to_owned());
+    }
+    Err(Fault::new(
+        format!("{text:?} is not the name of a Lease"),
+        "give lower-case letters, digits, hyphens and dots, with a letter or digit at either end of each part, such as \
+         `faythe`",
+    ))
+}
+
 /// The key of a label in Kubernetes: a name, or a DNS prefix, a slash and a name.
 pub(super) fn label_key(text: &str) -> Result<String, Fault> {
     let (prefix, name) = match text.split_once('/') {

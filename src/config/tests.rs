@@ -79,6 +79,8 @@ fn s02_defaults_are_those_of_the_old_tool() {
     assert_eq!(config.cas[0].root_certificates, None);
     assert_eq!(config.key_type, KeyType::EcdsaP256);
     assert_eq!(config.listen, Some("0.0.0.0:9105".parse().unwrap()));
+    assert!(config.leader_election);
+    assert_eq!(config.lease_name, "faythe");
     assert_eq!(warnings, []);
 }
 
@@ -91,7 +93,8 @@ fn s02_every_key_reaches_its_field() {
         "auth_dns_server": "[2001:db8::1]:5353", "auth_dns_zone": "Example.COM.", "auth_dns_key": "k.key",
         "val_dns_servers": ["192.0.2.1", "ns2.example.com:53"],
         "monitor_interval": 250, "renewal_threshold": 10, "issue_grace": 60000,
-        "issue_wildcard_certs": true, "wildcard_cert_k8s_prefix": "star", "listen": "off"
+        "issue_wildcard_certs": true, "wildcard_cert_k8s_prefix": "star", "listen": "off",
+        "leader_election": false, "lease_name": "faythe.web"
     }"#;
     let (config, warnings) = read_text(text).unwrap();
     assert_eq!(
@@ -128,6 +131,8 @@ fn s02_every_key_reaches_its_field() {
             issue_grace: Duration::from_secs(60),
             wildcard_cert_k8s_prefix: "star".to_owned(),
             listen: None,
+            leader_election: false,
+            lease_name: "faythe.web".to_owned(),
         }
     );
     assert_eq!(warnings, []);

@@ -40,6 +40,18 @@ const KUBECONFIG_PATH: Key = Key {
     absent: Absent::Means("nothing"),
     purpose: "accepted for old files and not used",
 };
+const LEADER_ELECTION: Key = Key {
+    name: "leader_election",
+    kind: Kind::Switch,
+    absent: Absent::As("true"),
+    purpose: "whether one of several instances is elected to act, by a Lease in `secret_namespace`",
+};
+const LEASE_NAME: Key = Key {
+    name: "lease_name",
+    kind: Kind::String,
+    absent: Absent::As(r#""faythe""#),
+    purpose: "the name of the Lease by which the acting instance is elected",
+};
 const MONITOR_INTERVAL: Key = Key {
     name: "monitor_interval",
     kind: Kind::Integer {
@@ -82,6 +94,8 @@ pub(super) const TOP: Section = Section {
         zone::ISSUE_WILDCARD_CERTS,
         old::WILDCARD_CERT_K8S_PREFIX,
         old::LISTEN,
+        LEADER_ELECTION,
+        LEASE_NAME,
         KUBECONFIG_PATH,
         old::FILE_MONITOR_CONFIGS,
         old::KUBE_MONITOR_CONFIGS,
@@ -120,6 +134,8 @@ fn read(reader: &mut Reader<'_, '_>) -> Option<Config> {
     let renewal_threshold = reader.integer(&RENEWAL_THRESHOLD);
     let issue_grace = reader.integer(&ISSUE_GRACE);
     let listen = old::listen(reader);
+    let leader_election = reader.switch(&LEADER_ELECTION);
+    let lease_name = reader.string(&LEASE_NAME, syntax::lease_name);
     if issue_grace == Some(0) {
         warn_of_no_grace(reader);
     }
@@ -137,6 +153,8 @@ fn read(reader: &mut Reader<'_, '_>) -> Option<Config> {
         issue_grace: Duration::from_millis(issue_grace?),
         wildcard_cert_k8s_prefix: place.wildcard_prefix,
         listen: listen?,
+        leader_election: leader_election?,
+        lease_name: lease_name?,
     })
 }
 

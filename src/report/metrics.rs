@@ -81,6 +81,7 @@ pub struct Metrics {
     hosts_elsewhere: Gauge,
     /// Updates of zones.
     pub updates: Updates,
+    leader: Gauge,
 }
 
 /// How an issuance ended.
@@ -120,6 +121,7 @@ impl Metrics {
             hosts_refused: Gauge::default(),
             hosts_elsewhere: Gauge::default(),
             updates: Updates::register(&mut registry),
+            leader: Gauge::default(),
             registry: Registry::default(),
         };
         let r = &mut registry;
@@ -190,6 +192,11 @@ impl Metrics {
             "Hostnames outside every zone",
             metrics.hosts_elsewhere.clone(),
         );
+        r.register(
+            "faythe_leader",
+            "Whether this instance acts, and does not only watch",
+            metrics.leader.clone(),
+        );
         Self { registry, ..metrics }
     }
 
@@ -201,6 +208,11 @@ impl Metrics {
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         Ok(text)
+    }
+
+    /// Whether this instance leads and has read the notes.
+    pub fn leader(&self, leads: bool) {
+        self.leader.set(leads.into());
     }
 
     /// How many certificates are in each state.

@@ -104,6 +104,17 @@ impl Notes {
         }
     }
 
+    /// Reads the note of one host, whoever has written it, and remembers its version.
+    pub(super) async fn one(&self, host: &Hostname) -> Result<Option<Saved>, StoreError> {
+        let name = note_name(host);
+        let found = self.api.get_opt(&name).await;
+        let secret = found.map_err(|error| self.named(&name).failed("get", error))?;
+        if secret.is_none() {
+            self.remember(host, None);
+        }
+        Ok(secret.and_then(|secret| self.take(&secret)))
+    }
+
     /// Takes in one note; an unreadable one is nobody's fault but its own.
     fn take(&self, secret: &Secret) -> Option<Saved> {
         let name = secret.metadata.name.as_deref().unwrap_or_default();

@@ -236,6 +236,10 @@ impl Store for Secrets {
         self.notes.all().boxed()
     }
 
+    fn note<'a>(&'a self, host: &'a Hostname) -> BoxFuture<'a, Result<Option<Saved>, StoreError>> {
+        self.notes.one(host).boxed()
+    }
+
     fn save<'a>(&'a self, saved: &'a Saved) -> BoxFuture<'a, Result<(), StoreError>> {
         self.notes.save(saved).boxed()
     }

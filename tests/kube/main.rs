@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should end at once")]
 
 mod events;
+mod lease;
 mod notes;
 mod place;
 mod rights;

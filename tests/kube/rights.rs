@@ -2,6 +2,7 @@
 
 use faythe::cluster::Fault;
 use faythe_bed::kube::Kube;
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::api::networking::v1::Ingress;
 use kube::api::{Api, DeleteParams, ListParams, PostParams};
@@ -39,6 +40,11 @@ async fn nothing_else_is_open() {
     let ingresses: Api<Ingress> = Api::namespaced(place.client.clone(), "default");
     assert!(ingresses.list(&ListParams::default()).await.is_ok());
     assert_forbidden(ingresses.delete("any", &DeleteParams::default()).await);
+
+    let leases: Api<Lease> = Api::namespaced(place.client.clone(), &place.namespace);
+    assert_eq!(leases.get_opt("faythe").await.unwrap(), None);
+    assert_forbidden(leases.get_opt("another").await);
+    assert_forbidden(leases.list(&ListParams::default()).await);
 
     let config_maps: Api<ConfigMap> = Api::namespaced(place.client.clone(), &place.namespace);
     assert_forbidden(config_maps.list(&ListParams::default()).await);

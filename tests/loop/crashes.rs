@@ -37,7 +37,7 @@ async fn p16_p18_a_crash_at_any_call_costs_no_certificate_and_leaves_nothing() {
             }
             assert_eq!(
                 state.calls("keep"),
-                1 + usize::from(at == 13 && side == Side::Before),
+                1 + usize::from(at == 14 && side == Side::Before),
                 "call {at}, {side:?}"
             );
         }

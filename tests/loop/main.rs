@@ -7,4 +7,5 @@ mod rig;
 
 mod crashes;
 mod faults;
+mod leaders;
 mod sequence;

@@ -25,9 +25,9 @@ use rcgen::{BasicConstraints, CertificateParams, CertificateSigningRequestParams
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// What is shared between the in-memory parts.
+/// What is shared between the in-memory parts, and what one process knows of the notes.
 #[derive(Clone)]
-pub(crate) struct Place(Arc<Shared>);
+pub(crate) struct Place(Arc<Shared>, Arc<Mutex<BTreeMap<Hostname, u64>>>);
 
 struct Shared {
     state: Mutex<State>,
@@ -54,6 +54,9 @@ pub(crate) struct State {
     pub(crate) foreign: BTreeSet<Hostname>,
     /// Notes in the store.
     pub(crate) notes: BTreeMap<Hostname, Saved>,
+    note_versions: BTreeMap<Hostname, u64>,
+    /// What happens at which call, before its effect.
+    pub(crate) at_call: Option<(usize, Box<dyn FnOnce() + Send>)>,
     /// How the parts misbehave.
     pub(crate) faults: Faults,
     versions: u64,
@@ -99,11 +102,19 @@ impl Place {
         let key = KeyPair::generate().unwrap();
         let mut root = CertificateParams::new(Vec::new()).unwrap();
         root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        Self(Arc::new(Shared {
-            state: Mutex::default(),
-            crashed: Notify::new(),
-            issuer: Issuer::new(root, key),
-        }))
+        Self(
+            Arc::new(Shared {
+                state: Mutex::default(),
+                crashed: Notify::new(),
+                issuer: Issuer::new(root, key),
+            }),
+            Arc::default(),
+        )
+    }
+
+    /// The same for another process, which knows nothing yet.
+    pub(crate) fn another(&self) -> Self {
+        Self(Arc::clone(&self.0), Arc::default())
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
@@ -121,6 +132,9 @@ impl Place {
             let mut state = self.state();
             state.journal.push(line);
             let count = state.journal.len();
+            if let Some((_, happen)) = state.at_call.take_if(|(at, _)| *at == count) {
+                happen();
+            }
             state.fuse.take_if(|(at, _)| *at == count).map(|(_, side)| side)
         };
         if blown == Some(Side::Before) {
@@ -137,6 +151,13 @@ impl Place {
     async fn end(&self) {
         self.0.crashed.notify_one();
         std::future::pending().await
+    }
+}
+
+impl Order {
+    /// Whether the CA was told to make the certificate.
+    pub(crate) fn is_used(&self) -> bool {
+        self.chain.is_some()
     }
 }
 
@@ -241,6 +262,23 @@ impl Ca for Place {
 }
 
 impl Place {
+    /// Refuses to touch a note that another process has written since it was looked at.
+    fn check_note(&self, state: &State, host: &Hostname) -> Result<(), StoreError> {
+        if self.1.lock().unwrap().get(host) == state.note_versions.get(host) {
+            return Ok(());
+        }
+        let object = format!("note of {host}");
+        Err(StoreError::Conflict { object })
+    }
+
+    fn learn(&self, state: &State, host: &Hostname) {
+        let mut known = self.1.lock().unwrap();
+        match state.note_versions.get(host) {
+            Some(version) => known.insert(host.clone(), *version),
+            None => known.remove(host),
+        };
+    }
+
     fn session(&self, number: usize) -> Box<dyn CaOrder> {
         let view = view(&self.state().orders[number]);
         Box::new(Session {
@@ -357,7 +395,14 @@ impl CaOrder for Session {
                 .call(format!("finalize {number}"), |state| {
                     state.ca_answers("finalize")?;
                     let order = &mut state.orders[number];
-                    assert_eq!(order.status, OrderStatus::Ready);
+                    if order.status != OrderStatus::Ready {
+                        return Err(CaError::Refused(Problem {
+                            status: Some(403),
+                            kind: ProblemKind::OrderNotReady,
+                            detail: "it has been finalized".into(),
+                            retry_after: None,
+                        }));
+                    }
                     order.status = OrderStatus::Processing;
                     order.chain = Some(chain);
                     Ok(view(order))
@@ -494,7 +539,16 @@ impl Store for Place {
 
     fn notes(&self) -> BoxFuture<'_, Result<Vec<Saved>, StoreError>> {
         self.call("notes".into(), |state| {
+            *self.1.lock().unwrap() = state.note_versions.clone();
             Ok(state.notes.values().cloned().collect())
+        })
+        .boxed()
+    }
+
+    fn note<'a>(&'a self, host: &'a Hostname) -> BoxFuture<'a, Result<Option<Saved>, StoreError>> {
+        self.call(format!("note {host}"), move |state| {
+            self.learn(state, host);
+            Ok(state.notes.get(host).cloned())
         })
         .boxed()
     }
@@ -502,7 +556,11 @@ impl Store for Place {
     fn save<'a>(&'a self, saved: &'a Saved) -> BoxFuture<'a, Result<(), StoreError>> {
         let what = if saved.order.is_some() { "note" } else { "failure" };
         self.call(format!("save {what} {}", saved.host), move |state| {
+            self.check_note(state, &saved.host)?;
             state.notes.insert(saved.host.clone(), saved.clone());
+            state.versions += 1;
+            state.note_versions.insert(saved.host.clone(), state.versions);
+            self.learn(state, &saved.host);
             Ok(())
         })
         .boxed()
@@ -510,7 +568,12 @@ impl Store for Place {
 
     fn forget<'a>(&'a self, host: &'a Hostname) -> BoxFuture<'a, Result<(), StoreError>> {
         self.call(format!("forget {host}"), move |state| {
+            if state.notes.contains_key(host) {
+                self.check_note(state, host)?;
+            }
             state.notes.remove(host);
+            state.note_versions.remove(host);
+            self.learn(state, host);
             Ok(())
         })
         .boxed()

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use faythe::act::{Outside, UNNOTED_AT_ONCE};
 use faythe::clock::Now;
+use faythe::lease::{Office, Tenure};
 use faythe::neighbors::Board;
 use faythe::report::metrics::Metrics;
 use faythe::report::{Health, Report};
@@ -55,9 +56,18 @@ impl Rig {
         }
     }
 
-    /// Starts a process, which sees what there is.
+    /// Starts a process that leads, which sees what there is.
     pub(crate) fn process(&self) -> Process {
-        let process = self.blind_process();
+        self.seeing(self.blind_process())
+    }
+
+    /// Starts one that leads when the office says so.
+    pub(crate) fn candidate(&self) -> (Office, Process) {
+        let (office, tenure) = Tenure::vacant(self.clock());
+        (office, self.seeing(self.blind(tenure)))
+    }
+
+    fn seeing(&self, process: Process) -> Process {
         self.show_requests(&process, &self.hosts);
         let held = self
             .place
@@ -85,13 +95,22 @@ impl Rig {
 
     /// Starts a process that has seen nothing yet.
     pub(crate) fn blind_process(&self) -> Process {
+        self.blind(Tenure::sole(self.clock()))
+    }
+
+    fn clock(&self) -> Now {
         let began = self.began;
-        let now: Now = Arc::new(move || {
+        Arc::new(move || {
             after(
                 "2026-01-01T00:00:00Z".parse::<Timestamp>().unwrap(),
                 began.elapsed(),
             )
-        });
+        })
+    }
+
+    fn blind(&self, tenure: Tenure) -> Process {
+        let place = self.place.another();
+        let now = self.clock();
         let (requests, seen_requests) = unbounded();
         let (secrets, seen_secrets) = unbounded();
         let metrics = Arc::new(Metrics::new());
@@ -102,9 +121,10 @@ impl Rig {
             challenges: None,
         };
         let outside = Outside {
-            ca: Arc::new(self.place.clone()),
-            dns: Arc::new(self.place.clone()),
-            store: Arc::new(self.place.clone()),
+            ca: tenure.fence(Arc::new(place.clone())),
+            dns: tenure.fence(Arc::new(place.clone())),
+            store: tenure.fence(Arc::new(place)),
+            tenure,
             now,
             policy: Policy {
                 zones: Zones::new(vec![zone]),
@@ -174,6 +194,17 @@ impl Rig {
             () = self.settled(&mut process) => {}
             () = self.place.crashed() => {}
         }
+    }
+
+    /// Runs two processes until every host has a certificate and nothing is left of any order.
+    pub(crate) async fn settled_by_either(&self, one: &mut Process, other: &mut Process) {
+        let both = async {
+            tokio::select! {
+                () = self.settled(one) => {}
+                ended = &mut other.run => panic!("the loop has ended: {ended:?}"),
+            }
+        };
+        both.await;
     }
 
     /// Runs the process for so long.

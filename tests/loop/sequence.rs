@@ -19,6 +19,7 @@ async fn one_host_goes_the_whole_way_in_order() {
         "slot a.example.com",
         "open a.example.com",
         "save note a.example.com",
+        "slot a.example.com",
         &format!("publish {record} value0"),
         &format!("look primary {record}"),
         &format!("look secondary {record}"),

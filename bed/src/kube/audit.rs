@@ -77,12 +77,13 @@ impl Kube {
         Ok(requests)
     }
 
-    /// The requests of a user that changed something, like [`Kube::requests_by`].
+    /// The requests of a user that changed something, like [`Kube::requests_by`]; but not those by which an instance
+    /// that leads shows that it is alive.
     pub fn writes_by(&self, username: &str) -> Result<Vec<Request>> {
         Ok(self
             .requests_by(username)?
             .into_iter()
-            .filter(Request::is_write)
+            .filter(|request| request.is_write() && request.resource != "leases")
             .collect())
     }
 }

@@ -1,0 +1,126 @@
+//! Several instances: leadership that is lost and gained, and two that lead by accident (P38).
+
+use std::time::Duration;
+
+use faythe_core::name::Hostname;
+use tokio::time::Instant;
+
+use crate::rig::{GRACE, Rig};
+
+/// More calls than an issuance makes.
+const CALLS: usize = 40;
+const HOST: &str = "a.example.com";
+
+/// Whether a call changes something or costs something; the rest is reading.
+fn acts(call: &str) -> bool {
+    !["notes", "note ", "slot ", "look "]
+        .iter()
+        .any(|reading| call.starts_with(reading))
+}
+
+#[tokio::test(start_paused = true)]
+async fn p38_whoever_does_not_lead_only_reads() {
+    let rig = Rig::new(&[HOST]);
+    let (_office, mut process) = rig.candidate();
+    rig.pass(&mut process, Duration::from_secs(3600)).await;
+    assert_eq!(rig.place.state().journal, ["notes"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p38_leadership_lost_at_any_call_stops_it_there_and_another_goes_on() {
+    let mut extra = Vec::new();
+    for at in 2..CALLS {
+        let rig = Rig::new(&[HOST]);
+        let (mut office, mut first) = rig.candidate();
+        office.begin(None);
+        rig.place.state().at_call = Some((at, Box::new(move || office.leave())));
+        rig.pass(&mut first, Duration::from_secs(60)).await;
+        let journal = rig.place.state().journal.clone();
+        let after: Vec<_> = journal.iter().skip(at).filter(|call| acts(call)).collect();
+        assert!(after.is_empty(), "lost at call {at}, and yet {after:?}");
+        let mut second = rig.process();
+        rig.settled_by_either(&mut second, &mut first).await;
+        let state = rig.place.state();
+        assert_eq!(state.calls("finalize"), 1, "lost at call {at}");
+        assert_eq!(state.calls("keep"), 1, "lost at call {at}");
+        if state.orders.len() > 1 {
+            extra.push((state.journal[at - 1].clone(), state.orders.len()));
+        }
+    }
+    // Only between the CA's answer and our note of it is an order lost sight of.
+    assert_eq!(extra, [("open a.example.com".to_owned(), 2)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p38_what_comes_to_lead_again_reads_the_notes_anew() {
+    let rig = Rig::new(&[HOST]);
+    let (mut office, mut first) = rig.candidate();
+    rig.pass(&mut first, Duration::from_secs(10)).await;
+    rig.place.state().faults.fail_validation = true;
+    let mut second = rig.process();
+    rig.reach(&mut second, |state| state.calls("save failure") == 1)
+        .await;
+    drop(second);
+    rig.place.state().faults.fail_validation = false;
+    let began = Instant::now();
+    office.begin(None);
+    rig.settled(&mut first).await;
+    let waited = began.elapsed();
+    assert!(
+        waited + Duration::from_secs(1) >= GRACE && waited <= GRACE + Duration::from_secs(60),
+        "{waited:?}"
+    );
+    assert_eq!(rig.place.state().orders.len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p38_an_instance_leads_on_after_a_pause_in_which_nobody_else_did() {
+    for at in 2..CALLS {
+        let rig = Rig::new(&[HOST]);
+        let (mut office, mut process) = rig.candidate();
+        office.begin(None);
+        let (paused, pause) = tokio::sync::oneshot::channel();
+        rig.place.state().at_call = Some((
+            at,
+            Box::new(move || {
+                office.leave();
+                let _ = paused.send(office);
+            }),
+        ));
+        let resumed = async {
+            if let Ok(mut office) = pause.await {
+                tokio::time::sleep(Duration::from_secs(60)).await;
+                office.begin(None);
+            }
+            std::future::pending::<()>().await;
+        };
+        let settled = rig.settled(&mut process);
+        tokio::select! {
+            () = settled => {}
+            () = resumed => {}
+        }
+        let state = rig.place.state();
+        assert_eq!(state.calls("keep"), 1, "lost at call {at}");
+        assert!(state.orders.len() <= 2, "lost at call {at}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p38_two_leaders_by_accident_issue_nothing_twice() {
+    for at in 1..CALLS {
+        let rig = Rig::new(&[HOST]);
+        let mut first = rig.process();
+        let (mut office, mut second) = rig.candidate();
+        rig.place.state().at_call = Some((at, Box::new(move || office.begin(None))));
+        rig.settled_by_either(&mut first, &mut second).await;
+        // Whatever the other has still under way comes to its end too.
+        rig.pass(&mut second, Duration::from_secs(3600)).await;
+        rig.pass(&mut first, Duration::from_secs(3600)).await;
+        let state = rig.place.state();
+        let made = state.orders.iter().filter(|order| order.is_used()).count();
+        assert_eq!(made, 1, "the second began to lead at call {at}");
+        assert!(state.orders.len() <= 2, "the second began to lead at call {at}");
+        let host: Hostname = HOST.parse().unwrap();
+        assert!(state.secrets.contains_key(&host) && state.txt.is_empty() && state.notes.is_empty());
+    }
+}
