@@ -29,6 +29,7 @@ use crate::store::{Slot, Store};
 use crate::x509::KeyType;
 
 mod fault;
+mod note;
 mod steps;
 
 pub(crate) use fault::chain;

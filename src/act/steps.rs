@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use faythe_core::Timestamp;
 use faythe_core::cert::{Standing, standing};
-use faythe_core::order::{CaView, ChallengeStatus, Note, OrderStatus, Place, Published};
+use faythe_core::order::{CaView, ChallengeStatus, OrderStatus, Place, Published};
 use faythe_core::problem::Exchange;
 use faythe_core::schedule;
 use faythe_core::zone::Role;
@@ -140,75 +140,6 @@ impl Work<'_> {
                 Pause::Stop => {}
             }
         }
-    }
-
-    pub(super) async fn save_note(&mut self) -> Result<(), Fault> {
-        let Some(session) = &self.order.session else {
-            return Ok(());
-        };
-        let key = match &self.order.key {
-            Some(key) => key.clone(),
-            None => new_key(self.outside.key_type).await?,
-        };
-        let session = session.read();
-        let view = session.view();
-        let note = Note {
-            host: self.order.host.clone(),
-            route: None,
-            order_url: session.url().to_owned(),
-            values: view
-                .challenges
-                .iter()
-                .map(|challenge| challenge.value.clone())
-                .collect(),
-            created: (self.outside.now)(),
-            expires: view.expires,
-        };
-        self.order.key = Some(key.clone());
-        let saved = Saved {
-            host: self.order.host.clone(),
-            order: Some((note.clone(), key)),
-            failures: self.order.failures.clone(),
-        };
-        match self.outside.store.act()?.save(&saved).await {
-            Ok(()) => {
-                self.order.note = Some(note);
-                self.unnoted = None;
-                // From here on nobody else begins an order for this host. Whoever did so before, by an accident of two
-                // leaders, and has ended it meanwhile, has left a certificate.
-                self.order.place = None;
-                self.made_progress();
-                Ok(())
-            }
-            Err(error @ StoreError::Conflict { .. }) => self.yield_to_note(error).await,
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// Another instance was first to note an order for this host, by an accident that made two of them lead. Its order is
-    /// the one that goes on, and ours is left to expire: whoever has a note may finalize, and there is one note.
-    async fn yield_to_note(&mut self, conflict: StoreError) -> Result<(), Fault> {
-        let there = self.outside.store.read().note(&self.order.host).await?;
-        self.order.session = None;
-        self.order.key = None;
-        self.unnoted = None;
-        // It may have come to its end by now.
-        self.order.place = None;
-        if let Some(Saved { order, failures, .. }) = there {
-            if let Some((note, key)) = order {
-                tracing::warn!(host = %self.order.host, "another instance has noted an order; going on with that one");
-                self.order.failures = failures;
-                self.order.note = Some(note);
-                self.order.key = Some(key);
-                return Ok(());
-            }
-            if failures.is_some() {
-                self.order.doom = failures;
-                return Ok(());
-            }
-        }
-        // An order more would be one too many until it is known what has become of the other.
-        Err(conflict.into())
     }
 
     pub(super) async fn publish(&mut self) -> Result<(), Fault> {
@@ -518,7 +449,7 @@ impl Work<'_> {
     }
 
     /// A step has succeeded: what failed before it is no series any more.
-    fn made_progress(&mut self) {
+    pub(super) fn made_progress(&mut self) {
         self.order.tries = 0;
     }
 
@@ -531,7 +462,7 @@ impl Work<'_> {
 }
 
 /// Makes a key away from the threads that must not wait: an RSA key takes a tenth of a second and more.
-async fn new_key(key_type: KeyType) -> Result<Sealed, Fault> {
+pub(super) async fn new_key(key_type: KeyType) -> Result<Sealed, Fault> {
     match tokio::task::spawn_blocking(move || x509::new_key(key_type)).await {
         Ok(Ok(key)) => Ok(key),
         Ok(Err(error)) => Err(Fault::unusable_key(&error)),

@@ -1,3 +1,5 @@
+//! Terms that end by either clock, and the fence.
+
 use std::time::Duration;
 
 use faythe_core::schedule::after;
