@@ -337,7 +337,7 @@ impl Work<'_> {
             order: Some((note.clone(), key.clone())),
             failures: self.order.failures.clone(),
         };
-        self.outside.store.save(&saved).await?;
+        self.outside.store.act()?.save(&saved).await?;
         self.order.key = Some(key);
         Ok(())
     }
