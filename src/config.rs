@@ -24,6 +24,7 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use crate::ca::acme::{MacAlgorithm, Proxy};
+use crate::dns::keyfile::Hint;
 use crate::dns::{Foreign, keyfile};
 use crate::sealed::Sealed;
 use crate::x509::KeyType;
@@ -122,8 +123,10 @@ pub struct ZoneConfig {
     /// The server that takes updates, as configured: `host`, `host:port`, `v4`, `v4:port`, `v6`, `[v6]` or
     /// `[v6]:port`.
     pub server: String,
-    /// Key file for the updates' signatures, as `nsupdate -k` takes it.
-    pub key: PathBuf,
+    /// What signs updates.
+    pub key: KeyConfig,
+    /// How far the server's clock is followed when it refuses ours (P12); zero for not at all.
+    pub clock_skew_limit: Duration,
     /// Which servers must show a new record before the CA is told.
     pub rule: Rule,
     /// Serve hosts by the wildcard of their parent (S11).
@@ -132,6 +135,20 @@ pub struct ZoneConfig {
     pub ttl: Duration,
     /// What becomes of values that are not ours at a challenge's own name (S09).
     pub stale_values: Foreign,
+}
+
+/// What signs the updates of a zone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyConfig {
+    /// A file as `nsupdate -k` takes it.
+    File {
+        /// Where it is.
+        path: PathBuf,
+        /// What it does not say itself.
+        hint: Hint,
+    },
+    /// Nothing.
+    Unsigned,
 }
 
 /// Everything that is wrong with a configuration; at least one problem.
@@ -168,13 +185,13 @@ struct Fault {
 
 /// A file that the configuration names.
 #[derive(Clone, Copy, Debug)]
-enum Referenced {
+enum Referenced<'a> {
     /// The HMAC key of an external account binding.
     BindingKey,
     /// `acme_root_certificates`.
     Roots,
-    /// `auth_dns_key`.
-    UpdateKey,
+    /// `auth_dns_key`, with what is known of the key besides.
+    UpdateKey(&'a Hint),
 }
 
 /// Reads the configuration at `path` and looks at the files it names.
@@ -299,17 +316,17 @@ impl Fault {
 }
 
 /// Looks at a file that the configuration names: is it there, and what it is said to be?
-fn look(what: Referenced, path: &Path) -> Result<(), Fault> {
+fn look(what: Referenced<'_>, path: &Path) -> Result<(), Fault> {
     match what {
         Referenced::BindingKey => read_binding_key(path).map(drop),
         Referenced::Roots => check_roots(path),
-        Referenced::UpdateKey => check_update_key(path),
+        Referenced::UpdateKey(hint) => check_update_key(path, hint),
     }
 }
 
 /// Whether there is a key in the key file. The path is not quoted: somebody may have put the key itself there.
-fn check_update_key(path: &Path) -> Result<(), Fault> {
-    let Err(error) = keyfile::read(path) else {
+fn check_update_key(path: &Path, hint: &Hint) -> Result<(), Fault> {
+    let Err(error) = keyfile::load(path, hint) else {
         return Ok(());
     };
     let what = match error.place.0 {

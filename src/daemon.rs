@@ -15,9 +15,8 @@ use crate::ca::Ca;
 use crate::ca::acme::{Acme, Binding, Registration, Settings};
 use crate::clock::{self, Now};
 use crate::cluster::{self, Client};
-use crate::config::{CaConfig, Config, ZoneConfig};
+use crate::config::{CaConfig, Config, KeyConfig, ZoneConfig};
 use crate::dns::client::{Client as Names, ZoneSetup};
-use crate::dns::keyfile::Hint;
 use crate::dns::signer::KeySource;
 use crate::dns::{Dns, Observed};
 use crate::lease::Tenure;
@@ -247,9 +246,14 @@ fn setup(zone: &ZoneConfig) -> anyhow::Result<ZoneSetup> {
     let server = server
         .parse()
         .with_context(|| format!("the update server of zone {apex}"))?;
-    let key = KeySource::file(&zone.key, Hint::default())
-        .with_context(|| format!("the key file of zone {apex}"))?;
+    let key = match &zone.key {
+        KeyConfig::File { path, hint } => {
+            KeySource::file(path, hint.clone()).with_context(|| format!("the key file of zone {apex}"))?
+        }
+        KeyConfig::Unsigned => KeySource::Unsigned,
+    };
     Ok(ZoneSetup {
+        clock_skew_limit: zone.clock_skew_limit,
         ttl: zone.ttl,
         foreign: zone.stale_values,
         ..ZoneSetup::new(apex.clone(), server, key)

@@ -26,4 +26,5 @@ mod live {
     mod secrets;
     mod secrets_faults;
     mod stage;
+    mod zones;
 }

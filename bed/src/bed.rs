@@ -35,6 +35,8 @@ pub struct Setup {
     /// Whether there is a second name server that gets the zone from the first; the configuration then has
     /// it under `val_dns_servers`.
     pub secondary: bool,
+    /// Further zones of the name server, each with the only key that may change it.
+    pub owned: Vec<(String, bind::Key)>,
     /// How Pebble behaves.
     pub pebble: pebble::Setup,
 }
@@ -276,7 +278,10 @@ fn start(binary: impl AsRef<Path>, config: Value, kubeconfig: &Path) -> Result<F
 
 /// Starts the name servers and the CA, which asks the first of them.
 async fn start_names_and_ca(setup: &Setup, zone: &str) -> Result<(Bind, Option<Bind>, Pebble)> {
-    let names = bind::Setup::one_zone(zone);
+    let names = bind::Setup {
+        owned: setup.owned.clone(),
+        ..bind::Setup::one_zone(zone)
+    };
     let (bind, secondary) = if setup.secondary {
         let (bind, secondary) = Bind::start_with_secondary(names).await?;
         (bind, Some(secondary))

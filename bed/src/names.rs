@@ -75,6 +75,8 @@ pub struct Setup {
     pub keys: Vec<Key>,
     /// Further zones, which nobody may change.
     pub locked: Vec<String>,
+    /// Further zones, each with the only key that may change it.
+    pub owned: Vec<(String, Key)>,
     /// Keys that the server knows and that may change nothing.
     pub strangers: Vec<Key>,
     /// Names without a dot at the end that no key may change all the same. PowerDNS cannot do this.
@@ -124,17 +126,26 @@ impl Setup {
     }
 
     fn all_zones(&self) -> impl Iterator<Item = &str> {
-        self.zones.iter().chain(&self.locked).map(String::as_str)
+        let owned = self.owned.iter().map(|(zone, _)| zone);
+        let all = self.zones.iter().chain(&self.locked).chain(owned);
+        all.map(String::as_str)
     }
 
     fn known_keys(&self) -> impl Iterator<Item = &Key> {
-        self.keys.iter().chain(&self.strangers)
+        self.writers().chain(&self.strangers)
+    }
+
+    /// The keys that may change some zone.
+    fn writers(&self) -> impl Iterator<Item = &Key> {
+        self.keys.iter().chain(self.owned.iter().map(|(_, key)| key))
     }
 
     /// The keys that may change a zone.
     fn keys_of(&self, zone: &str) -> impl Iterator<Item = &Key> {
-        let locked = self.locked.iter().any(|locked| locked == zone);
-        self.keys.iter().filter(move |_| !locked)
+        let shared = self.zones.iter().any(|shared| shared == zone);
+        let owner = self.owned.iter().filter(move |(owned, _)| owned == zone);
+        let all = self.keys.iter().filter(move |_| shared);
+        all.chain(owner.map(|(_, key)| key))
     }
 }
 

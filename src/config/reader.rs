@@ -12,7 +12,7 @@ use super::tree::{Entry, Node, Value, shorten};
 use super::{Fault, Problem, Problems, Referenced, Warning, json, syntax};
 
 /// Judges a file that the configuration names.
-pub(super) type Look<'a> = &'a dyn Fn(Referenced, &Path) -> Result<(), Fault>;
+pub(super) type Look<'a> = &'a dyn Fn(Referenced<'_>, &Path) -> Result<(), Fault>;
 
 /// What has been found out about one file.
 pub(super) struct Report<'a> {
@@ -187,7 +187,7 @@ impl<'r, 'a> Reader<'r, 'a> {
         whole.then_some(strings)
     }
 
-    pub(super) fn path(&mut self, key: &Key, referenced: Referenced) -> Option<PathBuf> {
+    pub(super) fn path(&mut self, key: &Key, referenced: Referenced<'_>) -> Option<PathBuf> {
         let look = self.report.look;
         self.string(key, |text| {
             let path = syntax::path(text)?;

@@ -10,7 +10,8 @@ use faythe_core::zone::is_public_suffix;
 use super::Fault;
 use super::tree::shorten;
 use crate::ca::acme::{MacAlgorithm, NoProxy, Proxy};
-use crate::dns::Foreign;
+use crate::dns::tsig::Algorithm;
+use crate::dns::{Foreign, keyfile};
 use crate::x509::KeyType;
 
 /// The longest label of Kubernetes and of the DNS (RFC 1123 §2.1, RFC 1035 §2.3.4).
@@ -87,6 +88,11 @@ pub(super) fn zone(text: &str) -> Result<DnsName, Fault> {
         ));
     }
     Ok(name)
+}
+
+/// The algorithm of a key that signs updates, and the bits of its signatures, all for 0.
+pub(super) fn tsig_algorithm(text: &str) -> Result<(Algorithm, usize), Fault> {
+    keyfile::algorithm(text).map_err(|(what, remedy)| Fault::new(what, remedy))
 }
 
 /// What becomes of values that are not ours.

@@ -44,6 +44,14 @@ fn with(key: &str, json: &str) -> String {
     format!("{{\n    {key:?}: {json},\n{rest}}}")
 }
 
+/// A key file that says everything itself.
+fn file(path: impl Into<PathBuf>) -> KeyConfig {
+    KeyConfig::File {
+        path: path.into(),
+        hint: Hint::default(),
+    }
+}
+
 fn accepted(key: &str, json: &str) -> Config {
     read_text(&with(key, json))
         .unwrap_or_else(|problems| panic!("{key}: {json}: {problems}"))
@@ -117,7 +125,8 @@ fn s02_every_key_reaches_its_field() {
             zones: vec![ZoneConfig {
                 apex: "example.com".parse().unwrap(),
                 server: "[2001:db8::1]:5353".to_owned(),
-                key: "k.key".into(),
+                key: file("k.key"),
+                clock_skew_limit: Duration::from_secs(600),
                 rule: Rule::flat(
                     "[2001:db8::1]:5353",
                     &["192.0.2.1".to_owned(), "ns2.example.com:53".to_owned()],
@@ -535,7 +544,7 @@ fn secrets_are_never_quoted() {
         assert!(!told.contains("c2V"), "{told}");
     }
     let absent = format!("hmac-sha256:ddns:{secret}");
-    let fault = look(Referenced::UpdateKey, Path::new(&absent)).unwrap_err();
+    let fault = look(Referenced::UpdateKey(&Hint::default()), Path::new(&absent)).unwrap_err();
     assert!(!format!("{fault:?}").contains("c2V"), "{fault:?}");
 }
 
@@ -592,7 +601,7 @@ fn the_files_are_looked_at() {
     let config = load(&write("good.json", &text("ddns.key", "roots.pem")))
         .unwrap()
         .0;
-    assert_eq!(config.zones[0].key, directory.path().join("ddns.key"));
+    assert_eq!(config.zones[0].key, file(directory.path().join("ddns.key")));
 
     let told = |text: &str| load(&write("bad.json", text)).unwrap_err().to_string();
     let absent = told(&text("absent", "ddns.key"));

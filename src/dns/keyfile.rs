@@ -83,6 +83,14 @@ pub fn read(path: &Path) -> Result<Key, KeyFileError> {
     Ok(load(path, &Hint::default())?.key)
 }
 
+/// Reads an algorithm's name, with the bits of the signature that are sent at its end if not all are: `hmac-sha256-128`.
+///
+/// # Errors
+/// What is wrong with it, and the remedy.
+pub fn algorithm(text: &str) -> Result<(Algorithm, usize), (String, String)> {
+    named::algorithm(0, text).map_err(|fault| (fault.what, fault.remedy))
+}
+
 /// Reads the key at `path`: a file with the key, or either file of a pair, or what the names of the two have in common.
 ///
 /// # Errors

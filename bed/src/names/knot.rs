@@ -97,7 +97,7 @@ fn keys(setup: &Setup) -> String {
 /// One rule for each key, of which the first that fits decides.
 fn rules(setup: &Setup) -> String {
     let mut text = String::new();
-    for key in &setup.keys {
+    for key in setup.writers() {
         let name = key.name();
         if !setup.denied.is_empty() {
             let denied: Vec<String> = setup.denied.iter().map(|name| format!("{name}.")).collect();

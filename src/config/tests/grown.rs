@@ -1,6 +1,7 @@
 //! A file with `zones`.
 
 use super::*;
+use crate::dns::tsig::Algorithm;
 
 /// A file with one zone of the grown form, and these entries in it.
 fn zone_with(entries: &str) -> String {
@@ -60,7 +61,7 @@ fn any_number_of_zones_each_with_its_own_server_and_key() {
         (com.apex.as_str(), com.server.as_str()),
         ("example.com", "ns1.example.com")
     );
-    assert_eq!(com.key, Path::new("one.key"));
+    assert_eq!(com.key, file("one.key"));
     assert!(com.wildcards);
     assert_eq!(com.ttl, Duration::from_secs(120));
     assert_eq!(com.stale_values, Foreign::Removed);
@@ -69,7 +70,7 @@ fn any_number_of_zones_each_with_its_own_server_and_key() {
         (org.apex.as_str(), org.server.as_str()),
         ("example.org", "[2001:db8::1]:5353")
     );
-    assert_eq!(org.key, Path::new("two.key"));
+    assert_eq!(org.key, file("two.key"));
     assert!(!org.wildcards);
     assert_eq!(org.ttl, Duration::from_secs(30));
     assert_eq!(org.stale_values, Foreign::Kept);
@@ -167,4 +168,30 @@ fn s10_an_entry_asks_its_update_server_and_then_the_others() {
     let zone = zone(&format!(r#"{NEEDED}, "val_dns_servers": ["a", "ns1", "b"]"#));
     let asked = zone.rule.required.into_iter().map(|check| check.server);
     assert_eq!(asked.collect::<Vec<_>>(), ["ns1", "a", "b"]);
+}
+
+#[test]
+fn p11_a_secret_alone_gets_its_name_and_algorithm_from_the_entry() {
+    let zone = zone(&format!(
+        r#"{NEEDED}, "auth_dns_key_name": "ddns", "auth_dns_key_algorithm": "hmac-sha256-128""#
+    ));
+    let hint = Hint {
+        name: Some("ddns".to_owned()),
+        algorithm: Some((Algorithm::HmacSha256, 128)),
+    };
+    let path = "k".into();
+    assert_eq!(zone.key, KeyConfig::File { path, hint });
+    let told = told(&format!(
+        r#"{{"example.com": {{{NEEDED}, "auth_dns_key_algorithm": "hmac-sha999"}}}}"#
+    ));
+    assert!(told[0].contains("hmac-sha256"), "{told:?}");
+}
+
+#[test]
+fn a_zone_without_a_key_says_so() {
+    let unsigned = zone(r#""auth_dns_server": "ns1", "auth_dns_key": "none", "clock_skew_limit": 0"#);
+    assert_eq!(unsigned.key, KeyConfig::Unsigned);
+    assert_eq!(unsigned.clock_skew_limit, Duration::ZERO);
+    // In a flat file this is the name of a file, as it was.
+    assert_eq!(accepted("auth_dns_key", r#""none""#).zones[0].key, file("none"));
 }

@@ -55,7 +55,7 @@ fn an_old_nested_file_keeps_its_meaning() {
         panic!("{config:?}")
     };
     assert_eq!(acme.server, "primary.example.com");
-    assert_eq!(acme.key, Path::new("acme.key"));
+    assert_eq!(acme.key, file("acme.key"));
     assert!(acme.wildcards && !org.wildcards);
     let asked: Vec<_> = acme
         .rule

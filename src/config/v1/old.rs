@@ -123,9 +123,12 @@ fn monitor(reader: &mut Reader<'_, '_>) -> Option<Place> {
         reader.refuse_if_given(&key, fault);
     }
     let places = reader.objects(&KUBE_MONITOR_CONFIGS, &KUBE_MONITOR, |reader| {
-        let remedy =
-            "remove it: when an order was made last is in Faythe's own notes, and Ingresses are only read";
-        reader.warn_if_given(&MONITOR_TOUCH, Fault::new("it is not used", remedy));
+        // It may be null, which was how to have none.
+        if reader.text(&MONITOR_TOUCH).is_some() {
+            let remedy =
+                "remove it: when an order was made last is in Faythe's own notes, and Ingresses are only read";
+            reader.warn_if_given(&MONITOR_TOUCH, Fault::new("it is not used", remedy));
+        }
         let namespace = reader.string(&MONITOR_NAMESPACE, syntax::namespace);
         let hostlabel = reader.string(&MONITOR_HOSTLABEL, syntax::label_key);
         let wildcard_prefix = reader.string(&MONITOR_WILDCARD_PREFIX, syntax::wildcard_prefix);

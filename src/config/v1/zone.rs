@@ -11,8 +11,10 @@ use faythe_core::zone::Rule;
 
 use super::super::keys::{Absent, Key, Kind, Section};
 use super::super::reader::Reader;
-use super::super::{Fault, Referenced, ZoneConfig, syntax};
+use super::super::{Fault, KeyConfig, Referenced, ZoneConfig, syntax};
 use crate::dns::Foreign;
+use crate::dns::client::{CLOCK_SKEW_LIMIT, TTL};
+use crate::dns::keyfile::Hint;
 
 pub(super) const AUTH_DNS_KEY: Key = Key {
     name: "auth_dns_key",
@@ -57,9 +59,30 @@ const ENTRY_DRIVER: Key = Key {
     absent: Absent::Means("updates as `auth_dns_server` and `auth_dns_key` say"),
     purpose: "how challenges are published",
 };
+const ENTRY_CLOCK_SKEW_LIMIT: Key = Key {
+    name: "clock_skew_limit",
+    kind: Kind::Integer {
+        unit: "seconds",
+        range: 0..=86_400,
+    },
+    absent: Absent::As("600"),
+    purpose: "how far the clock of the server is followed",
+};
 const ENTRY_KEY: Key = Key {
     absent: Absent::RefusedWithout("challenge_driver"),
     ..AUTH_DNS_KEY
+};
+const ENTRY_KEY_ALGORITHM: Key = Key {
+    name: "auth_dns_key_algorithm",
+    kind: Kind::String,
+    absent: Absent::Means("what the file says"),
+    purpose: "the algorithm of a key whose file has the secret alone",
+};
+const ENTRY_KEY_NAME: Key = Key {
+    name: "auth_dns_key_name",
+    kind: Kind::String,
+    absent: Absent::Means("what the file says"),
+    purpose: "the name of a key whose file has the secret alone",
 };
 const ENTRY_SERVER: Key = Key {
     absent: Absent::Refused,
@@ -95,6 +118,9 @@ pub(super) const ENTRY: Section = Section {
     keys: &[
         ENTRY_SERVER,
         ENTRY_KEY,
+        ENTRY_KEY_NAME,
+        ENTRY_KEY_ALGORITHM,
+        ENTRY_CLOCK_SKEW_LIMIT,
         ENTRY_VAL_DNS_SERVERS,
         ENTRY_TTL,
         ENTRY_STALE_VALUES,
@@ -187,7 +213,7 @@ fn flat(
 ) -> Option<ZoneConfig> {
     let server = reader.string(&AUTH_DNS_SERVER, syntax::server);
     let apex = reader.string(&AUTH_DNS_ZONE, syntax::zone);
-    let key = reader.path(&AUTH_DNS_KEY, Referenced::UpdateKey);
+    let key = key_file(reader, &AUTH_DNS_KEY, Hint::default());
     let server = server?;
     Some(ZoneConfig {
         apex: apex?,
@@ -195,7 +221,8 @@ fn flat(
         server,
         key: key?,
         wildcards: wildcards?,
-        ttl: crate::dns::client::TTL,
+        clock_skew_limit: CLOCK_SKEW_LIMIT,
+        ttl: TTL,
         stale_values: Foreign::Removed,
     })
 }
@@ -227,8 +254,7 @@ fn entry(
     let (server, key) = if reader.has(&ENTRY_DRIVER) {
         driver(reader).unzip()
     } else {
-        let key = reader.path(&ENTRY_KEY, Referenced::UpdateKey);
-        (asked.clone(), key)
+        (asked.clone(), key(reader))
     };
     let val_servers = if reader.has(&ENTRY_VAL_DNS_SERVERS) {
         reader.strings(&ENTRY_VAL_DNS_SERVERS, syntax::server)
@@ -240,6 +266,7 @@ fn entry(
     } else {
         Some(common.wildcards)
     };
+    let clock_skew_limit = reader.integer(&ENTRY_CLOCK_SKEW_LIMIT);
     let ttl = reader.integer(&ENTRY_TTL);
     let stale_values = reader.string(&ENTRY_STALE_VALUES, syntax::stale_values);
     Some(ZoneConfig {
@@ -248,13 +275,42 @@ fn entry(
         server: server?,
         key: key?,
         wildcards: wildcards?,
+        clock_skew_limit: Duration::from_secs(clock_skew_limit?),
         ttl: Duration::from_secs(ttl?),
         stale_values: stale_values?,
     })
 }
 
+/// What signs the updates of an entry.
+fn key(reader: &mut Reader<'_, '_>) -> Option<KeyConfig> {
+    let name = reader
+        .has(&ENTRY_KEY_NAME)
+        .then(|| reader.string(&ENTRY_KEY_NAME, syntax::some_text));
+    let algorithm = reader
+        .has(&ENTRY_KEY_ALGORITHM)
+        .then(|| reader.string(&ENTRY_KEY_ALGORITHM, syntax::tsig_algorithm));
+    let wrong = matches!(name, Some(None)) || matches!(algorithm, Some(None));
+    if reader.text(&ENTRY_KEY) == Some("none") {
+        return Some(KeyConfig::Unsigned);
+    }
+    if wrong {
+        return None;
+    }
+    let hint = Hint {
+        name: name.flatten(),
+        algorithm: algorithm.flatten(),
+    };
+    key_file(reader, &ENTRY_KEY, hint)
+}
+
+/// A key file that is there and good.
+fn key_file(reader: &mut Reader<'_, '_>, key: &Key, hint: Hint) -> Option<KeyConfig> {
+    let path = reader.path(key, Referenced::UpdateKey(&hint))?;
+    Some(KeyConfig::File { path, hint })
+}
+
 /// Where an entry of the old tool sends its updates, and the key that signs them.
-fn driver(reader: &mut Reader<'_, '_>) -> Option<(String, std::path::PathBuf)> {
+fn driver(reader: &mut Reader<'_, '_>) -> Option<(String, KeyConfig)> {
     let instead =
         "give the name server that takes dynamic updates: `\"nsupdate\": {\"server\": …, \"key\": …}`";
     let both = Fault::new(
@@ -262,6 +318,13 @@ fn driver(reader: &mut Reader<'_, '_>) -> Option<(String, std::path::PathBuf)> {
         "keep one of the two",
     );
     reader.refuse_if_given(&ENTRY_KEY, both);
+    for key in [ENTRY_KEY_NAME, ENTRY_KEY_ALGORITHM] {
+        let fault = Fault::new(
+            "it stands beside `challenge_driver`",
+            "give the key a whole file of its own",
+        );
+        reader.refuse_if_given(&key, fault);
+    }
     if reader.text(&ENTRY_DRIVER) == Some("noop") {
         let what = "\"noop\" publishes nothing, and no order could come to an end";
         reader.refuse_if_given(&ENTRY_DRIVER, Fault::new(what, instead));
@@ -274,7 +337,7 @@ fn driver(reader: &mut Reader<'_, '_>) -> Option<(String, std::path::PathBuf)> {
         }
         reader.object(&DRIVER_NSUPDATE, &NSUPDATE, |reader| {
             let server = reader.string(&NSUPDATE_SERVER, syntax::server);
-            let key = reader.path(&NSUPDATE_KEY, Referenced::UpdateKey);
+            let key = key_file(reader, &NSUPDATE_KEY, Hint::default());
             Some((server?, key?))
         })
     })
