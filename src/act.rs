@@ -8,11 +8,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use faythe_core::Timestamp;
+use faythe_core::ari::CertificateId;
+use faythe_core::budget::{Grant, Limits, Spending};
 use faythe_core::cert::Held;
 use faythe_core::name::{DnsName, Hostname};
 use faythe_core::order::{CaView, End, Goal, Known, Note, OrderStatus, Place, Published, Stage, Step, next};
 use faythe_core::policy::Policy;
-use faythe_core::schedule::{self, Failures};
+use faythe_core::renewal::Rule;
+use faythe_core::schedule::{self, Failures, Threshold};
 use faythe_core::zone::Check;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::Instant;
@@ -30,6 +33,7 @@ use crate::x509::KeyType;
 
 mod fault;
 mod note;
+mod opening;
 mod steps;
 
 pub(crate) use fault::chain;
@@ -49,6 +53,8 @@ pub struct Outside {
     pub now: Now,
     /// The operator's choices.
     pub policy: Policy,
+    /// What the CA allows, as far as we use it.
+    pub limits: Limits,
     /// Which keys certificates get.
     pub key_type: KeyType,
     /// Orders that share a challenge record.
@@ -80,6 +86,14 @@ pub struct Order {
     /// When the CA may have looked at the record for another process.
     earlier_look: Option<Timestamp>,
     failures: Option<Failures>,
+    /// Leave to make an order; without it none is made.
+    grant: Option<Grant>,
+    /// The certificate that a new one takes the place of.
+    replaces: Option<CertificateId>,
+    /// When a certificate that is found there is due.
+    rule: Rule,
+    /// The ledger has been told that the certificate is issued.
+    counted: bool,
     slot: Option<Slot>,
     place: Option<Place>,
     note: Option<Note>,
@@ -104,6 +118,8 @@ pub struct Order {
 pub enum Progress {
     /// The CA has done what it was asked, and an order has come further.
     CaAnswered,
+    /// Something has become of an order that the ledger has to know.
+    Spent(Hostname, Spending),
     /// It has come to another stage.
     Stage(Hostname, Stage),
     /// A certificate is held: just stored, or found where it belongs.
@@ -162,6 +178,10 @@ impl Order {
             checks,
             earlier_look: None,
             failures: None,
+            grant: None,
+            replaces: None,
+            rule: Threshold::Default.into(),
+            counted: false,
             slot: None,
             place: None,
             note: None,
@@ -193,6 +213,13 @@ impl Order {
         self.failures = failures;
         self.earlier_look = earlier_look;
     }
+
+    /// What work on it may spend, and why it is needed.
+    pub fn entitle(&mut self, grant: Option<Grant>, replaces: Option<CertificateId>, rule: Rule) {
+        self.grant = grant;
+        self.replaces = replaces;
+        self.rule = rule;
+    }
 }
 
 /// Works on `order` until it ends or rests. Stops between two steps when `stop` says so.
@@ -216,6 +243,8 @@ pub async fn drive(
         unnoted: None,
     };
     let outcome = work.run(&goal).await;
+    // What was not needed this time is given back by the ledger.
+    order.grant = None;
     outside.board.prepared(&order.host);
     (order, outcome)
 }
@@ -300,7 +329,7 @@ impl Work<'_> {
     async fn perform(&mut self, step: Step) -> Result<Then, Fault> {
         match step {
             Step::Inspect => self.inspect().await?,
-            Step::Open => self.open().await?,
+            Step::Open => return self.open().await,
             Step::Note => self.save_note().await?,
             Step::Resume => self.resume().await?,
             Step::Publish => self.publish().await?,

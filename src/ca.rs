@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use faythe_core::ari::{CertificateId, RenewalInfo};
-use faythe_core::name::Hostname;
+use faythe_core::budget::Grant;
 use faythe_core::order::CaView;
 use faythe_core::problem::Problem;
 use futures::future::BoxFuture;
@@ -34,16 +34,24 @@ mod trust;
 
 /// A certification authority and our account there.
 pub trait Ca: Send + Sync {
-    /// Makes an order and reads its authorizations (RFC 8555 §7.4, §7.5).
+    /// Makes an order and reads its authorizations (RFC 8555 §7.4, §7.5). It uses up the ledger's leave for it, which
+    /// says for whom it is; there is no other way to an order (P17).
     ///
     /// The CA may hand out an order that it still holds for the same name.
-    fn open<'a>(&'a self, order: &'a NewOrder<'a>) -> BoxFuture<'a, Result<Box<dyn CaOrder>, CaError>>;
+    fn open<'a>(
+        &'a self,
+        grant: Grant,
+        order: NewOrder<'a>,
+    ) -> BoxFuture<'a, Result<Box<dyn CaOrder>, CaError>>;
 
     /// Takes up the order at `url` again, reading it and its authorizations.
     ///
     /// # Errors
     /// [`CaError::Gone`] when the CA does not know it any more.
     fn resume<'a>(&'a self, url: &'a str) -> BoxFuture<'a, Result<Box<dyn CaOrder>, CaError>>;
+
+    /// The URL of its directory, by which it is told from others.
+    fn directory(&self) -> &str;
 
     /// Reads the directory without touching the account: could we work?
     fn probe(&self) -> BoxFuture<'_, Result<(), CaError>>;
@@ -61,27 +69,13 @@ pub trait Ca: Send + Sync {
     fn revoke<'a>(&'a self, certificate: &'a [u8], reason: Revocation) -> BoxFuture<'a, Result<(), CaError>>;
 }
 
-/// What is to be ordered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What is to be ordered for the host of a grant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NewOrder<'a> {
-    /// The one name of the certificate.
-    pub host: &'a Hostname,
     /// The profile to ask for (draft-ietf-acme-profiles); `None` leaves it to the settings of the CA.
     pub profile: Option<&'a str>,
     /// The certificate that this one takes the place of (RFC 9773 §5). It is left out where the CA has no ARI.
     pub replaces: Option<&'a CertificateId>,
-}
-
-impl<'a> NewOrder<'a> {
-    /// An order for a name, and nothing more to say.
-    #[must_use]
-    pub fn of(host: &'a Hostname) -> Self {
-        Self {
-            host,
-            profile: None,
-            replaces: None,
-        }
-    }
 }
 
 /// Why a certificate is revoked: those reasons of RFC 5280 §5.3.1 that Let's Encrypt takes from a subscriber (2026-08).

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use faythe_core::Timestamp;
 use faythe_core::activity::{Activity, Hold, Rest};
+use faythe_core::budget::Spending;
 use faythe_core::name::Hostname;
 use faythe_core::order::{Goal, Stage};
 use faythe_core::plan::{Action, Plan, Planner};
@@ -29,12 +30,16 @@ use crate::source::Seen;
 use crate::store::secrets::SeenSecret;
 use crate::store::{Saved, StoreError};
 
+mod errands;
 mod term;
 
+use errands::{Errand, Legacy};
 use term::Leadership;
 
 /// How long running steps may take after the signal to stop; Kubernetes gives 30 s as a rule.
 const DRAIN: Duration = Duration::from_secs(20);
+/// How long the ledger may take to be saved at the end.
+const LAST_SAVE: Duration = Duration::from_secs(5);
 /// The rest after an order that was of no use; it doubles.
 const ABANDONED_REST: Duration = Duration::from_secs(60);
 /// Inputs taken in before the next plan, so that a flood of them still lets orders start.
@@ -78,6 +83,7 @@ pub async fn run(
         parked: BTreeMap::new(),
         steering: BTreeMap::new(),
         tasks: JoinSet::new(),
+        errands: JoinSet::new(),
         outside: Arc::clone(&outside),
         progress,
         report,
@@ -97,7 +103,14 @@ pub async fn run(
             seen = inputs.requests.next() => state.requests(seen.ok_or(RunError::Ended("Ingresses"))?),
             seen = inputs.secrets.next() => state.secrets(seen.ok_or(RunError::Ended("Secrets"))?),
             Some(progress) = told.recv() => state.progress(progress),
-            Some(ended) = state.tasks.join_next() => state.ended(ended)?,
+            Some(ended) = state.tasks.join_next() => {
+                // What it told before it ended comes first.
+                while let Ok(progress) = told.try_recv() {
+                    state.progress(progress);
+                }
+                state.ended(ended)?;
+            }
+            Some(errand) = state.errands.join_next() => state.errand(errand.map_err(RunError::Task)?),
             saved = term::read(&mut state.reading) => state.noted(saved),
             () = outside.dns.read().repaired() => state.repaired(),
             () = tokio::time::sleep(wake) => {}
@@ -113,6 +126,8 @@ pub async fn run(
                 state.progress(progress);
             } else if let Some(ended) = state.tasks.try_join_next() {
                 state.ended(ended)?;
+            } else if let Some(errand) = state.errands.try_join_next() {
+                state.errand(errand.map_err(RunError::Task)?);
             } else {
                 break;
             }
@@ -128,6 +143,15 @@ pub async fn run(
     if tokio::time::timeout(DRAIN, drained).await.is_err() {
         tracing::warn!("some steps did not finish in time; they are taken up at the next start");
     }
+    while let Ok(progress) = told.try_recv() {
+        state.progress(progress);
+    }
+    if tokio::time::timeout(LAST_SAVE, state.close_ledger())
+        .await
+        .is_err()
+    {
+        tracing::warn!("the ledger could not be saved in time");
+    }
     Ok(())
 }
 
@@ -138,6 +162,7 @@ struct Loop {
     parked: BTreeMap<Hostname, Order>,
     steering: BTreeMap<Hostname, watch::Sender<Goal>>,
     tasks: JoinSet<(Hostname, Order, Outcome)>,
+    errands: JoinSet<Errand>,
     outside: Arc<Outside>,
     progress: mpsc::UnboundedSender<Progress>,
     report: Report,
@@ -145,7 +170,7 @@ struct Loop {
     /// Stops what was begun in this term, between two steps.
     halt: CancellationToken,
     /// The notes, while they are being read.
-    reading: Option<BoxFuture<'static, Vec<Saved>>>,
+    reading: Option<BoxFuture<'static, Legacy>>,
     leadership: Leadership,
 }
 
@@ -163,6 +188,7 @@ impl Loop {
             self.planner.look(&mut self.world, &self.outside.policy, now)
         };
         self.check(&plan, now);
+        self.keep_ledger();
         for action in &plan.actions {
             match action {
                 Action::Drive { host, goal } => self.start(host, *goal),
@@ -172,6 +198,7 @@ impl Loop {
                     }
                 }
                 Action::Forget(host) => self.forget(host.clone()),
+                Action::AskHint { host, certificate } => self.ask_hint(host.clone(), certificate.clone()),
             }
         }
         let refusals = self.world.take_refusals();
@@ -201,6 +228,8 @@ impl Loop {
             .remove(host)
             .unwrap_or_else(|| Order::new(host.clone(), zone.apex.clone(), zone.rule.required.clone()));
         order.remember(self.world.failures(host).cloned(), self.world.last_look(host));
+        let rule = self.world.rule(host, &self.outside.policy);
+        order.entitle(self.world.grant(host), self.world.predecessor(host), rule);
         let (steering, goal) = watch::channel(goal);
         self.steering.insert(host.clone(), steering);
         let outside = Arc::clone(&self.outside);
@@ -265,14 +294,15 @@ impl Loop {
         }
     }
 
-    fn notes(&mut self, saved: Vec<Saved>) {
+    fn legacy(&mut self, Legacy { notes, record }: Legacy) {
+        self.open_ledger(record.as_ref());
         let mut orders = Vec::new();
         let mut failures = Vec::new();
         for Saved {
             host,
             order,
             failures: failed,
-        } in saved
+        } in notes
         {
             failures.extend(failed.map(|failed| (host.clone(), failed)));
             let Some((note, key)) = order else { continue };
@@ -311,6 +341,7 @@ impl Loop {
     fn progress(&mut self, progress: Progress) {
         match progress {
             Progress::CaAnswered => self.world.clear_trouble(),
+            Progress::Spent(host, what) => self.world.tell(&host, what, self.now()),
             Progress::Stage(host, stage) => {
                 if matches!(self.world.activity(&host), Some(Activity::Running(_))) {
                     self.world.set_activity(&host, Some(Activity::Running(stage)));
@@ -344,6 +375,13 @@ impl Loop {
         let (host, order, outcome) = ended.map_err(RunError::Task)?;
         self.steering.remove(&host);
         let now = self.now();
+        let lives = matches!(
+            outcome,
+            Outcome::Blocked { noted: true, .. } | Outcome::Rested { noted: true, .. } | Outcome::Stopped
+        );
+        if !lives {
+            self.world.tell(&host, Spending::Ended, now);
+        }
         let activity = match outcome {
             Outcome::Settled | Outcome::Stopped => None,
             Outcome::Blocked { reason, noted } => {
@@ -418,12 +456,12 @@ impl Loop {
     }
 }
 
-/// Reads the notes of earlier runs, until it succeeds: without them nothing is decided.
-async fn notes_of(outside: Arc<Outside>, stop: CancellationToken) -> Vec<Saved> {
+/// Reads what earlier runs have left, until it succeeds: without it nothing is decided.
+async fn legacy_of(outside: Arc<Outside>, stop: CancellationToken) -> Legacy {
     let mut tries = 0;
     loop {
-        match outside.store.read().notes().await {
-            Ok(saved) => return saved,
+        match errands::legacy(&outside).await {
+            Ok(legacy) => return legacy,
             Err(error) => {
                 let wait = match &error {
                     StoreError::Unavailable {

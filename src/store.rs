@@ -1,6 +1,7 @@
 //! The contract with the store: certificates that are held, notes of orders, the account.
 
 use faythe_core::Timestamp;
+use faythe_core::budget::Record;
 use faythe_core::cert::Held;
 use faythe_core::name::Hostname;
 use faythe_core::order::Note;
@@ -14,6 +15,7 @@ mod account;
 mod fault;
 #[doc(hidden)]
 pub mod fuzzing;
+mod ledger;
 mod notes;
 pub mod place;
 pub mod secrets;
@@ -51,6 +53,19 @@ pub trait Store: Send + Sync {
 
     /// Removes what is saved of `host`; nothing there is no error.
     fn forget<'a>(&'a self, host: &'a Hostname) -> BoxFuture<'a, Result<(), StoreError>>;
+
+    /// Reads what the CA at `directory` has counted.
+    fn ledger<'a>(&'a self, directory: &'a str) -> BoxFuture<'a, Result<Option<Record>, StoreError>>;
+
+    /// Saves what the CA at `directory` has counted in place of what was read or saved before.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when another instance has saved it meanwhile; read that and save again.
+    fn save_ledger<'a>(
+        &'a self,
+        directory: &'a str,
+        record: &'a Record,
+    ) -> BoxFuture<'a, Result<(), StoreError>>;
 
     /// Reads the account that belongs to the CA at `directory`.
     fn account<'a>(&'a self, directory: &'a str) -> BoxFuture<'a, Result<Option<SavedAccount>, StoreError>>;

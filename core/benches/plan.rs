@@ -157,6 +157,8 @@ fn policy() -> Policy {
     Policy {
         zones: Zones::new(vec![zone]),
         threshold: Threshold::Default,
+        spread: 0,
+        renewals_per_minute: None,
         issue_grace: Duration::from_secs(8 * 3600),
         orders_at_once: 64,
     }

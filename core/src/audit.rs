@@ -70,7 +70,7 @@ pub fn audit(
 /// Whether a new order for `host` may be begun in `world`: asked before a turn, with nothing of the planner's own.
 #[must_use]
 pub fn may_order(host: &Hostname, world: &World, policy: &Policy, now: Timestamp) -> bool {
-    let standing = standing(host, world.claims(host), policy.threshold, now);
+    let standing = standing(host, world.claims(host), world.rule(host, policy), now);
     let served = matches!(standing, Standing::Fine { .. });
     // One that was stored within the grace and is due already would only be followed by another like it.
     let settled = !matches!(standing, Standing::Short(Shortfall::Due(_)))
@@ -85,10 +85,17 @@ pub fn may_order(host: &Hostname, world: &World, policy: &Policy, now: Timestamp
     let spaced = world
         .failures(host)
         .is_none_or(|failures| failures.next_attempt(policy.issue_grace) <= now);
+    let exemption = world.exemption(host, now);
     let idle = match world.activity(host) {
         None => true,
         Some(Activity::Resting(rest)) => rest.until <= now,
         Some(Activity::Noted | Activity::Running(_)) => false,
     };
-    world.want(host).is_some() && !served && settled && spaced && idle && world.hold_on(host, now).is_none()
+    world.want(host).is_some()
+        && !served
+        && settled
+        && spaced
+        && idle
+        && world.hold_on(host, exemption, now).is_none()
+        && world.ledger().block(host, exemption, now).is_none()
 }

@@ -102,6 +102,8 @@ pub struct Ledger {
     reservation: Reservation,
     /// When full buckets were forgotten last.
     passed: Timestamp,
+    /// Whether everything of an earlier process is known.
+    recalled: bool,
 }
 
 /// Full buckets do no harm but take room.
@@ -122,6 +124,7 @@ impl Ledger {
             charges: BTreeMap::new(),
             reservation: Reservation::new(limits.count_anything()),
             passed: Timestamp::MIN,
+            recalled: false,
             limits,
         }
     }
@@ -284,7 +287,8 @@ impl Ledger {
     /// The CA has said that a limit is reached, and when to come back: what was counted here was too little.
     pub fn learn(&mut self, host: &Hostname, scope: &Scope, until: Timestamp, now: Timestamp) {
         match scope {
-            Scope::Account => self.orders.drain(ACCOUNT, until),
+            // Words that nobody knows are taken for the widest limit there is.
+            Scope::Account | Scope::Orders => self.orders.drain(ACCOUNT, until),
             Scope::Below(domain) => self.domains.drain(domain_key_of(domain), until),
             Scope::Name => {
                 // Failures are forgiven within minutes, certificates within days.
@@ -329,19 +333,33 @@ impl Ledger {
         }
     }
 
-    /// Time has passed: forgets full buckets now and then, and makes good for a clock that was set back.
-    pub fn pass(&mut self, now: Timestamp) {
-        if now < self.passed {
+    /// Time has passed: forgets full buckets now and then, and makes good for a clock that was set back; says if it was.
+    pub fn pass(&mut self, now: Timestamp) -> bool {
+        let set_back = now < self.passed;
+        if set_back {
             self.mend(now);
         } else if now < ahead(self.passed, PRUNED_EVERY) {
-            return;
+            return false;
         }
         self.passed = now;
         self.meters().into_iter().for_each(|meter| meter.prune(now));
+        set_back
+    }
+
+    /// Whether what happened before this process, and is not in the record, is still to be recalled.
+    #[must_use]
+    pub fn has_to_recall(&self) -> bool {
+        !self.recalled && self.is_saved()
     }
 
     /// Everything of an earlier process has been recalled.
-    pub fn mend(&mut self, now: Timestamp) {
+    pub fn recalled(&mut self, now: Timestamp) {
+        self.recalled = true;
+        // Renewals that were counted in vain are forgiven, as far as they are more than there can have been.
+        self.mend(now);
+    }
+
+    fn mend(&mut self, now: Timestamp) {
         self.meters().into_iter().for_each(|meter| meter.mend(now));
     }
 

@@ -4,12 +4,12 @@
 
 use std::fmt;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use thiserror::Error;
 
 use crate::ari::CertificateId;
 use crate::name::Hostname;
-use crate::schedule::{Threshold, renew_at};
+use crate::renewal::Rule;
 
 /// What is known of a certificate whose private key belongs to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,9 +103,10 @@ pub enum Standing {
 pub fn standing<'a>(
     host: &Hostname,
     held: impl Iterator<Item = &'a Held>,
-    threshold: Threshold,
+    rule: impl Into<Rule>,
     now: Timestamp,
 ) -> Standing {
+    let rule = rule.into();
     let judge = |held: &'a Held| -> Result<(Timestamp, Timestamp, &'a Held), Shortfall> {
         let facts = held
             .content
@@ -120,7 +121,7 @@ pub fn standing<'a>(
         if facts.not_after <= now {
             return Err(Shortfall::Expired(facts.not_after));
         }
-        let renew_at = renew_at(facts.not_before, facts.not_after, threshold);
+        let renew_at = rule.due_at(host, facts);
         if renew_at <= now {
             return Err(Shortfall::Due(facts.not_after));
         }
@@ -150,13 +151,14 @@ pub fn standing<'a>(
 pub fn turns_at<'a>(
     host: &Hostname,
     held: impl Iterator<Item = &'a Held>,
-    threshold: Threshold,
+    rule: impl Into<Rule>,
     now: Timestamp,
 ) -> Option<Timestamp> {
+    let rule = rule.into();
     held.filter_map(|held| held.content.as_ref().ok())
         .filter(|facts| facts.covers(host))
         .flat_map(|facts| {
-            let renew_at = renew_at(facts.not_before, facts.not_after, threshold);
+            let renew_at = rule.due_at(host, facts);
             [facts.not_before, renew_at, facts.not_after]
         })
         .filter(|bound| *bound > now)
@@ -168,6 +170,14 @@ impl CertFacts {
     #[must_use]
     pub fn covers(&self, host: &Hostname) -> bool {
         self.names.iter().any(|name| name.covers(host))
+    }
+
+    /// How long it is valid in all.
+    #[must_use]
+    pub fn lifetime(&self) -> SignedDuration {
+        self.not_before
+            .duration_until(self.not_after)
+            .max(SignedDuration::ZERO)
     }
 }
 
@@ -231,10 +241,8 @@ impl fmt::Display for Shortfall {
 
 #[cfg(test)]
 mod tests {
-    use jiff::SignedDuration;
-
     use super::*;
-    use crate::schedule::ahead;
+    use crate::schedule::{Threshold, ahead};
 
     const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 

@@ -9,15 +9,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use crate::activity::Activity;
+use crate::ari::CertificateId;
 use crate::name::Hostname;
 use crate::order::{Goal, Stage};
 use crate::policy::Policy;
-use crate::verdict::{Reason, State, Verdict};
-use crate::world::World;
+use crate::renewal;
+use crate::verdict::{Reason, State, Turn, Verdict};
+use crate::world::{Changes, World};
 
 mod assess;
+mod line;
+mod queues;
 
-use assess::{Assessment, Rank, assess, goal, has_order};
+use assess::{Assessment, Rank, Urgency, assess, best, goal, has_order};
+use queues::{Queues, View};
+
+/// Questions about renewal that may be under way at once.
+const POLLS_AT_ONCE: usize = 8;
 
 /// What to do now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,6 +41,13 @@ pub struct Plan {
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
+    /// Ask the CA whether it wants the certificate renewed; [`World::hinted`] takes the answer, and there has to be one.
+    AskHint {
+        /// For whom the certificate is.
+        host: Hostname,
+        /// Its name at the CA.
+        certificate: CertificateId,
+    },
     /// Work on the certificate's order until it ends or comes to rest.
     Drive {
         /// The certificate.
@@ -57,7 +72,10 @@ pub enum Action {
 pub struct Planner {
     assessed: BTreeMap<Hostname, Assessed>,
     due: BTreeSet<(Timestamp, Hostname)>,
-    ready: BTreeSet<(Rank, Hostname)>,
+    polls: BTreeSet<(Timestamp, Hostname)>,
+    queues: Queues,
+    /// Those who need a turn, by arrival.
+    fresh: BTreeSet<(u64, Hostname)>,
     running: BTreeMap<Hostname, Goal>,
     counts: BTreeMap<State, usize>,
 }
@@ -65,8 +83,10 @@ pub struct Planner {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Assessed {
     verdict: Verdict,
-    rank: Option<Rank>,
+    /// Where it stands in the queues, and whether its order counts for account and domain.
+    place: Option<(Rank, bool)>,
     revisit: Option<Timestamp>,
+    poll: Option<Timestamp>,
 }
 
 impl Planner {
@@ -84,7 +104,8 @@ impl Planner {
         let mut plan = self.look(world, policy, now);
         if world.is_known() {
             self.start(world, policy, now, &mut plan);
-            plan.wake_at = self.due.first().map(|(at, _)| *at);
+            self.poll(world, policy, now, &mut plan);
+            plan.wake_at = self.wake_at(world, policy, now);
         }
         plan
     }
@@ -95,9 +116,16 @@ impl Planner {
         if !world.is_known() {
             return plan;
         }
+        world.settle(now);
         world.expire_holds(now);
-        let (mut stale, holds_changed) = world.take_changes();
-        if holds_changed {
+        let set_back = world.pass(now);
+        let Changes {
+            dirty: mut stale,
+            spent,
+            holds,
+        } = world.take_changes();
+        if holds || set_back {
+            self.queues.reconsider(view(world, now));
             stale.extend(
                 self.assessed
                     .iter()
@@ -110,11 +138,42 @@ impl Planner {
                 stale.insert(host);
             }
         }
+        for host in spent {
+            self.queues.spent(&host, view(world, now));
+        }
+        self.queues.pass(view(world, now));
         for host in stale {
+            self.reassess(host, world, policy, now, &mut plan);
+        }
+        while let Some((_, host)) = self.fresh.pop_first() {
+            let asker = world.want(&host).and_then(|want| want.askers.first().cloned());
+            let namespace = asker.map_or_else(Box::default, |asker| asker.namespace.clone());
+            world.turns_mut().join(&host, &namespace);
             self.reassess(host, world, policy, now, &mut plan);
         }
         plan.wake_at = self.due.first().map(|(at, _)| *at);
         plan
+    }
+
+    /// Where a certificate stands that waits for its turn.
+    #[must_use]
+    pub fn turn_of(&self, host: &Hostname, world: &World, now: Timestamp) -> Option<Turn> {
+        let (rank, counted) = self.assessed.get(host)?.place?;
+        Some(self.queues.turn(rank, host, counted, view(world, now)))
+    }
+
+    /// When time alone changes something.
+    fn wake_at(&self, world: &World, policy: &Policy, now: Timestamp) -> Option<Timestamp> {
+        let due = self.due.first().map(|(at, _)| *at);
+        let room = self.running.len() < policy.orders_at_once.max(1);
+        let gates = room.then(|| self.queues.wake_at(view(world, now))).flatten();
+        let save = world.ledger().save_at(now).filter(|at| *at > now);
+        let poll = self.polls.first().map(|(at, _)| {
+            let pace = world.turns().next_poll().unwrap_or(*at);
+            (*at).max(pace).max(world.without_hints_until().unwrap_or(*at))
+        });
+        let poll = poll.filter(|_| world.asking() < POLLS_AT_ONCE);
+        [due, gates, save, poll].into_iter().flatten().min()
     }
 
     /// What is to be said of one certificate.
@@ -151,7 +210,7 @@ impl Planner {
         plan: &mut Plan,
     ) {
         self.steer(&host, world, plan);
-        let before = self.remove(&host);
+        let before = self.remove(&host, view(world, now));
         if world.want(&host).is_none() {
             self.drop_unwanted(&host, world, policy, now);
         }
@@ -159,7 +218,9 @@ impl Planner {
         let Some(Assessment {
             reason,
             rank,
+            counted,
             revisit,
+            poll,
         }) = conclusion
         else {
             if before.is_some() {
@@ -178,16 +239,28 @@ impl Planner {
         if let Some(at) = revisit {
             self.due.insert((at, host.clone()));
         }
-        if let Some(rank) = rank {
-            self.ready.insert((rank, host.clone()));
+        if let Some(at) = poll {
+            self.polls.insert((at, host.clone()));
+        }
+        // Who is new gets a turn first, all of them in order of arrival.
+        let is_fresh =
+            rank.is_some_and(|rank| rank.urgency == Urgency::New) && world.turns().of(&host).is_none();
+        if is_fresh {
+            let arrival = world.want(&host).map_or(0, |want| want.arrival);
+            self.fresh.insert((arrival, host.clone()));
+        }
+        let place = rank.filter(|_| !is_fresh).map(|rank| (rank, counted));
+        if let Some((rank, counted)) = place {
+            self.queues.insert(rank, &host, counted, view(world, now));
         }
         *self.counts.entry(reason.state()).or_default() += 1;
         self.assessed.insert(
             host,
             Assessed {
                 verdict: Verdict { reason, since },
-                rank,
+                place,
                 revisit,
+                poll,
             },
         );
     }
@@ -228,13 +301,16 @@ impl Planner {
         }
     }
 
-    fn remove(&mut self, host: &Hostname) -> Option<Assessed> {
+    fn remove(&mut self, host: &Hostname, view: View<'_>) -> Option<Assessed> {
         let before = self.assessed.remove(host)?;
         if let Some(at) = before.revisit {
             self.due.remove(&(at, host.clone()));
         }
-        if let Some(rank) = before.rank {
-            self.ready.remove(&(rank, host.clone()));
+        if let Some(at) = before.poll {
+            self.polls.remove(&(at, host.clone()));
+        }
+        if let Some((rank, _)) = before.place {
+            self.queues.remove(rank, host, view);
         }
         if let Some(count) = self.counts.get_mut(&before.verdict.reason.state()) {
             *count -= 1;
@@ -242,13 +318,16 @@ impl Planner {
         Some(before)
     }
 
-    /// Starts what is ready, as far as the cap allows. A name and its wildcard start together, even past the cap: they
+    /// Starts what may begin, as far as the cap allows. A name and its wildcard start together, even past the cap: they
     /// share a challenge record, and the one that came later would have to wait for the CA's cache (P15).
     fn start(&mut self, world: &mut World, policy: &Policy, now: Timestamp, plan: &mut Plan) {
         while self.running.len() < policy.orders_at_once.max(1) {
-            let Some((_, first)) = self.ready.first().cloned() else {
+            let Some(first) = self.queues.first(view(world, now)).cloned() else {
                 break;
             };
+            if !self.begin(&first, world, policy, now, plan) {
+                break;
+            }
             let other = if first.is_wildcard() {
                 Hostname::exact(first.base().clone())
             } else {
@@ -257,27 +336,84 @@ impl Planner {
             let other_is_ready = self
                 .assessed
                 .get(&other)
-                .is_some_and(|assessed| assessed.rank.is_some());
-            for host in [Some(first), other_is_ready.then_some(other)]
-                .into_iter()
-                .flatten()
-            {
-                let goal = goal(&host, world);
-                let stage = if goal == Goal::Wanted || has_order(world.activity(&host)) {
-                    plan.actions.push(Action::Drive {
-                        host: host.clone(),
-                        goal,
-                    });
-                    Stage::Ordering
-                } else {
-                    plan.actions.push(Action::Forget(host.clone()));
-                    world.set_failures(&host, None);
-                    Stage::CleaningUp
-                };
-                self.running.insert(host.clone(), goal);
-                world.set_activity(&host, Some(Activity::Running(stage)));
-                self.reassess(host, world, policy, now, plan);
+                .is_some_and(|assessed| assessed.place.is_some());
+            if other_is_ready {
+                self.begin(&other, world, policy, now, plan);
             }
         }
+        if self.running.len() < policy.orders_at_once.max(1) && self.queues.want_account() {
+            world.ledger_mut().want_more(now);
+        }
+    }
+
+    /// Starts one, if the budget has room for it.
+    fn begin(
+        &mut self,
+        host: &Hostname,
+        world: &mut World,
+        policy: &Policy,
+        now: Timestamp,
+        plan: &mut Plan,
+    ) -> bool {
+        let goal = goal(host, world);
+        let ordered = has_order(world.activity(host));
+        if goal == Goal::Wanted && !ordered {
+            let exemption = world.exemption(host, now);
+            if world.ledger_mut().reserve(host, exemption, now).is_err() {
+                return false;
+            }
+        }
+        if let Some((rank, _)) = self.assessed.get(host).and_then(|assessed| assessed.place)
+            && rank.urgency == Urgency::Routine
+        {
+            world.turns_mut().renew(policy.renewals_per_minute, now);
+        }
+        world.turns_mut().leave(host, true);
+        let stage = if goal == Goal::Wanted || ordered {
+            plan.actions.push(Action::Drive {
+                host: host.clone(),
+                goal,
+            });
+            Stage::Ordering
+        } else {
+            plan.actions.push(Action::Forget(host.clone()));
+            world.set_failures(host, None);
+            Stage::CleaningUp
+        };
+        self.running.insert(host.clone(), goal);
+        world.set_activity(host, Some(Activity::Running(stage)));
+        self.reassess(host.clone(), world, policy, now, plan);
+        true
+    }
+
+    /// Asks the CA about certificates whose time to be asked about has come, at an even pace.
+    fn poll(&mut self, world: &mut World, policy: &Policy, now: Timestamp, plan: &mut Plan) {
+        let later = |at: Option<Timestamp>| at.is_some_and(|at| at > now);
+        while world.asking() < POLLS_AT_ONCE
+            && !later(world.turns().next_poll())
+            && !later(world.without_hints_until())
+            && let Some((at, host)) = self.polls.first().cloned()
+            && at <= now
+        {
+            let Some(id) = best(&host, world).and_then(|facts| facts.id.clone()) else {
+                self.polls.pop_first();
+                continue;
+            };
+            world.ask_for_hint(&host, renewal::key(&id), now);
+            world.turns_mut().poll(now);
+            plan.actions.push(Action::AskHint {
+                host: host.clone(),
+                certificate: id,
+            });
+            self.reassess(host, world, policy, now, plan);
+        }
+    }
+}
+
+fn view(world: &World, now: Timestamp) -> View<'_> {
+    View {
+        ledger: world.ledger(),
+        turns: world.turns(),
+        now,
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::budget::Exemption;
 use crate::name::DnsName;
 
 mod reactions;
@@ -122,20 +123,24 @@ pub enum Reaction {
 pub enum Scope {
     /// Everything we ask of this CA.
     Account,
-    /// All names at or below one.
+    /// All names at or below one, in orders that are no renewal.
     Below(DnsName),
     /// The one name that was asked for.
     Name,
+    /// New orders that are no renewal.
+    Orders,
 }
 
 impl Scope {
     /// Whether an order for `name` is held back. A limit on one name is kept with that name's failures instead.
     #[must_use]
-    pub fn covers(&self, name: &DnsName) -> bool {
+    pub fn covers(&self, name: &DnsName, exemption: Exemption) -> bool {
+        let counted = exemption == Exemption::Nothing;
         match self {
             Self::Account => true,
-            Self::Below(ancestor) => name.is_at_or_below(ancestor),
+            Self::Below(ancestor) => counted && name.is_at_or_below(ancestor),
             Self::Name => false,
+            Self::Orders => counted,
         }
     }
 }
@@ -284,7 +289,7 @@ mod tests {
         );
         assert_eq!(
             scope("too many new orders (300) from this account"),
-            hold(Scope::Account)
+            hold(Scope::Orders)
         );
         assert_eq!(scope("something new"), hold(Scope::Account));
     }

@@ -59,18 +59,23 @@ pub enum Threshold {
 /// passed; below ten days of lifetime a half stands in for the third (P2.1). So a fresh certificate is never due.
 #[must_use]
 pub fn renew_at(not_before: Timestamp, not_after: Timestamp, threshold: Threshold) -> Timestamp {
-    let lifetime = not_before.duration_until(not_after).max(SignedDuration::ZERO);
-    let share = if lifetime <= SHORT_LIVED {
-        lifetime / 2
-    } else {
-        lifetime / 3
-    };
+    let share = third(not_before.duration_until(not_after).max(SignedDuration::ZERO));
     match threshold {
         Threshold::Default => back(not_after, share.min(DEFAULT_THRESHOLD)),
         Threshold::Set(set) => {
             let set = SignedDuration::try_from(set).unwrap_or(SignedDuration::MAX);
             back(not_after, set).max(ahead(not_before, share))
         }
+    }
+}
+
+/// The first share of a lifetime, in which nothing is renewed, and the last, in which it should be: a third, or a half of
+/// a short life.
+pub(crate) fn third(lifetime: SignedDuration) -> SignedDuration {
+    if lifetime <= SHORT_LIVED {
+        lifetime / 2
+    } else {
+        lifetime / 3
     }
 }
 

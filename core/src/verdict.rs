@@ -8,6 +8,7 @@ use std::fmt;
 use jiff::{Timestamp, Unit};
 
 use crate::activity::{Hold, Rest};
+use crate::budget::Kind;
 use crate::cert::Shortfall;
 use crate::order::Stage;
 use crate::schedule::Failures;
@@ -71,6 +72,20 @@ pub enum Reason {
         /// When it will be renewed.
         renew_at: Timestamp,
     },
+}
+
+/// Where a certificate stands that waits for its turn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// Which one it is, from 1.
+    pub nth: usize,
+    /// Of how many that wait for the same.
+    pub of: usize,
+    /// The limit that keeps it waiting, and when its turn comes if nothing else happens; `None` where it goes on as soon
+    /// as orders before it have.
+    pub limit: Option<(Kind, Timestamp)>,
+    /// The registered domain, where the limit is one of it.
+    pub domain: Option<Box<str>>,
 }
 
 /// States of a certificate, for metrics.
@@ -276,6 +291,19 @@ impl fmt::Display for Reason {
                 )
             }
         }
+    }
+}
+
+impl fmt::Display for Turn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {}", self.nth, self.of)?;
+        if let Some((limit, when)) = &self.limit {
+            write!(f, ", at about {}: the CA limits {}", at(*when), limit.words())?;
+        }
+        if let Some(domain) = &self.domain {
+            write!(f, " ({domain})")?;
+        }
+        Ok(())
     }
 }
 

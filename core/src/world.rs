@@ -9,13 +9,22 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::activity::{Activity, Hold, Taken};
+use crate::budget::{Ledger, Limits};
 use crate::cert::Held;
 use crate::name::{DnsName, Hostname};
 use crate::order::Stage;
 use crate::problem::Scope;
 use crate::schedule::Failures;
+use crate::turns::Turns;
 use crate::want::{Asker, Meaning, Refusal, meaning};
 use crate::zone::Zones;
+
+mod hints;
+mod holds;
+mod purse;
+
+use hints::Hints;
+pub use hints::{Answer, Asked};
 
 /// One snapshot of everything known.
 #[derive(Debug)]
@@ -30,7 +39,12 @@ pub struct World {
     activities: BTreeMap<Hostname, Activity>,
     failures: BTreeMap<Hostname, Failures>,
     holds: BTreeMap<Scope, Hold>,
+    hints: Hints,
+    ledger: Ledger,
+    turns: Turns,
     dirty: BTreeSet<Hostname>,
+    /// Whose orders have spent something since the last plan.
+    spent: BTreeSet<Hostname>,
     holds_changed: bool,
     elsewhere: usize,
     refusals: usize,
@@ -79,7 +93,11 @@ impl World {
             activities: BTreeMap::new(),
             failures: BTreeMap::new(),
             holds: BTreeMap::new(),
+            hints: Hints::default(),
+            ledger: Ledger::new(Limits::default()),
+            turns: Turns::default(),
             dirty: BTreeSet::new(),
+            spent: BTreeSet::new(),
             holds_changed: false,
             elsewhere: 0,
             refusals: 0,
@@ -192,6 +210,8 @@ impl World {
             if want.askers.is_empty() {
                 self.wants.remove(host);
                 self.taken.remove(host);
+                self.turns.leave(host, false);
+                self.drop_hint(host);
             }
             self.dirty.insert(host.clone());
         }
@@ -319,30 +339,6 @@ impl World {
         self.dirty.insert(host.clone());
     }
 
-    /// The CA has to be left alone, as far as `scope` says. A time that the CA has named is never made shorter: of two
-    /// answers to two requests the more patient one holds.
-    pub fn set_hold(&mut self, scope: Scope, hold: Hold) {
-        let known = self.holds.get(&scope);
-        if known.is_none_or(|known| !known.told || known.until <= hold.until) {
-            self.holds.insert(scope, hold);
-            self.holds_changed = true;
-        }
-    }
-
-    /// The CA has answered: what was held because it could not is held no longer.
-    pub fn clear_trouble(&mut self) {
-        if self.holds.get(&Scope::Account).is_some_and(|hold| !hold.told) {
-            self.holds.remove(&Scope::Account);
-            self.holds_changed = true;
-        }
-    }
-
-    /// Forgets the holds that are over. One that the CA did not name stays, for it counts how often in a row there was
-    /// trouble, until [`Self::clear_trouble`].
-    pub(crate) fn expire_holds(&mut self, now: Timestamp) {
-        self.holds.retain(|_, hold| !hold.told || hold.until > now);
-    }
-
     // ---- questions ----
 
     /// Whether every first look has been completed.
@@ -388,22 +384,6 @@ impl World {
     #[must_use]
     pub fn failures(&self, host: &Hostname) -> Option<&Failures> {
         self.failures.get(host)
-    }
-
-    /// The hold that keeps `host` from the CA longest, if one does at `now`.
-    #[must_use]
-    pub fn hold_on(&self, host: &Hostname, now: Timestamp) -> Option<&Hold> {
-        self.holds
-            .iter()
-            .filter(|(scope, hold)| hold.until > now && scope.covers(host.base()))
-            .map(|(_, hold)| hold)
-            .max_by_key(|hold| hold.until)
-    }
-
-    /// The hold of one scope, in force or past.
-    #[must_use]
-    pub fn hold_of(&self, scope: &Scope) -> Option<&Hold> {
-        self.holds.get(scope)
     }
 
     /// Every hostname that was refused.
@@ -459,13 +439,43 @@ impl World {
         issued.chain(failed).max()
     }
 
-    /// Takes the certificates whose facts have changed since the last call, and whether holds have.
-    pub(crate) fn take_changes(&mut self) -> (BTreeSet<Hostname>, bool) {
-        (
-            std::mem::take(&mut self.dirty),
-            std::mem::take(&mut self.holds_changed),
-        )
+    /// Whose turn it is.
+    #[must_use]
+    pub fn turns(&self) -> &Turns {
+        &self.turns
     }
+
+    /// Takes over from another world what no look at the cluster tells: the ledger, whose turn it is, and what the CA has
+    /// said about renewals.
+    pub fn inherit(&mut self, from: &Self) {
+        self.ledger = from.ledger.clone();
+        self.turns = from.turns.clone();
+        self.hints = from.hints.clone();
+        self.holds_changed = true;
+    }
+
+    pub(crate) fn turns_mut(&mut self) -> &mut Turns {
+        &mut self.turns
+    }
+
+    /// Takes what has changed since the last call.
+    pub(crate) fn take_changes(&mut self) -> Changes {
+        Changes {
+            dirty: std::mem::take(&mut self.dirty),
+            spent: std::mem::take(&mut self.spent),
+            holds: std::mem::take(&mut self.holds_changed),
+        }
+    }
+}
+
+/// What has changed in a world.
+pub(crate) struct Changes {
+    /// The certificates whose facts have.
+    pub(crate) dirty: BTreeSet<Hostname>,
+    /// Those whose orders have spent something, or given it back.
+    pub(crate) spent: BTreeSet<Hostname>,
+    /// Whether holds have.
+    pub(crate) holds: bool,
 }
 
 /// Whether resource version `a` is older than `b`; versions of one kind can be compared as numbers since Kubernetes

@@ -354,6 +354,8 @@ impl Theater {
         let policy = Policy {
             zones: Zones::new(self.zones.clone()),
             threshold: self.threshold,
+            spread: 0,
+            renewals_per_minute: None,
             issue_grace: self.grace,
             orders_at_once: self.cap,
         };
@@ -383,6 +385,7 @@ fn transcript(plan: &Plan, planner: &Planner) -> String {
     };
     for action in &plan.actions {
         match action {
+            Action::AskHint { host, .. } => writeln!(text, "ask for a hint for {host}"),
             Action::Drive { host, goal: to } => writeln!(text, "drive {host} {}", goal(to)),
             Action::Forget(host) => writeln!(text, "forget {host}"),
             Action::Steer { host, goal: to } => writeln!(text, "steer {host} {}", goal(to)),

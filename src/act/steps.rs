@@ -2,20 +2,20 @@
 //!
 //! Every step may be repeated, and none decides whether it is its turn.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use faythe_core::Timestamp;
+use faythe_core::budget::Spending;
 use faythe_core::cert::{Standing, standing};
 use faythe_core::order::{CaView, ChallengeStatus, OrderStatus, Place, Published};
-use faythe_core::problem::Exchange;
 use faythe_core::schedule;
 use faythe_core::zone::Role;
 use tokio::time::Instant;
 
 use super::fault::{Fault, Pause};
 use super::{Outcome, Progress, Then, Work};
-use crate::ca::{CaError, CaOrder, NewOrder};
+use crate::ca::{CaError, CaOrder};
 use crate::dns::Foreign;
 use crate::sealed::Sealed;
 use crate::store::{Saved, Slot, StoreError};
@@ -38,8 +38,7 @@ impl Work<'_> {
             Slot::Foreign(_) => Place::Taken,
             Slot::Ours(held) => {
                 let now = (self.outside.now)();
-                let threshold = self.outside.policy.threshold;
-                match standing(&self.order.host, std::iter::once(held), threshold, now) {
+                match standing(&self.order.host, std::iter::once(held), self.order.rule, now) {
                     Standing::Fine { .. } => {
                         let host = self.order.host.clone();
                         let held = held.clone();
@@ -55,24 +54,6 @@ impl Work<'_> {
             }
         });
         self.order.slot = Some(slot);
-        Ok(())
-    }
-
-    pub(super) async fn open(&mut self) -> Result<(), Fault> {
-        // Made first: a kill between here and the note costs an order, and an RSA key takes its time.
-        if self.order.key.is_none() {
-            self.order.key = Some(new_key(self.outside.key_type).await?);
-        }
-        let room = Arc::clone(&self.outside.unnoted).acquire_owned();
-        self.unnoted = tokio::select! {
-            room = room => room.ok(),
-            () = self.stop.cancelled() => return Ok(()),
-        };
-        let order = NewOrder::of(&self.order.host);
-        let opened = self.outside.ca.act()?.open(&order).await;
-        let session = opened.map_err(|error| Fault::ca(&error, Exchange::NewOrder))?;
-        self.take_up(session, (self.outside.now)());
-        self.ca_has_done_it();
         Ok(())
     }
 
@@ -107,7 +88,7 @@ impl Work<'_> {
     }
 
     /// Goes on with an order as the CA shows it; before `since` the CA was not told of it.
-    fn take_up(&mut self, session: Box<dyn CaOrder>, since: Timestamp) {
+    pub(super) fn take_up(&mut self, session: Box<dyn CaOrder>, since: Timestamp) {
         let view = session.view();
         if view.challenges.is_empty() {
             // Reused authorizations need no value in the DNS.
@@ -119,6 +100,9 @@ impl Work<'_> {
             .any(|challenge| challenge.status == ChallengeStatus::Processing)
         {
             self.outside.board.told(&self.order.host, since);
+        }
+        if session.view().status == OrderStatus::Invalid {
+            self.spent(Spending::Failed);
         }
         self.doom_if_invalid(session.view());
         self.order.session = Some(self.outside.ca.fence(session));
@@ -301,6 +285,9 @@ impl Work<'_> {
         }
         drop(learned);
         let view = session.read().view().clone();
+        if before == OrderStatus::Pending && view.status == OrderStatus::Invalid {
+            self.spent(Spending::Failed);
+        }
         self.doom_if_invalid(&view);
         self.ca_has_done_it();
         Ok(())
@@ -355,6 +342,9 @@ impl Work<'_> {
         };
         // Not that the order has come further: what is wrong with the chain or its place is no trouble of the CA.
         let _ = self.progress.send(Progress::CaAnswered);
+        if !std::mem::replace(&mut self.order.counted, true) {
+            self.spent(Spending::Issued);
+        }
         let now = (self.outside.now)();
         x509::check_issued(&chain, key, host, now).map_err(|error| Fault::bad_chain(&error))?;
         match self.outside.store.act()?.keep(host, slot, &chain, key, now).await {
@@ -443,7 +433,7 @@ impl Work<'_> {
     /// The CA has done what it was asked: what has failed before is no series any more, neither this order's nor, where
     /// the CA was in trouble, everybody's. To read an order again is not enough for that: a CA that shows orders and
     /// finishes none would be asked by each of them as if nothing were wrong.
-    fn ca_has_done_it(&mut self) {
+    pub(super) fn ca_has_done_it(&mut self) {
         let _ = self.progress.send(Progress::CaAnswered);
         self.made_progress();
     }

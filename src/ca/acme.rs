@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use faythe_core::ari::{CertificateId, RenewalInfo};
-use faythe_core::budget::{self, Endpoint};
+use faythe_core::budget::{self, Endpoint, Grant};
 use faythe_core::name::Hostname;
 use faythe_core::order::OrderStatus;
 use faythe_core::problem::ProblemKind;
@@ -124,8 +124,8 @@ impl Acme {
         self.exchange.http.traffic()
     }
 
-    async fn make(&self, wanted: &NewOrder<'_>) -> Result<AcmeOrder, CaError> {
-        let host = wanted.host;
+    async fn make(&self, grant: &Grant, wanted: NewOrder<'_>) -> Result<AcmeOrder, CaError> {
+        let host = grant.host();
         if let Some(order) = self.stranded(|stranded| stranded.remove(host)) {
             match self.explore(host, order).await {
                 Ok(order) if order.view().status != OrderStatus::Invalid => return Ok(order),
@@ -138,7 +138,7 @@ impl Acme {
             }
             self.stranded(|stranded| stranded.remove(host));
         }
-        let order = self.obtain(Wanted::New(wanted)).await?;
+        let order = self.obtain(Wanted::New(grant, wanted)).await?;
         self.explore(host, order).await
     }
 
@@ -176,8 +176,8 @@ impl Acme {
                 let answer = self.exchange.read(account, Asked::Object(url)).await?;
                 (url.to_owned(), answer)
             }
-            Wanted::New(wanted) => {
-                let answer = self.order(account, wanted).await?;
+            Wanted::New(grant, wanted) => {
+                let answer = self.order(account, grant.host(), wanted).await?;
                 (location(&answer)?, answer)
             }
         };
@@ -193,10 +193,15 @@ impl Acme {
 
     /// Asks for a new order (RFC 8555 §7.4), and once again without its predecessor if the CA does not want that
     /// (RFC 9773 §5).
-    async fn order(&self, account: &Account, wanted: &NewOrder<'_>) -> Result<super::http::Answer, CaError> {
+    async fn order(
+        &self,
+        account: &Account,
+        host: &Hostname,
+        wanted: NewOrder<'_>,
+    ) -> Result<super::http::Answer, CaError> {
         let profile = wanted.profile.or(self.profile.as_deref());
         let directory = self.directory_with(profile).await?;
-        let mut payload = json!({ "identifiers": [{ "type": "dns", "value": wanted.host.to_string() }] });
+        let mut payload = json!({ "identifiers": [{ "type": "dns", "value": host.to_string() }] });
         if let Some(profile) = profile {
             payload["profile"] = profile.into();
         }
@@ -208,7 +213,7 @@ impl Acme {
             payload["replaces"] = replaces.as_str().into();
             match self.exchange.send(account, asked, &payload).await {
                 Err(CaError::Refused(problem)) if problem.is_about_predecessor() => {
-                    tracing::debug!(host = %wanted.host, %problem, "ordered without the certificate that it replaces");
+                    tracing::debug!(%host, %problem, "ordered without the certificate that it replaces");
                 }
                 other => return other,
             }
@@ -281,16 +286,24 @@ enum Wanted<'a> {
     /// The one at this URL.
     Known(&'a str),
     /// A new one.
-    New(&'a NewOrder<'a>),
+    New(&'a Grant, NewOrder<'a>),
 }
 
 impl Ca for Acme {
-    fn open<'a>(&'a self, order: &'a NewOrder<'a>) -> BoxFuture<'a, Result<Box<dyn CaOrder>, CaError>> {
-        async { Ok(Box::new(self.make(order).await?) as Box<dyn CaOrder>) }.boxed()
+    fn open<'a>(
+        &'a self,
+        grant: Grant,
+        order: NewOrder<'a>,
+    ) -> BoxFuture<'a, Result<Box<dyn CaOrder>, CaError>> {
+        async move { Ok(Box::new(self.make(&grant, order).await?) as Box<dyn CaOrder>) }.boxed()
     }
 
     fn resume<'a>(&'a self, url: &'a str) -> BoxFuture<'a, Result<Box<dyn CaOrder>, CaError>> {
         async { Ok(Box::new(self.take_up(url).await?) as Box<dyn CaOrder>) }.boxed()
+    }
+
+    fn directory(&self) -> &str {
+        self.exchange.directories.url()
     }
 
     fn probe(&self) -> BoxFuture<'_, Result<(), CaError>> {

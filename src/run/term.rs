@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use futures::future::{BoxFuture, FutureExt};
 
-use super::{Loop, notes_of};
-use crate::store::Saved;
+use super::errands::Legacy;
+use super::{Loop, legacy_of};
 
 /// How far this instance is with leading.
 #[derive(Clone, Copy, Debug, Default)]
@@ -54,21 +54,21 @@ impl Loop {
 
     pub(super) fn read_notes(&mut self) {
         let outside = Arc::clone(&self.outside);
-        self.reading = Some(notes_of(outside, self.stop.clone()).boxed());
+        self.reading = Some(legacy_of(outside, self.stop.clone()).boxed());
     }
 
     /// The notes have been read.
-    pub(super) fn noted(&mut self, saved: Vec<Saved>) {
+    pub(super) fn noted(&mut self, saved: Legacy) {
         self.reading = None;
         // Notes that were read before the term began are good for verdicts alone.
         self.leadership.acts = self.leadership.entered;
         self.report.lead(self.leadership.acts);
-        self.notes(saved);
+        self.legacy(saved);
     }
 }
 
 /// Waits for the notes that are being read, if any are.
-pub(super) async fn read(reading: &mut Option<BoxFuture<'static, Vec<Saved>>>) -> Vec<Saved> {
+pub(super) async fn read(reading: &mut Option<BoxFuture<'static, Legacy>>) -> Legacy {
     match reading {
         Some(reading) => reading.await,
         None => std::future::pending().await,

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use faythe_core::Timestamp;
+use faythe_core::budget::Record;
 use faythe_core::cert::Held;
 use faythe_core::name::Hostname;
 use futures::future::{BoxFuture, FutureExt};
@@ -21,6 +22,7 @@ use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::core::ObjectMeta;
 
 use super::fault::Named;
+use super::ledger::Ledgers;
 use super::notes::Notes;
 use super::place::{HOST, ISSUED_AT, Layout, Place, value};
 use super::{Saved, SavedAccount, Slot, Store, StoreError};
@@ -92,6 +94,7 @@ pub struct Secrets {
     api: Api<Secret>,
     layout: Layout,
     notes: Notes,
+    ledgers: Ledgers,
 }
 
 impl Secrets {
@@ -100,7 +103,13 @@ impl Secrets {
     pub fn new(client: &Client, layout: Layout) -> Self {
         let api = Api::namespaced(client.clone(), &layout.namespace);
         let notes = Notes::new(api.clone(), layout.namespace.clone());
-        Self { api, layout, notes }
+        let ledgers = Ledgers::new(api.clone(), layout.namespace.clone());
+        Self {
+            api,
+            layout,
+            notes,
+            ledgers,
+        }
     }
 
     async fn look(&self, host: &Hostname) -> Result<Slot, StoreError> {
@@ -246,6 +255,18 @@ impl Store for Secrets {
 
     fn forget<'a>(&'a self, host: &'a Hostname) -> BoxFuture<'a, Result<(), StoreError>> {
         self.notes.forget(host).boxed()
+    }
+
+    fn ledger<'a>(&'a self, directory: &'a str) -> BoxFuture<'a, Result<Option<Record>, StoreError>> {
+        self.ledgers.read(directory).boxed()
+    }
+
+    fn save_ledger<'a>(
+        &'a self,
+        directory: &'a str,
+        record: &'a Record,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.ledgers.save(directory, record).boxed()
     }
 
     fn account<'a>(&'a self, directory: &'a str) -> BoxFuture<'a, Result<Option<SavedAccount>, StoreError>> {

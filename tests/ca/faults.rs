@@ -15,6 +15,7 @@ use faythe_core::problem::{Problem, ProblemKind};
 use rcgen::KeyPair;
 
 use crate::hostile::{Hostile, Reply};
+use crate::issuance::grant;
 use crate::memory::Memory;
 
 /// Long enough for an answer on a busy machine, short enough to wait for.
@@ -37,7 +38,9 @@ fn host() -> Hostname {
 }
 
 async fn open(server: &Hostile) -> Result<Box<dyn CaOrder>, CaError> {
-    acme(server, Arc::default()).open(&NewOrder::of(&host())).await
+    acme(server, Arc::default())
+        .open(grant(&host()), NewOrder::default())
+        .await
 }
 
 async fn fails(server: &Hostile) -> CaError {
@@ -155,15 +158,20 @@ async fn a_directory_that_is_down_or_wrong_passes() {
         outage.clone(),
     ] {
         server.on("/dir", bad.clone());
-        let (what, wait) = garbled(acme.open(&NewOrder::of(&host())).await.err().unwrap());
+        let (what, wait) = garbled(
+            acme.open(grant(&host()), NewOrder::default())
+                .await
+                .err()
+                .unwrap(),
+        );
         assert_eq!(wait.is_some(), matches!(bad, Reply::Whole(503, ..)), "{what}");
         assert_eq!(garbled(acme.probe().await.unwrap_err()).1, wait);
     }
     server.on("/dir", Reply::Whole(200, "", good));
     acme.probe().await.unwrap();
-    acme.open(&NewOrder::of(&host())).await.unwrap();
+    acme.open(grant(&host()), NewOrder::default()).await.unwrap();
     server.on("/dir", outage);
-    acme.open(&NewOrder::of(&host())).await.unwrap();
+    acme.open(grant(&host()), NewOrder::default()).await.unwrap();
 }
 
 #[tokio::test]
@@ -190,9 +198,10 @@ async fn orders_that_wait_for_the_account_share_its_failure() {
     server.on("/dir", Reply::Hang);
     let acme = acme(&server, Arc::default());
     let host = host();
-    let wanted = NewOrder::of(&host);
     let start = Instant::now();
-    for failed in futures::future::join_all((0..20).map(|_| acme.open(&wanted))).await {
+    for failed in
+        futures::future::join_all((0..20).map(|_| acme.open(grant(&host), NewOrder::default()))).await
+    {
         assert_eq!(unreachable(&failed.err().unwrap()), "no whole answer within 2s");
     }
     assert_eq!(server.count("GET /dir"), 1);
@@ -205,7 +214,13 @@ async fn a_refused_connection_says_so() {
     let settings = Settings::of(format!("http://127.0.0.1:{}/dir", crate::pebble::free_port()));
     drop(server);
     let acme = Acme::new(settings, Arc::new(Memory::default()), Arc::new(Timestamp::now)).unwrap();
-    let chain = unreachable(&acme.open(&NewOrder::of(&host())).await.err().unwrap());
+    let chain = unreachable(
+        &acme
+            .open(grant(&host()), NewOrder::default())
+            .await
+            .err()
+            .unwrap(),
+    );
     assert!(chain.contains("Connection refused"), "{chain}");
     let traffic = acme.traffic();
     assert_eq!((traffic.requests, traffic.unanswered), (1, 1));
@@ -221,12 +236,18 @@ async fn only_an_order_can_be_gone() {
     assert!(matches!(acme.resume(&url).await, Err(CaError::Gone { .. })));
     // No path for new orders is set, so that is a 404 too.
     assert_eq!(
-        refused(acme.open(&NewOrder::of(&host())).await.err().unwrap()).status,
+        refused(
+            acme.open(grant(&host()), NewOrder::default())
+                .await
+                .err()
+                .unwrap()
+        )
+        .status,
         Some(404)
     );
 
     server.order(&order("ready"));
-    let mut opened = acme.open(&NewOrder::of(&host())).await.unwrap();
+    let mut opened = acme.open(grant(&host()), NewOrder::default()).await.unwrap();
     server.on("/order/1", Reply::Whole(404, "", String::new()));
     assert!(matches!(opened.refresh().await, Err(CaError::Gone { .. })));
     assert!(
@@ -372,20 +393,32 @@ async fn an_order_half_opened_is_not_made_twice() {
     let acme = acme(&server, Arc::default());
     for _ in 0..3 {
         assert_eq!(
-            refused(acme.open(&NewOrder::of(&host())).await.err().unwrap()).status,
+            refused(
+                acme.open(grant(&host()), NewOrder::default())
+                    .await
+                    .err()
+                    .unwrap()
+            )
+            .status,
             Some(500)
         );
     }
     server.on("/authz/1", authorization(&server, "pending", "pending", None));
-    let opened = acme.open(&NewOrder::of(&host())).await.unwrap();
+    let opened = acme.open(grant(&host()), NewOrder::default()).await.unwrap();
     assert_eq!(opened.view().challenges.len(), 1);
     assert_eq!(server.count("POST /new"), 1);
     // It has been handed out; the next one is new, and so is the one after an order that has ended.
     server.on("/authz/1", Reply::Torn);
-    acme.open(&NewOrder::of(&host())).await.err().unwrap();
+    acme.open(grant(&host()), NewOrder::default())
+        .await
+        .err()
+        .unwrap();
     assert_eq!(server.count("POST /new"), 2);
     server.on("/authz/1", Reply::Whole(404, "", String::new()));
-    acme.open(&NewOrder::of(&host())).await.err().unwrap();
+    acme.open(grant(&host()), NewOrder::default())
+        .await
+        .err()
+        .unwrap();
     assert_eq!(server.count("POST /new"), 3);
 }
 
@@ -396,8 +429,9 @@ async fn first_uses_at_once_make_one_account() {
     let store = Arc::new(Memory::default());
     let acme = acme(&server, Arc::clone(&store));
     let host = host();
-    let wanted = NewOrder::of(&host);
-    for opened in futures::future::join_all((0..10).map(|_| acme.open(&wanted))).await {
+    for opened in
+        futures::future::join_all((0..10).map(|_| acme.open(grant(&host), NewOrder::default()))).await
+    {
         opened.unwrap();
     }
     assert_eq!(server.count("POST /account"), 1);
@@ -418,7 +452,7 @@ async fn the_quicker_instance_provides_the_account() {
     let store = Arc::new(Memory::default());
     *store.rival.lock().unwrap() = Some(rival.clone());
     acme(&server, Arc::clone(&store))
-        .open(&NewOrder::of(&host()))
+        .open(grant(&host()), NewOrder::default())
         .await
         .unwrap();
     assert_eq!(*store.account.lock().unwrap(), Some(rival));
@@ -442,7 +476,7 @@ async fn a_contact_that_is_not_wanted_is_left_out() {
     server.on("/account", Reply::Whole(503, "", problem("rateLimited", "busy")));
     let store = Arc::new(Memory::default());
     let opened = acme(&server, Arc::clone(&store))
-        .open(&NewOrder::of(&host()))
+        .open(grant(&host()), NewOrder::default())
         .await;
     assert!(opened.is_err());
     assert_eq!(*store.writes.lock().unwrap(), [false]);
@@ -459,7 +493,7 @@ async fn a_key_that_cannot_be_read_back_is_the_accounts_fault() {
         url: None,
     });
     let error = acme(&server, store)
-        .open(&NewOrder::of(&host()))
+        .open(grant(&host()), NewOrder::default())
         .await
         .err()
         .unwrap();

@@ -9,6 +9,7 @@ use faythe::ca::{Ca, CaError, CaOrder, NewOrder};
 use faythe::sealed::Sealed;
 use faythe::x509::{KeyType, check_issued, csr, new_key};
 use faythe_core::Timestamp;
+use faythe_core::budget::{Exemption, Grant, Ledger, Limits};
 use faythe_core::cert::CertFacts;
 use faythe_core::name::Hostname;
 use faythe_core::order::{ChallengeStatus, OrderStatus};
@@ -37,6 +38,15 @@ pub(crate) fn acme(pebble: &Pebble, store: &Arc<Memory>) -> Acme {
     acme_with(pebble, store, |_| {})
 }
 
+/// Leave to order, of a ledger without limits.
+pub(crate) fn grant(host: &Hostname) -> Grant {
+    let mut ledger = Ledger::new(Limits::default());
+    ledger
+        .reserve(host, Exemption::Nothing, Timestamp::UNIX_EPOCH)
+        .unwrap();
+    ledger.grant(host).unwrap()
+}
+
 pub(crate) fn host(name: &str) -> Hostname {
     name.parse().unwrap()
 }
@@ -56,7 +66,7 @@ pub(crate) struct Story {
 
 /// Drives an order from beginning to end, as fast as it goes.
 pub(crate) async fn issue(acme: &Acme, host: &Hostname) -> Result<Story, CaError> {
-    let mut order = acme.open(&NewOrder::of(host)).await?;
+    let mut order = acme.open(grant(host), NewOrder::default()).await?;
     let mut story = Story {
         facts: nothing(),
         chain: String::new(),
@@ -189,7 +199,7 @@ async fn p16_a_restart_costs_no_account() {
     let pebble = Pebble::start(&PLAIN);
     let store = Arc::new(Memory::default());
     acme(&pebble, &store)
-        .open(&NewOrder::of(&host("a.example.com")))
+        .open(grant(&host("a.example.com")), NewOrder::default())
         .await
         .unwrap();
     let (url, key) = (store.url().unwrap(), store.key());
@@ -197,7 +207,7 @@ async fn p16_a_restart_costs_no_account() {
     let restarted = acme(&pebble, &store);
     assert_eq!(restarted.requests(), 0, "nothing is asked before the first use");
     restarted
-        .open(&NewOrder::of(&host("b.example.com")))
+        .open(grant(&host("b.example.com")), NewOrder::default())
         .await
         .unwrap();
     assert_eq!(restarted.requests(), 4, "directory, nonce, order, authorization");
@@ -210,7 +220,7 @@ async fn p18_an_account_that_was_saved_but_not_registered_is_registered() {
     let pebble = Pebble::start(&PLAIN);
     let store = Arc::new(Memory::default());
     acme(&pebble, &store)
-        .open(&NewOrder::of(&host("a.example.com")))
+        .open(grant(&host("a.example.com")), NewOrder::default())
         .await
         .unwrap();
     let (url, key) = (store.url(), store.key());
@@ -218,7 +228,7 @@ async fn p18_an_account_that_was_saved_but_not_registered_is_registered() {
 
     // A crash between the CA's answer and our saving its URL looks like this; the CA knows the key (RFC 8555 §7.3.1).
     acme(&pebble, &store)
-        .open(&NewOrder::of(&host("b.example.com")))
+        .open(grant(&host("b.example.com")), NewOrder::default())
         .await
         .unwrap();
     assert_eq!((store.url(), store.key()), (url, key));
@@ -229,7 +239,10 @@ async fn an_account_lost_at_the_ca_is_registered_again_with_its_key() {
     let mut pebble = Pebble::start(&PLAIN);
     let store = Arc::new(Memory::default());
     let acme = acme(&pebble, &store);
-    let mut old = acme.open(&NewOrder::of(&host("a.example.com"))).await.unwrap();
+    let mut old = acme
+        .open(grant(&host("a.example.com")), NewOrder::default())
+        .await
+        .unwrap();
     let key = store.key();
     pebble.restart(&PLAIN);
     notice(&acme).await;
@@ -251,12 +264,19 @@ async fn many_orders_that_lose_the_account_register_once() {
     let mut pebble = Pebble::start(&PLAIN);
     let store = Arc::new(Memory::default());
     let acme = acme(&pebble, &store);
-    acme.open(&NewOrder::of(&host("a.example.com"))).await.unwrap();
+    acme.open(grant(&host("a.example.com")), NewOrder::default())
+        .await
+        .unwrap();
     pebble.restart(&PLAIN);
     notice(&acme).await;
     let hosts: Vec<_> = (0..8).map(|i| host(&format!("h{i}.example.com"))).collect();
-    let wanted: Vec<_> = hosts.iter().map(NewOrder::of).collect();
-    for opened in futures::future::join_all(wanted.iter().map(|order| acme.open(order))).await {
+    for opened in futures::future::join_all(
+        hosts
+            .iter()
+            .map(|host| acme.open(grant(host), NewOrder::default())),
+    )
+    .await
+    {
         opened.unwrap();
     }
     assert_eq!(*store.writes.lock().unwrap(), [false, true, true]);
@@ -267,7 +287,10 @@ async fn an_order_is_taken_up_where_it_stands() {
     let pebble = Pebble::start(&PLAIN);
     let store = Arc::new(Memory::default());
     let host = host("a.example.com");
-    let first = acme(&pebble, &store).open(&NewOrder::of(&host)).await.unwrap();
+    let first = acme(&pebble, &store)
+        .open(grant(&host), NewOrder::default())
+        .await
+        .unwrap();
 
     let acme = acme(&pebble, &store);
     let mut order = acme.resume(first.url()).await.unwrap();
@@ -306,7 +329,7 @@ async fn a_step_out_of_turn_is_refused_and_does_no_harm() {
     let acme = acme(&pebble, &Arc::default());
     let host = host("a.example.com");
     let (key, csr) = key_and_csr(&host, KeyType::EcdsaP384);
-    let mut order = acme.open(&NewOrder::of(&host)).await.unwrap();
+    let mut order = acme.open(grant(&host), NewOrder::default()).await.unwrap();
     let asked = acme.requests();
     assert_eq!(
         refused(order.certificate().await).kind,
@@ -345,7 +368,10 @@ async fn a_step_out_of_turn_is_refused_and_does_no_harm() {
 async fn a_validation_that_fails_makes_the_order_invalid_with_its_reason() {
     let pebble = Pebble::start(&[("PEBBLE_WFE_NONCEREJECT", "0")]);
     let acme = acme(&pebble, &Arc::default());
-    let mut order = acme.open(&NewOrder::of(&host("a.example.com"))).await.unwrap();
+    let mut order = acme
+        .open(grant(&host("a.example.com")), NewOrder::default())
+        .await
+        .unwrap();
     order.refresh().await.unwrap();
     assert_eq!(
         order.view().challenges[0].status,
@@ -391,7 +417,12 @@ async fn the_profile_is_asked_for_if_there_is_one() {
         settings.profile = Some("eternal".to_owned())
     });
     assert_eq!(
-        refused(wrong.open(&NewOrder::of(&host("a.example.com"))).await).kind,
+        refused(
+            wrong
+                .open(grant(&host("a.example.com")), NewOrder::default())
+                .await
+        )
+        .kind,
         ProblemKind::InvalidProfile
     );
     let problem = refused(wrong.probe().await);
@@ -422,7 +453,7 @@ async fn a_ca_that_nobody_vouches_for_is_not_spoken_to() {
         settings.roots = Some(other.roots())
     });
     let error = acme
-        .open(&NewOrder::of(&host("a.example.com")))
+        .open(grant(&host("a.example.com")), NewOrder::default())
         .await
         .err()
         .unwrap();

@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use faythe::sealed::Sealed;
 use faythe::store::{Saved, SavedAccount, Slot, Store, StoreError};
 use faythe_core::Timestamp;
+use faythe_core::budget::Record;
 use faythe_core::cert::Held;
 use faythe_core::name::Hostname;
 use futures::FutureExt;
@@ -48,6 +49,14 @@ fn not_asked_for<T: Send + 'static>() -> BoxFuture<'static, Result<T, StoreError
 }
 
 impl Store for Memory {
+    fn ledger<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Option<Record>, StoreError>> {
+        not_asked_for()
+    }
+
+    fn save_ledger<'a>(&'a self, _: &'a str, _: &'a Record) -> BoxFuture<'a, Result<(), StoreError>> {
+        not_asked_for()
+    }
+
     fn slot<'a>(&'a self, _: &'a Hostname) -> BoxFuture<'a, Result<Slot, StoreError>> {
         not_asked_for()
     }

@@ -18,7 +18,7 @@ use rustls_pki_types::pem::PemObject;
 use serde_json::json;
 
 use crate::hostile::{Hostile, Reply, opened};
-use crate::issuance::{PLAIN, acme, acme_with, host, issue, refused};
+use crate::issuance::{PLAIN, acme, acme_with, grant, host, issue, refused};
 use crate::memory::Memory;
 use crate::pebble::Pebble;
 use crate::tunnel::Proxy;
@@ -53,17 +53,17 @@ async fn p21_a_renewal_names_what_it_replaces_and_a_window_is_told() {
     assert_eq!(info.retry_after.map(|wait| wait.as_secs()), Some(21_600));
     let order = NewOrder {
         replaces: Some(&id),
-        ..NewOrder::of(&host)
+        ..NewOrder::default()
     };
-    acme.open(&order).await.unwrap();
+    acme.open(grant(&host), order).await.unwrap();
 
     // A certificate that the CA does not know is left out; it answers in one of several ways, and the order is made.
     let unknown = CertificateId::parse("aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE").unwrap();
     let order = NewOrder {
         replaces: Some(&unknown),
-        ..NewOrder::of(&host)
+        ..NewOrder::default()
     };
-    acme.open(&order).await.unwrap();
+    acme.open(grant(&host), order).await.unwrap();
     assert!(acme.renewal_info(&unknown).await.is_err());
 }
 
@@ -75,7 +75,7 @@ async fn p21_what_replaces_is_asked_for_once_more_without() {
     let host = host("a.example.com");
     let order = NewOrder {
         replaces: Some(&id),
-        ..NewOrder::of(&host)
+        ..NewOrder::default()
     };
     let acme = |server: &Hostile| {
         let settings = Settings::of(format!("{}/dir", server.base));
@@ -84,7 +84,7 @@ async fn p21_what_replaces_is_asked_for_once_more_without() {
     server.order(&json!({ "status": "ready", "authorizations": [], "finalize": "BASE/f" }).to_string());
 
     // Without ARI the CA does not know the member.
-    acme(&server).open(&order).await.unwrap();
+    acme(&server).open(grant(&host), order).await.unwrap();
     assert_eq!(acme(&server).renewal_info(&id).await.unwrap(), None);
     let directory = json!({
         "newNonce": format!("{base}/nonce"), "newAccount": format!("{base}/account"), "newOrder": format!("{base}/new"),
@@ -104,7 +104,7 @@ async fn p21_what_replaces_is_asked_for_once_more_without() {
         ),
     ] {
         server.once("/new", Reply::Whole(status, "", document(kind, detail)));
-        acme(&server).open(&order).await.unwrap();
+        acme(&server).open(grant(&host), order).await.unwrap();
     }
     let asked = server.signed("/new");
     let replaces: Vec<_> = asked
@@ -121,7 +121,7 @@ async fn p21_what_replaces_is_asked_for_once_more_without() {
         "/new",
         Reply::Whole(400, "", document("rejectedIdentifier", "no")),
     );
-    let problem = refused(acme(&server).open(&order).await);
+    let problem = refused(acme(&server).open(grant(&host), order).await);
     assert_eq!(problem.kind, ProblemKind::RejectedIdentifier);
     assert_eq!(server.count("POST /new"), 8);
 
@@ -190,11 +190,11 @@ async fn an_account_is_bound_to_what_the_ca_knows() {
         .await
         .unwrap();
     let unknown = bound(Some(binding("kid-2", MacAlgorithm::Hs256)));
-    let problem = refused(unknown.open(&NewOrder::of(&host)).await);
+    let problem = refused(unknown.open(grant(&host), NewOrder::default()).await);
     assert_eq!(problem.kind, ProblemKind::Unauthorized);
     // Without one it is not even tried.
     let without = bound(None);
-    let problem = refused(without.open(&NewOrder::of(&host)).await);
+    let problem = refused(without.open(grant(&host), NewOrder::default()).await);
     assert_eq!(
         (problem.kind, problem.status),
         (ProblemKind::ExternalAccountRequired, None)
@@ -213,7 +213,9 @@ async fn a_binding_may_use_any_of_three_algorithms() {
         let mut settings = Settings::of(format!("{}/dir", server.base));
         settings.registration.binding = Some(binding("kid-1", algorithm));
         let acme = Acme::new(settings, Arc::new(Memory::default()), Arc::new(Timestamp::now)).unwrap();
-        acme.open(&NewOrder::of(&host("a.example.com"))).await.unwrap();
+        acme.open(grant(&host("a.example.com")), NewOrder::default())
+            .await
+            .unwrap();
         let (outer, account) = server.signed("/account").pop().unwrap();
         let (inner, bound) = opened(&account["externalAccountBinding"]);
         assert_eq!(
@@ -276,7 +278,7 @@ async fn a_proxy_leads_to_the_ca() {
     );
 
     let error = through("user:wrong")
-        .open(&NewOrder::of(&host))
+        .open(grant(&host), NewOrder::default())
         .await
         .err()
         .unwrap();
@@ -302,9 +304,10 @@ async fn p17_the_ca_is_asked_no_faster_than_it_allows() {
     let store = Arc::new(Memory::default());
     let acme = Acme::new(settings, Arc::<Memory>::clone(&store), Arc::new(Timestamp::now)).unwrap();
     let host = host("a.example.com");
-    let wanted = NewOrder::of(&host);
     let begun = Instant::now();
-    for opened in futures::future::join_all((0..5).map(|_| acme.open(&wanted))).await {
+    for opened in
+        futures::future::join_all((0..5).map(|_| acme.open(grant(&host), NewOrder::default()))).await
+    {
         opened.unwrap();
     }
     assert!(
@@ -316,7 +319,7 @@ async fn p17_the_ca_is_asked_no_faster_than_it_allows() {
     // One account in three hours: the second one is not even asked for.
     let gone = json!({ "type": "urn:ietf:params:acme:error:accountDoesNotExist" }).to_string();
     server.on("/new", Reply::Whole(400, "", gone));
-    let problem = refused(acme.open(&wanted).await);
+    let problem = refused(acme.open(grant(&host), NewOrder::default()).await);
     assert_eq!((problem.kind, problem.status), (ProblemKind::RateLimited, None));
     assert!(
         problem.retry_after > Some(Duration::from_secs(3600)),

@@ -13,6 +13,7 @@ use faythe::store::{Saved, SavedAccount, Slot, Store, StoreError};
 use faythe::x509;
 use faythe_core::Timestamp;
 use faythe_core::ari::{CertificateId, RenewalInfo};
+use faythe_core::budget::{Grant, Record};
 use faythe_core::cert::Held;
 use faythe_core::name::{DnsName, Hostname, RecordName};
 use faythe_core::order::{CaView, Challenge, ChallengeStatus, ChallengeValue, OrderStatus};
@@ -57,6 +58,8 @@ pub(crate) struct State {
     note_versions: BTreeMap<Hostname, u64>,
     /// What happens at which call, before its effect.
     pub(crate) at_call: Option<(usize, Box<dyn FnOnce() + Send>)>,
+    /// The saved ledger.
+    pub(crate) ledger: Option<Record>,
     /// How the parts misbehave.
     pub(crate) faults: Faults,
     versions: u64,
@@ -205,9 +208,9 @@ impl State {
 }
 
 impl Ca for Place {
-    fn open<'a>(&'a self, order: &'a NewOrder<'a>) -> BoxFuture<'a, Result<Box<dyn CaOrder>, CaError>> {
+    fn open<'a>(&'a self, grant: Grant, _: NewOrder<'a>) -> BoxFuture<'a, Result<Box<dyn CaOrder>, CaError>> {
         async move {
-            let host = order.host;
+            let host = grant.host();
             let number = self
                 .call(format!("open {host}"), |state| {
                     state.ca_answers("open")?;
@@ -243,6 +246,10 @@ impl Ca for Place {
             Ok(self.session(number))
         }
         .boxed()
+    }
+
+    fn directory(&self) -> &str {
+        "https://ca/directory"
     }
 
     fn probe(&self) -> BoxFuture<'_, Result<(), CaError>> {
@@ -574,6 +581,19 @@ impl Store for Place {
             state.notes.remove(host);
             state.note_versions.remove(host);
             self.learn(state, host);
+            Ok(())
+        })
+        .boxed()
+    }
+
+    fn ledger<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Option<Record>, StoreError>> {
+        self.call("ledger".into(), |state| Ok(state.ledger.clone()))
+            .boxed()
+    }
+
+    fn save_ledger<'a>(&'a self, _: &'a str, record: &'a Record) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.call("save ledger".into(), move |state| {
+            state.ledger = Some(record.clone());
             Ok(())
         })
         .boxed()

@@ -14,6 +14,7 @@ use faythe::source::Seen;
 use faythe::store::secrets::SeenSecret;
 use faythe::x509::KeyType;
 use faythe_core::Timestamp;
+use faythe_core::budget::Limits;
 use faythe_core::name::Hostname;
 use faythe_core::policy::Policy;
 use faythe_core::schedule::{Threshold, after};
@@ -35,6 +36,7 @@ pub(crate) const AT_ONCE: usize = 8;
 /// A world with one wish, and the time that goes on while processes come and go.
 pub(crate) struct Rig {
     pub(crate) place: Place,
+    pub(crate) limits: Limits,
     hosts: Vec<String>,
     began: Instant,
 }
@@ -51,6 +53,7 @@ impl Rig {
     pub(crate) fn new(hosts: &[&str]) -> Self {
         Self {
             place: Place::new(),
+            limits: Limits::default(),
             hosts: hosts.iter().map(|&host| host.to_owned()).collect(),
             began: Instant::now(),
         }
@@ -131,7 +134,10 @@ impl Rig {
                 threshold: Threshold::Default,
                 issue_grace: GRACE,
                 orders_at_once: AT_ONCE,
+                spread: 0,
+                renewals_per_minute: None,
             },
+            limits: self.limits,
             key_type: KeyType::EcdsaP256,
             board: Board::default(),
             metrics: Arc::clone(&metrics),

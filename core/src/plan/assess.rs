@@ -3,12 +3,14 @@
 use jiff::{SignedDuration, Timestamp};
 
 use crate::activity::{Activity, Hold};
-use crate::cert::{Shortfall, Standing, standing, turns_at};
+use crate::budget::Exemption;
+use crate::cert::{CertFacts, Shortfall, Standing, standing, turns_at};
 use crate::name::Hostname;
 use crate::order::{Goal, Stage};
 use crate::policy::Policy;
-use crate::schedule::{ahead, settled_at};
-use crate::verdict::Reason;
+use crate::renewal;
+use crate::schedule::{ahead, back, settled_at};
+use crate::verdict::{Reason, State};
 use crate::world::{Want, World};
 
 /// How long the place of a certificate counts as somebody else's before it is looked at again: half as long as it has
@@ -22,25 +24,48 @@ pub(super) struct Assessment {
     pub(super) reason: Reason,
     /// Present when it should be worked on now.
     pub(super) rank: Option<Rank>,
+    /// Whether its order would count for the account and the domain.
+    pub(super) counted: bool,
     /// When time alone changes the conclusion.
     pub(super) revisit: Option<Timestamp>,
+    /// When the CA is to be asked whether it wants the certificate renewed.
+    pub(super) poll: Option<Timestamp>,
 }
 
-/// Who goes first: noted orders, then certificates that nothing serves, then renewals; those that have rested after those
-/// that have not, so that what is stuck never holds up what is new; then in order of arrival.
+/// Who goes first, when not all can: by urgency, then by what counts within it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Rank {
-    urgency: Urgency,
-    arrival: u64,
+    pub(super) urgency: Urgency,
+    first: u64,
+    second: u64,
 }
 
+/// Kinds of urgency, the greatest first (P17). Those that have rested come last, so that what is stuck never holds up
+/// what is new.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Urgency {
+pub(super) enum Urgency {
+    /// An order that is there already, in order of arrival.
     Noted,
-    Unserved,
-    Renewal,
+    /// The certificate has expired; who was without one longest goes first.
+    Expired,
+    /// The CA wants it replaced at once: the longest overdue, then the one that most Ingresses ask for (P21).
+    Recalled,
+    /// Little is left of its life, the smallest share first.
+    Endangered,
+    /// There is none that serves: by turns of the namespaces, then in order of arrival.
+    New,
+    /// It has time, the smallest share of life first.
+    Routine,
+    /// It has rested after a fault.
     Rested,
 }
+
+/// What is left of a life is told in so many steps, so that an order by share changes seldom.
+const STEPS: i32 = 32;
+/// With so many steps left or fewer, a renewal is no routine any more: half of what a renewal has as a rule.
+const ENDANGERED: u64 = STEPS as u64 / 6;
+/// Asked at once, and before all others: its renewal waits for the answer.
+const ASK_FIRST: Timestamp = Timestamp::MIN;
 
 /// Judges one certificate; `None` when there is nothing to say or do.
 pub(super) fn assess(host: &Hostname, world: &World, policy: &Policy, now: Timestamp) -> Option<Assessment> {
@@ -49,10 +74,49 @@ pub(super) fn assess(host: &Hostname, world: &World, policy: &Policy, now: Times
     };
     let mut assessment = assess_wanted(host, want, world, policy, now);
     // A certificate that expires while it waits for its turn goes first; one whose validity begins waits no more.
-    if let Some(turn) = turns_at(host, world.claims(host), policy.threshold, now) {
-        assessment.revisit = Some(assessment.revisit.map_or(turn, |at| at.min(turn)));
-    }
+    let turn = turns_at(host, world.claims(host), world.rule(host, policy), now);
+    assessment.revisit = earlier(assessment.revisit, turn);
+    assessment.poll = poll_at(host, world, &assessment, now);
     Some(assessment)
+}
+
+/// When the CA is to be asked about the certificate of `host`: never again once it has expired (RFC 9773 §4.3).
+fn poll_at(host: &Hostname, world: &World, assessment: &Assessment, now: Timestamp) -> Option<Timestamp> {
+    let facts = best(host, world).filter(|facts| facts.not_after > now)?;
+    let of = renewal::key(facts.id.as_ref()?);
+    match world.asked(host, of) {
+        Some(asked) if asked.asking => None,
+        Some(asked) => Some(asked.next),
+        None if assessment.reason.state() == State::Valid => {
+            Some(ahead(ASK_FIRST, SignedDuration::from_secs(1)))
+        }
+        None => Some(ASK_FIRST),
+    }
+}
+
+/// The certificate for `host` that serves longest.
+pub(super) fn best<'a>(host: &Hostname, world: &'a World) -> Option<&'a CertFacts> {
+    let facts = world.claims(host).filter_map(|held| held.content.as_ref().ok());
+    facts
+        .filter(|facts| facts.covers(host))
+        .max_by_key(|facts| facts.not_after)
+}
+
+/// Whether the CA has yet to say whether it wants the certificate renewed: it is asked before anything is ordered.
+fn awaits_hint(host: &Hostname, world: &World, now: Timestamp) -> bool {
+    let id = best(host, world).and_then(|facts| facts.id.as_ref());
+    let Some(of) = id.map(renewal::key) else {
+        return false;
+    };
+    let without = world.without_hints_until().is_some_and(|until| until > now);
+    !without
+        && world
+            .asked(host, of)
+            .is_none_or(|asked| asked.window.is_none() && asked.tries == 0)
+}
+
+fn earlier(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {
+    a.into_iter().chain(b).min()
 }
 
 fn assess_unwanted(host: &Hostname, world: &World, policy: &Policy, now: Timestamp) -> Option<Assessment> {
@@ -70,11 +134,10 @@ fn assess_unwanted(host: &Hostname, world: &World, policy: &Policy, now: Timesta
     };
     Some(Assessment {
         reason: Reason::Unwanted,
-        rank: ready.then_some(Rank {
-            urgency: Urgency::Noted,
-            arrival: 0,
-        }),
+        rank: ready.then_some(Rank::by_arrival(Urgency::Noted, 0)),
+        counted: false,
         revisit,
+        poll: None,
     })
 }
 
@@ -83,9 +146,12 @@ fn assess_wanted(host: &Hostname, want: &Want, world: &World, policy: &Policy, n
     let wait = |reason, until| Assessment {
         reason,
         rank: None,
+        counted: false,
         revisit: Some(until),
+        poll: None,
     };
-    let short = match standing(host, world.claims(host), policy.threshold, now) {
+    let exemption = world.exemption(host, now);
+    let short = match standing(host, world.claims(host), world.rule(host, policy), now) {
         Standing::Fine {
             secret,
             not_after,
@@ -102,19 +168,17 @@ fn assess_wanted(host: &Hostname, want: &Want, world: &World, policy: &Policy, n
                     (None, rest.until.min(renew_at))
                 }
                 Some(Activity::Resting(rest)) if !rest.noted => (None, renew_at),
-                Some(Activity::Noted | Activity::Resting(_)) => (
-                    Some(Rank {
-                        urgency: Urgency::Noted,
-                        arrival: want.arrival,
-                    }),
-                    renew_at,
-                ),
+                Some(Activity::Noted | Activity::Resting(_)) => {
+                    (Some(Rank::by_arrival(Urgency::Noted, want.arrival)), renew_at)
+                }
                 Some(Activity::Running(_)) | None => (None, renew_at),
             };
             return Assessment {
                 reason,
                 rank,
+                counted: false,
                 revisit: Some(revisit),
+                poll: None,
             };
         }
         Standing::Short(short) => short,
@@ -127,13 +191,17 @@ fn assess_wanted(host: &Hostname, want: &Want, world: &World, policy: &Policy, n
                     text: taken.reason.clone(),
                 },
                 rank: None,
+                counted: false,
                 revisit: None,
+                poll: None,
             };
         }
         return Assessment {
             reason: Reason::Issuing { stage: *stage, short },
             rank: None,
+            counted: false,
             revisit: None,
+            poll: None,
         };
     }
     if let Some(taken) = world.taken(host) {
@@ -149,7 +217,7 @@ fn assess_wanted(host: &Hostname, want: &Want, world: &World, policy: &Policy, n
             );
         }
     }
-    let hold = world.hold_on(host, now);
+    let hold = world.hold_on(host, exemption, now);
     if let Some(Activity::Resting(rest)) = activity
         && rest.until > now
         // What holds it at least as long says more of what keeps it.
@@ -193,15 +261,120 @@ fn assess_wanted(host: &Hostname, want: &Want, world: &World, policy: &Policy, n
             hold.until,
         );
     }
-    let rank = Rank {
-        urgency: urgency(activity, &short),
-        arrival: want.arrival,
-    };
+    let ordered = has_order(activity);
+    if !ordered && let Some(block) = world.ledger().own_block(host, exemption, now) {
+        let hold = Hold {
+            until: block.until,
+            code: block.limit.code().to_owned(),
+            text: format!("the CA limits {}, and there is nothing left", block.limit.words()),
+            tries: 1,
+            told: false,
+        };
+        return wait(Reason::Held { hold, short }, block.until);
+    }
+    let (rank, revisit) = rank(host, want, &short, world, policy, now);
+    let awaits =
+        matches!(rank.urgency, Urgency::Routine | Urgency::Recalled) && awaits_hint(host, world, now);
+    // Inside its window a renewal is exempt, and outside it is not.
+    let window = world.hint(host).map(|hint| hint.window);
+    let bounds = window.map(|window| [window.start(), back(window.end(), renewal::ARRIVAL)]);
+    let turn = bounds.into_iter().flatten().filter(|at| *at > now).min();
     Assessment {
         reason: Reason::Queued(short),
-        rank: Some(rank),
-        revisit: None,
+        rank: (!awaits).then_some(rank),
+        counted: !ordered && exemption == Exemption::Nothing,
+        revisit: earlier(revisit, turn),
+        poll: None,
     }
+}
+
+/// How urgent an order is, and when that changes.
+fn rank(
+    host: &Hostname,
+    want: &Want,
+    short: &Shortfall,
+    world: &World,
+    policy: &Policy,
+    now: Timestamp,
+) -> (Rank, Option<Timestamp>) {
+    match world.activity(host) {
+        Some(Activity::Noted | Activity::Running(_)) => {
+            return (Rank::by_arrival(Urgency::Noted, want.arrival), None);
+        }
+        Some(Activity::Resting(_)) => return (Rank::by_arrival(Urgency::Rested, want.arrival), None),
+        None => {}
+    }
+    let new = || {
+        let rank = Rank {
+            urgency: Urgency::New,
+            first: world.turns().of(host).unwrap_or(0),
+            second: want.arrival,
+        };
+        (rank, None)
+    };
+    let Some(facts) = best(host, world) else {
+        return new();
+    };
+    match short {
+        Shortfall::Expired(at) => {
+            let rank = Rank {
+                urgency: Urgency::Expired,
+                first: seconds(*at),
+                second: want.arrival,
+            };
+            (rank, None)
+        }
+        Shortfall::Due(_) => {
+            let rule = world.rule(host, policy);
+            if let Some(window) = rule.window(facts)
+                && rule.is_recalled(host, facts, now)
+            {
+                let asked = u64::try_from(want.askers.len()).unwrap_or(u64::MAX);
+                let rank = Rank {
+                    urgency: Urgency::Recalled,
+                    first: seconds(window.end()),
+                    second: u64::MAX - asked,
+                };
+                return (rank, None);
+            }
+            let step = (facts.lifetime() / STEPS).max(SignedDuration::from_secs(1));
+            let left = now.duration_until(facts.not_after).max(SignedDuration::ZERO);
+            let steps = left.as_nanos() / step.as_nanos();
+            let steps = i32::try_from(steps).unwrap_or(STEPS).min(STEPS);
+            let level = u64::from(steps.unsigned_abs());
+            let rank = Rank {
+                urgency: if level <= ENDANGERED {
+                    Urgency::Endangered
+                } else {
+                    Urgency::Routine
+                },
+                first: level,
+                second: seconds(facts.not_after),
+            };
+            // Strictly below the step, so that looking then finds it changed.
+            let next = ahead(back(facts.not_after, step * steps), SignedDuration::from_nanos(1));
+            (rank, Some(next).filter(|next| *next > now))
+        }
+        Shortfall::Missing
+        | Shortfall::NotYetValid(_)
+        | Shortfall::OtherNames(_)
+        | Shortfall::Unreadable(_) => new(),
+    }
+}
+
+impl Rank {
+    fn by_arrival(urgency: Urgency, arrival: u64) -> Self {
+        Self {
+            urgency,
+            first: 0,
+            second: arrival,
+        }
+    }
+}
+
+/// Seconds in the order of time, before 1970 too.
+fn seconds(at: Timestamp) -> u64 {
+    u64::try_from(at.as_second() - Timestamp::MIN.as_second()).unwrap_or(0)
 }
 
 /// Leaves a certificate alone that is due although it has only just been stored; ordering again would not help (P20).
@@ -227,15 +400,6 @@ fn settling(host: &Hostname, short: &Shortfall, world: &World, policy: &Policy) 
         tries: 1,
         told: false,
     })
-}
-
-fn urgency(activity: Option<&Activity>, short: &Shortfall) -> Urgency {
-    match activity {
-        Some(Activity::Noted) => Urgency::Noted,
-        Some(Activity::Resting(_)) => Urgency::Rested,
-        Some(Activity::Running(_)) | None if short.serves() => Urgency::Renewal,
-        Some(Activity::Running(_)) | None => Urgency::Unserved,
-    }
 }
 
 pub(super) fn goal(host: &Hostname, world: &World) -> Goal {

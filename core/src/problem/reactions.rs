@@ -228,6 +228,9 @@ fn limited_scope(problem: &Problem) -> Scope {
             return Scope::Below(domain);
         }
     }
+    if words.contains("too many new orders") {
+        return Scope::Orders;
+    }
     Scope::Account
 }
 

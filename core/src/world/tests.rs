@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::activity::Rest;
+use crate::budget::Exemption;
 use crate::cert::{CertFacts, Unreadable};
 use crate::zone::{Rule, Zone};
 
@@ -65,7 +66,12 @@ fn held(secret: &str, version: &str) -> Held {
 }
 
 fn changed(world: &mut World) -> Vec<String> {
-    world.take_changes().0.iter().map(ToString::to_string).collect()
+    world
+        .take_changes()
+        .dirty
+        .iter()
+        .map(ToString::to_string)
+        .collect()
 }
 
 #[test]
@@ -166,7 +172,7 @@ fn p17_what_the_ca_has_named_is_neither_shortened_nor_cleared() {
     };
     let until = |world: &World| {
         world
-            .hold_on(&host("a.example.com"), at(0))
+            .hold_on(&host("a.example.com"), Exemption::Nothing, at(0))
             .map(|hold| hold.until)
     };
     world.set_hold(Scope::Account, hold(100, true));

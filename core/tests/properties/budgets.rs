@@ -274,7 +274,7 @@ impl Course {
         for (host, (count, at)) in &self.failed {
             self.ledger.recall_failed(host, *count, *at);
         }
-        self.ledger.mend(self.now);
+        self.ledger.recalled(self.now);
         // What was granted and never sent, or made and never heard of, is forgotten; what was noted is taken up.
         self.orders
             .retain(|_, (phase, _)| !matches!(phase, Phase::Granted | Phase::Made));

@@ -1,21 +1,28 @@
 //! Laws of plans: each holds after every event of every generated course.
 
+use std::collections::BTreeMap;
+
 use faythe_core::Timestamp;
 use faythe_core::activity::{Activity, Hold, Rest};
+use faythe_core::ari::CertificateId;
 use faythe_core::audit::{audit, may_order};
+use faythe_core::budget::{Ledger, Record, Spending};
 use faythe_core::name::Hostname;
 use faythe_core::order::{Goal, Stage};
 use faythe_core::plan::{Action, Plan, Planner};
 use faythe_core::policy::Policy;
 use faythe_core::schedule::ahead;
 use faythe_core::verdict::State;
-use faythe_core::world::World;
+use faythe_core::world::{Answer, World};
 use jiff::SignedDuration;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
 use crate::cases;
-use crate::worlds::{Ending, Event, asker, event, failures, hosts, policy, scopes, start, texts, zones};
+use crate::worlds::{
+    Ending, Event, asker, event, failures, hosts, limits, namespace, policy, scopes, start, texts, window,
+    zones,
+};
 
 /// A world and its planner on their way through events.
 struct Course {
@@ -23,11 +30,17 @@ struct Course {
     planner: Planner,
     policy: Policy,
     now: Timestamp,
+    /// What the CA is being asked.
+    asked: BTreeMap<Hostname, CertificateId>,
+    record: Option<Record>,
 }
 
 impl Course {
-    fn new(cap: usize, noted: &[usize], failed: &[(usize, i64)]) -> Self {
+    fn new(cap: usize, limited: bool, noted: &[usize], failed: &[(usize, i64)]) -> Self {
         let mut world = World::new(zones());
+        if limited {
+            world.set_ledger(Ledger::new(limits()));
+        }
         world.ask_all(Vec::new());
         world.hold_all(Vec::new());
         let noted = noted.iter().map(|host| hosts().swap_remove(*host)).collect();
@@ -40,13 +53,15 @@ impl Course {
             planner: Planner::new(),
             policy: policy(cap),
             now: start(),
+            asked: BTreeMap::new(),
+            record: None,
         }
     }
 
     fn apply(&mut self, event: Event) {
         match event {
             Event::Ask(ingress, wish) => self.world.ask(asker(ingress), &texts(&wish)),
-            Event::StopAsking(ingress) => self.world.stop_asking("web", &ingress.to_string()),
+            Event::StopAsking(ingress) => self.world.stop_asking(namespace(ingress), &ingress.to_string()),
             Event::Relist(all) => {
                 let all = all.iter().map(|(ingress, wish)| (asker(*ingress), texts(wish)));
                 self.world.ask_all(all.collect());
@@ -72,6 +87,16 @@ impl Course {
                 };
                 self.world.set_hold(scopes()[scope].clone(), hold);
             }
+            Event::Hinted(host, window) => {
+                let host = &hosts()[host];
+                if let Some(id) = self.asked.remove(host) {
+                    let answer = window.map_or(Answer::Busy, |window| Answer::Told {
+                        window: self::window(self.now, window),
+                        retry_after: None,
+                    });
+                    self.world.hinted(host, &id, answer, self.now);
+                }
+            }
             Event::Answered => self.world.clear_trouble(),
             Event::Pass(secs) => self.now = ahead(self.now, SignedDuration::from_secs(secs)),
         }
@@ -84,6 +109,19 @@ impl Course {
     fn end(&mut self, host: &Hostname, how: Ending) {
         if !self.is_running(host) {
             return;
+        }
+        drop(self.world.grant(host));
+        let spending = match how {
+            Ending::Blocked(noted) | Ending::Rested(noted, _) => noted.then_some(Spending::Ordered),
+            Ending::Failed(_) => Some(Spending::Failed),
+            Ending::Settled => None,
+            Ending::Stored(_) => Some(Spending::Issued),
+        };
+        if let Some(spending) = spending {
+            self.world.tell(host, Spending::Ordered, self.now);
+            self.world.tell(host, spending, self.now);
+        } else {
+            self.world.tell(host, Spending::Ended, self.now);
         }
         let activity = match how {
             Ending::Blocked(noted) => {
@@ -116,7 +154,22 @@ impl Course {
     }
 
     fn turn(&mut self) -> Plan {
-        self.planner.turn(&mut self.world, &self.policy, self.now)
+        let plan = self.planner.turn(&mut self.world, &self.policy, self.now);
+        for action in &plan.actions {
+            if let Action::AskHint { host, certificate } = action {
+                self.asked.insert(host.clone(), certificate.clone());
+            }
+        }
+        plan
+    }
+
+    /// Saves what has to be saved.
+    fn save(&mut self) {
+        let ledger = self.world.ledger_mut();
+        if ledger.save_at(self.now).is_some_and(|at| at <= self.now) {
+            self.record = Some(ledger.record(self.now));
+            ledger.saved(true, self.now);
+        }
     }
 
     /// The same facts in a world of which everything is new.
@@ -127,8 +180,13 @@ impl Course {
         world.note_all(Vec::new(), Vec::new());
         let mut wants: Vec<_> = self.world.wants().collect();
         wants.sort_by_key(|(_, want)| want.arrival);
-        for (i, (host, _)) in wants.into_iter().enumerate() {
-            world.ask(asker(i), &[host.to_string()]);
+        let mut asks = BTreeMap::<_, Vec<String>>::new();
+        for (host, want) in wants {
+            for asker in &want.askers {
+                let hosts = asks.entry(asker).or_default();
+                hosts.push(host.to_string());
+                world.ask((**asker).clone(), hosts);
+            }
         }
         for host in &hosts() {
             for held in self.world.claims(host) {
@@ -146,16 +204,20 @@ impl Course {
                 world.set_hold(scope, hold.clone());
             }
         }
+        world.inherit(&self.world);
         world
     }
 
     /// Plans, and holds the plan against every law.
     fn checked_turn(&mut self) -> Result<(), TestCaseError> {
+        self.save();
         let mut anew = Self {
             world: self.world_anew(),
             planner: Planner::new(),
             policy: self.policy.clone(),
             now: self.now,
+            asked: BTreeMap::new(),
+            record: None,
         };
         let permitted: Vec<_> = hosts()
             .into_iter()
@@ -201,6 +263,12 @@ impl Course {
                 .collect()
         };
         prop_assert_eq!(said(&self.planner), said(&anew.planner));
+        let turns = |course: &Self| -> Vec<_> {
+            let turn = |host: &Hostname| course.planner.turn_of(host, &course.world, course.now);
+            hosts().iter().map(turn).collect()
+        };
+        prop_assert_eq!(turns(self), turns(&anew));
+        prop_assert_eq!(self.world.ledger(), anew.world.ledger());
         for state in State::ALL {
             prop_assert_eq!(self.planner.count(state), anew.planner.count(state));
         }
@@ -228,11 +296,12 @@ proptest! {
     #[test]
     fn a_plan_that_follows_changes_is_the_plan_made_anew(
         cap in 1..5_usize,
+        limited in any::<bool>(),
         noted in vec(0..11_usize, 0..3),
         failed in vec((0..11_usize, 0..30_i64), 0..3),
         turns in vec(vec(event(), 1..6), 1..25),
     ) {
-        let mut course = Course::new(cap, &noted, &failed);
+        let mut course = Course::new(cap, limited, &noted, &failed);
         for events in turns {
             for event in events {
                 course.apply(event);
@@ -245,7 +314,7 @@ proptest! {
     fn the_same_input_makes_the_same_plans(turns in vec(vec(event(), 1..6), 1..12)) {
         let mut plans = Vec::new();
         for _ in 0..2 {
-            let mut course = Course::new(2, &[1], &[(3, 0)]);
+            let mut course = Course::new(2, true, &[1], &[(3, 0)]);
             let made: Vec<Plan> = turns
                 .iter()
                 .map(|events| {
@@ -260,11 +329,12 @@ proptest! {
 
     #[test]
     fn time_alone_is_enough_to_wake_for(
+        limited in any::<bool>(),
         turns in vec(vec(event(), 1..6), 1..8),
         waits in vec(0..400_000_i64, 1..10),
     ) {
         // A planner that sleeps until it said it would wake misses nothing that one sees that never sleeps.
-        let mut course = Course::new(3, &[], &[]);
+        let mut course = Course::new(3, limited, &[], &[]);
         for events in turns {
             events.into_iter().for_each(|event| course.apply(event));
         }

@@ -1,8 +1,11 @@
 //! Generated worlds: what may be asked for, held and noted, and what may happen.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use faythe_core::Timestamp;
+use faythe_core::ari::{CertificateId, Window};
+use faythe_core::budget::{Limit, Limits};
 use faythe_core::cert::{CertFacts, Held, Unreadable};
 use faythe_core::name::Hostname;
 use faythe_core::policy::Policy;
@@ -61,18 +64,34 @@ pub(crate) fn zones() -> Zones {
     ])
 }
 
-pub(crate) fn scopes() -> [Scope; 3] {
+pub(crate) fn scopes() -> [Scope; 4] {
     [
         Scope::Account,
+        Scope::Orders,
         Scope::Below("deep.example.com".parse().unwrap()),
         Scope::Below("wild.net".parse().unwrap()),
     ]
+}
+
+/// Few of everything, so that every limit is met.
+pub(crate) fn limits() -> Limits {
+    let limit = |count, hours: u64| Some(Limit::new(count, Duration::from_secs(hours * 3_600)));
+    Limits {
+        certificates_per_domain: limit(4, 48),
+        certificates_per_set: limit(2, 60),
+        failures_in_a_row: limit(6, 72),
+        failures_per_name: limit(2, 3),
+        new_orders: limit(5, 12),
+        ..Limits::default()
+    }
 }
 
 pub(crate) fn policy(cap: usize) -> Policy {
     Policy {
         zones: zones(),
         threshold: Threshold::Default,
+        spread: 50,
+        renewals_per_minute: NonZeroU32::new(4),
         issue_grace: Duration::from_secs(3600),
         orders_at_once: cap,
     }
@@ -88,6 +107,8 @@ pub(crate) enum Event {
     Release(usize),
     Stage(usize),
     End(usize, Ending),
+    /// The CA answers, if it was asked: busy, or a window so many hours from now and so long.
+    Hinted(usize, Option<(i64, i64)>),
     LeaveAlone(usize, i64, bool),
     Answered,
     Pass(i64),
@@ -115,7 +136,7 @@ pub(crate) fn held(host: usize) -> impl Strategy<Value = Held> {
                 not_after: day(from + life),
                 serial: "01".into(),
                 issuer: "Test".into(),
-                id: None,
+                id: (name != 3).then(|| CertificateId::parse(&format!("issuer.{name}-{version}")).unwrap()),
             };
             Held {
                 secret: format!("secret-{host}-{}", version % 2).into(),
@@ -152,7 +173,9 @@ pub(crate) fn event() -> impl Strategy<Value = Event> {
         1 => (0..2 * count).prop_map(Event::Release),
         1 => (0..count).prop_map(Event::Stage),
         6 => ending,
-        1 => (0..3_usize, 0..9000_i64, any::<bool>()).prop_map(|(scope, secs, told)| {
+        3 => (0..count, prop::option::weighted(0.8, (-300..300_i64, 1..200_i64)))
+            .prop_map(|(host, window)| Event::Hinted(host, window)),
+        1 => (0..4_usize, 0..9000_i64, any::<bool>()).prop_map(|(scope, secs, told)| {
             Event::LeaveAlone(scope, secs, told)
         }),
         1 => Just(Event::Answered),
@@ -160,9 +183,18 @@ pub(crate) fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
+pub(crate) fn namespace(number: usize) -> &'static str {
+    if number.is_multiple_of(2) { "web" } else { "shop" }
+}
+
+pub(crate) fn window(now: Timestamp, (from, hours): (i64, i64)) -> Window {
+    let start = ahead(now, SignedDuration::from_hours(from));
+    Window::new(start, ahead(start, SignedDuration::from_hours(hours))).unwrap()
+}
+
 pub(crate) fn asker(number: usize) -> Asker {
     Asker {
-        namespace: "web".into(),
+        namespace: namespace(number).into(),
         name: number.to_string().into(),
         uid: "1".into(),
     }

@@ -307,6 +307,8 @@ fn policy(cap: usize) -> Policy {
     Policy {
         zones: Zones::new(vec![zone]),
         threshold: Threshold::Default,
+        spread: 0,
+        renewals_per_minute: None,
         issue_grace: GRACE.unsigned_abs(),
         orders_at_once: cap,
     }

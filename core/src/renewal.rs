@@ -1,0 +1,164 @@
+//! When a certificate is renewed: the CA's window where it says one (ARI, RFC 9773), else a share of its lifetime; and
+//! what its renewal is exempt from (P20, P21).
+//!
+//! Every moment is derived from what the certificate is and what the CA said, never drawn, so that restarts and replicas
+//! agree. Deliberately absent: whose turn it is among those that are due.
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::ari::{CertificateId, Window};
+use crate::budget::Exemption;
+use crate::cert::{CertFacts, Held};
+use crate::hash;
+use crate::name::Hostname;
+use crate::schedule::{Threshold, ahead, back, renew_at, third};
+
+/// Where the CA names no window, renewals of certificates that expire together are spread over this many thousandths of
+/// their lifetime, before the moment at which they have to be due: 4.5 days of 90.
+pub const SPREAD: u32 = 50;
+/// When so little is left of the lifetime, a window of the CA is waited for no longer.
+const EMERGENCY: i32 = 20;
+/// Let's Encrypt looks back 120 days for a certificate of the same names (Boulder, 2026-08); less than that is safe.
+const REMEMBERED: SignedDuration = SignedDuration::from_hours(110 * 24);
+/// A new order takes so long at most to arrive inside a window.
+pub(crate) const ARRIVAL: SignedDuration = SignedDuration::from_secs(60);
+
+/// What the CA has said about the renewal of one certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hint {
+    /// The certificate: [`key`] of its name at the CA.
+    pub of: u64,
+    /// When the CA wants it to be renewed.
+    pub window: Window,
+}
+
+/// Everything that says when a certificate of one host is renewed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// The operator's choice.
+    pub threshold: Threshold,
+    /// Over how many thousandths of the lifetime renewals are spread where the CA names no window.
+    pub spread: u32,
+    /// What the CA says of a certificate of the host.
+    pub hint: Option<Hint>,
+}
+
+impl From<Threshold> for Rule {
+    fn from(threshold: Threshold) -> Self {
+        Self {
+            threshold,
+            spread: 0,
+            hint: None,
+        }
+    }
+}
+
+impl Rule {
+    /// When the certificate of `host` is due.
+    ///
+    /// Inside the CA's window at a point of its own, at once where that is past (RFC 9773 §4.2), and in any case before
+    /// the end of its life. A threshold that the operator has set is kept besides (S05). Where the CA says nothing, at the
+    /// threshold or, to spread them, some time before it, but never in the first third of its life.
+    #[must_use]
+    pub fn due_at(&self, host: &Hostname, facts: &CertFacts) -> Timestamp {
+        let Some(window) = self.window(facts) else {
+            return self.due_without_hint(host, facts);
+        };
+        let (start, end) = (window.start(), window.end());
+        // The window's own times are left out: if the CA moves it by an hour, the point moves by an hour.
+        let point = ahead(
+            start,
+            part(start.duration_until(end), share(host, facts, "window")),
+        );
+        let emergency = back(facts.not_after, facts.lifetime() / EMERGENCY);
+        let due = point.min(emergency);
+        match self.threshold {
+            Threshold::Default => due,
+            Threshold::Set(_) => due.min(renew_at(facts.not_before, facts.not_after, self.threshold)),
+        }
+    }
+
+    /// Whether the CA wants the certificate replaced long before its time: a revocation, as a rule (P21).
+    #[must_use]
+    pub fn is_recalled(&self, host: &Hostname, facts: &CertFacts, now: Timestamp) -> bool {
+        self.window(facts)
+            .is_some_and(|window| window.end() <= now && now < self.due_without_hint(host, facts))
+    }
+
+    fn due_without_hint(&self, host: &Hostname, facts: &CertFacts) -> Timestamp {
+        let latest = renew_at(facts.not_before, facts.not_after, self.threshold);
+        let width = facts.lifetime() / 1_000 * i32::try_from(self.spread.min(1_000)).unwrap_or(0);
+        let due = back(latest, part(width, share(host, facts, "share")));
+        due.max(ahead(facts.not_before, third(facts.lifetime())))
+            .min(latest)
+    }
+
+    /// The window of this very certificate.
+    #[must_use]
+    pub fn window(&self, facts: &CertFacts) -> Option<Window> {
+        let id = facts.id.as_ref()?;
+        self.hint
+            .filter(|hint| hint.of == key(id))
+            .map(|hint| hint.window)
+    }
+}
+
+/// What an order for `host` would be exempt from now, from what is held for it.
+pub fn exemption<'a>(
+    host: &Hostname,
+    held: impl Iterator<Item = &'a Held>,
+    hint: Option<&Hint>,
+    now: Timestamp,
+) -> Exemption {
+    let of = |held: &Held| {
+        // Certificates of other hands may be of another CA, or for a set with more names.
+        let facts = held.content.as_ref().ok()?;
+        held.issued_at?;
+        let same = matches!(facts.names.as_slice(), [only] if only == host);
+        if !same || facts.not_before < back(now, REMEMBERED) {
+            return None;
+        }
+        let id = facts.id.as_ref().map(key);
+        let inside = hint.is_some_and(|hint| {
+            let window = hint.window;
+            Some(hint.of) == id && window.start() <= now && ahead(now, ARRIVAL) < window.end()
+        });
+        Some(if inside {
+            Exemption::Window
+        } else {
+            Exemption::Renewal
+        })
+    };
+    held.filter_map(of).max().unwrap_or(Exemption::Nothing)
+}
+
+/// The certificate that a new one for `host` takes the place of: the one that serves longest, if the CA can know it.
+pub fn predecessor<'a>(
+    host: &Hostname,
+    held: impl Iterator<Item = &'a Held>,
+    hint: Option<&Hint>,
+) -> Option<CertificateId> {
+    let (held, facts) = held
+        .filter_map(|held| Some((held, held.content.as_ref().ok()?)))
+        .filter(|(_, facts)| facts.covers(host))
+        .max_by_key(|(_, facts)| facts.not_after)?;
+    let id = facts.id.as_ref()?;
+    let known = held.issued_at.is_some() || hint.is_some_and(|hint| hint.of == key(id));
+    known.then(|| id.clone())
+}
+
+/// A certificate's name at its CA, made short.
+#[must_use]
+pub fn key(id: &CertificateId) -> u64 {
+    hash::stable(&["certificate", id.as_str()])
+}
+
+/// A place between 0 and 1 that belongs to this certificate of this host.
+fn share(host: &Hostname, facts: &CertFacts, purpose: &str) -> f64 {
+    hash::share(&[purpose, &host.to_string(), &facts.serial])
+}
+
+fn part(of: SignedDuration, share: f64) -> SignedDuration {
+    #[expect(clippy::cast_possible_truncation, reason = "a part of a time that fits")]
+    SignedDuration::from_secs((of.as_secs_f64() * share) as i64)
+}

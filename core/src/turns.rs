@@ -1,0 +1,145 @@
+//! Whose turn it is: fairness between namespaces, and an even pace for what has time.
+//!
+//! New hosts go in order of arrival, but a namespace that asks for thousands at once does not hold up the one that asks
+//! for a single one: each host gets a turn when it joins the queue, one more than the last of its namespace and never
+//! earlier than the turn that is being served (start-time fair queueing). Routine renewals and questions about renewal
+//! begin at a steady pace, so that an outage or a mass event is not followed by a herd (P20).
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::name::Hostname;
+use crate::schedule::ahead;
+
+/// The turns of those who wait, and the times of those who went last.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Turns {
+    /// The turn that was served last.
+    served: u64,
+    /// The turn of each namespace's last host, where it lies ahead.
+    last: BTreeMap<Box<str>, u64>,
+    of: BTreeMap<Hostname, u64>,
+    renewals: Row,
+    polls: Row,
+}
+
+/// A row of those that begin at a pace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Row {
+    /// When the next may begin.
+    next: Option<Timestamp>,
+}
+
+/// Questions about renewal in a second: all certificates of a large cluster four times a day, and far below what any CA
+/// allows (Let's Encrypt: 1,000 a second and address, 2026-08).
+const POLLS_PER_SECOND: i32 = 8;
+
+impl Turns {
+    /// The turn of `host`, if it has one.
+    #[must_use]
+    pub fn of(&self, host: &Hostname) -> Option<u64> {
+        self.of.get(host).copied()
+    }
+
+    /// Gives `host` its turn, behind the others of its namespace.
+    pub(crate) fn join(&mut self, host: &Hostname, namespace: &str) {
+        let last = self.last.get(namespace).copied().unwrap_or(0);
+        let turn = last.max(self.served) + 1;
+        self.last.insert(namespace.into(), turn);
+        self.of.insert(host.clone(), turn);
+    }
+
+    /// It was the turn of `host`, or it does not wait any more.
+    pub(crate) fn leave(&mut self, host: &Hostname, served: bool) {
+        if let Some(turn) = self.of.remove(host)
+            && served
+        {
+            self.served = self.served.max(turn);
+            let now = self.served;
+            // A namespace whose last turn is over is like one that never asked.
+            if self.last.len() > self.of.len() {
+                self.last.retain(|_, turn| *turn > now);
+            }
+        }
+    }
+
+    /// When the next routine renewal may begin.
+    pub(crate) fn next_renewal(&self) -> Option<Timestamp> {
+        self.renewals.next
+    }
+
+    /// A routine renewal begins.
+    pub(crate) fn renew(&mut self, per_minute: Option<NonZeroU32>, now: Timestamp) {
+        if let Some(rate) = per_minute {
+            let pause = SignedDuration::from_mins(1) / i32::try_from(rate.get()).unwrap_or(i32::MAX);
+            self.renewals.begin(pause, now);
+        }
+    }
+
+    /// When the next question about renewal may be asked.
+    pub(crate) fn next_poll(&self) -> Option<Timestamp> {
+        self.polls.next
+    }
+
+    /// A question about renewal is asked.
+    pub(crate) fn poll(&mut self, now: Timestamp) {
+        self.polls
+            .begin(SignedDuration::from_secs(1) / POLLS_PER_SECOND, now);
+    }
+
+    /// A clock that was set back makes nobody wait for long.
+    pub(crate) fn mend(&mut self, now: Timestamp) {
+        for row in [&mut self.renewals, &mut self.polls] {
+            row.next = row
+                .next
+                .map(|next| next.min(ahead(now, SignedDuration::from_mins(1))));
+        }
+    }
+}
+
+impl Row {
+    fn begin(&mut self, pause: SignedDuration, now: Timestamp) {
+        self.next = Some(ahead(now, pause));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Lets hosts join, written as `namespace/host`, and says in which order their turns come.
+    fn order(turns: &Turns) -> Vec<String> {
+        let mut all: Vec<_> = turns
+            .of
+            .iter()
+            .map(|(host, turn)| (*turn, host.to_string()))
+            .collect();
+        all.sort();
+        all.into_iter()
+            .map(|(_, host)| host.replace(".example.com", ""))
+            .collect()
+    }
+
+    fn join(turns: &mut Turns, namespace: &str, count: usize) {
+        for i in 0..count {
+            let host = format!("{namespace}{i}.example.com").parse().unwrap();
+            turns.join(&host, namespace);
+        }
+    }
+
+    #[test]
+    fn p17_who_asks_for_much_does_not_hold_up_who_asks_for_little() {
+        let mut turns = Turns::default();
+        join(&mut turns, "a", 5);
+        join(&mut turns, "b", 2);
+        assert_eq!(order(&turns), ["a0", "b0", "a1", "b1", "a2", "a3", "a4"]);
+        for host in ["a0", "b0", "a1", "b1", "a2"] {
+            turns.leave(&format!("{host}.example.com").parse().unwrap(), true);
+        }
+        // Whoever comes later does not go before those who have waited since.
+        join(&mut turns, "c", 2);
+        assert_eq!(order(&turns), ["a3", "c0", "a4", "c1"]);
+    }
+}

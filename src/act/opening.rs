@@ -1,0 +1,54 @@
+//! The step that costs something at the CA: making an order, with the ledger's leave, and telling the ledger what became
+//! of it.
+
+use std::sync::Arc;
+
+use faythe_core::budget::Spending;
+use faythe_core::problem::Exchange;
+
+use super::fault::Fault;
+use super::steps::new_key;
+use super::{Outcome, Progress, Then, Work};
+use crate::ca::{CaError, NewOrder};
+
+impl Work<'_> {
+    /// Makes an order. Where there is no leave for one, as after an order that has lapsed meanwhile, the work ends, and the
+    /// plan decides anew.
+    pub(super) async fn open(&mut self) -> Result<Then, Fault> {
+        let Some(grant) = self.order.grant.take() else {
+            return Ok(Then::End(Outcome::Settled));
+        };
+        // Made first: a kill between here and the note costs an order, and an RSA key takes its time.
+        if self.order.key.is_none() {
+            self.order.key = Some(new_key(self.outside.key_type).await?);
+        }
+        let room = Arc::clone(&self.outside.unnoted).acquire_owned();
+        self.unnoted = tokio::select! {
+            room = room => room.ok(),
+            () = self.stop.cancelled() => return Ok(Then::GoOn),
+        };
+        let order = NewOrder {
+            profile: None,
+            replaces: self.order.replaces.as_ref(),
+        };
+        let opened = self.outside.ca.act()?.open(grant, order).await;
+        self.spent(match &opened {
+            Err(CaError::Refused(_) | CaError::Account(_)) => Spending::Refused,
+            // An answer that was lost or cannot be read may have been a yes.
+            Err(CaError::Garbled { .. } | CaError::Gone { .. } | CaError::Unreachable { .. }) | Ok(_) => {
+                Spending::Ordered
+            }
+        });
+        let session = opened.map_err(|error| Fault::ca(&error, Exchange::NewOrder))?;
+        self.order.counted = false;
+        self.take_up(session, (self.outside.now)());
+        self.ca_has_done_it();
+        Ok(Then::GoOn)
+    }
+
+    /// Tells the ledger.
+    pub(super) fn spent(&self, what: Spending) {
+        // Nobody listens only when the process is about to end.
+        let _ = self.progress.send(Progress::Spent(self.order.host.clone(), what));
+    }
+}

@@ -1,0 +1,155 @@
+//! Errands of the loop besides orders: asking the CA when it wants a certificate renewed, and saving the ledger.
+
+use std::sync::Arc;
+
+use faythe_core::ari::CertificateId;
+use faythe_core::budget::{Ledger, Record};
+use faythe_core::name::Hostname;
+use faythe_core::world::Answer;
+
+use super::Loop;
+use crate::act::{self, Outside};
+use crate::ca::CaError;
+use crate::store::{Saved, StoreError};
+
+/// What an errand has brought.
+#[derive(Debug)]
+pub(super) enum Errand {
+    /// The CA has been asked about a certificate.
+    Asked {
+        host: Hostname,
+        certificate: CertificateId,
+        answer: Answer,
+    },
+    /// The ledger has been saved, or not; then what another instance has saved meanwhile.
+    Saved(Result<(), Option<Record>>),
+}
+
+/// What earlier processes have left: notes, and the record of the ledger.
+pub(super) struct Legacy {
+    pub(super) notes: Vec<Saved>,
+    pub(super) record: Option<Record>,
+}
+
+/// Reads what earlier processes have left.
+pub(super) async fn legacy(outside: &Outside) -> Result<Legacy, StoreError> {
+    let record = if outside.limits.count_anything() {
+        let store = outside.store.read();
+        store.ledger(outside.ca.read().directory()).await?
+    } else {
+        None
+    };
+    Ok(Legacy {
+        notes: outside.store.read().notes().await?,
+        record,
+    })
+}
+
+impl Loop {
+    /// The ledger as earlier processes have left it; before the notes are told.
+    pub(super) fn open_ledger(&mut self, record: Option<&Record>) {
+        let mut ledger = Ledger::new(self.outside.limits);
+        if let Some(record) = record {
+            ledger.load(record, self.now());
+        }
+        self.world.set_ledger(ledger);
+    }
+
+    /// Saves the ledger if that is due.
+    pub(super) fn keep_ledger(&mut self) {
+        let now = self.now();
+        if !self.leadership.acts || self.world.ledger().save_at(now).is_none_or(|at| at > now) {
+            return;
+        }
+        let record = self.world.ledger_mut().record(now);
+        let outside = Arc::clone(&self.outside);
+        self.errands.spawn(async move {
+            let directory = outside.ca.read().directory();
+            let Ok(store) = outside.store.act() else {
+                return Errand::Saved(Err(None));
+            };
+            let Err(error) = store.save_ledger(directory, &record).await else {
+                return Errand::Saved(Ok(()));
+            };
+            tracing::warn!("the ledger cannot be saved: {}", act::chain(&error));
+            let conflict = matches!(error, StoreError::Conflict { .. });
+            let theirs = store.ledger(directory).await.ok().flatten();
+            Errand::Saved(Err(theirs.filter(|_| conflict)))
+        });
+    }
+
+    /// Saves the ledger for the last time.
+    pub(super) async fn close_ledger(&mut self) {
+        let now = self.now();
+        if let Some(record) = self.world.ledger_mut().last_record(now)
+            && let Ok(store) = self.outside.store.act()
+            && let Err(error) = store
+                .save_ledger(self.outside.ca.read().directory(), &record)
+                .await
+        {
+            tracing::warn!("the ledger cannot be saved at the end: {}", act::chain(&error));
+        }
+    }
+
+    pub(super) fn ask_hint(&mut self, host: Hostname, certificate: CertificateId) {
+        let outside = Arc::clone(&self.outside);
+        self.errands.spawn(async move {
+            let asked = outside.ca.read().renewal_info(&certificate).await;
+            let answer = match asked {
+                Ok(Some(info)) => {
+                    if let Some(page) = &info.explanation {
+                        tracing::info!(%host, page, "the CA explains when it wants the certificate renewed");
+                    }
+                    Answer::Told {
+                        window: info.window,
+                        retry_after: info.retry_after,
+                    }
+                }
+                Ok(None) => Answer::Unsupported,
+                Err(error) => {
+                    tracing::debug!(%host, "no renewal information: {}", act::chain(&error));
+                    failed(&error)
+                }
+            };
+            Errand::Asked {
+                host,
+                certificate,
+                answer,
+            }
+        });
+    }
+
+    pub(super) fn errand(&mut self, errand: Errand) {
+        let now = self.now();
+        match errand {
+            Errand::Asked {
+                host,
+                certificate,
+                answer,
+            } => self.world.hinted(&host, &certificate, answer, now),
+            Errand::Saved(Ok(())) => self.world.ledger_mut().saved(true, now),
+            Errand::Saved(Err(theirs)) => {
+                let ledger = self.world.ledger_mut();
+                ledger.saved(false, now);
+                if let Some(record) = theirs {
+                    ledger.load(&record, now);
+                }
+            }
+        }
+    }
+}
+
+/// Whether an error will pass (RFC 9773 §4.3.3).
+fn failed(error: &CaError) -> Answer {
+    match error {
+        CaError::Refused(problem)
+            if problem
+                .status
+                .is_some_and(|status| status >= 500 || status == 429) =>
+        {
+            Answer::Busy
+        }
+        CaError::Account(_) | CaError::Unreachable { .. } => Answer::Busy,
+        CaError::Garbled { .. } | CaError::Gone { .. } | CaError::Refused(_) => Answer::Refused,
+    }
+}
