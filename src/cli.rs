@@ -14,12 +14,13 @@ use tracing_subscriber::EnvFilter;
 use crate::check;
 use crate::config::{self, Config};
 use crate::daemon;
+use crate::sweep::{self, Removal};
 
 /// Something failed.
 const FAILED: u8 = 1;
 /// The configuration is wrong; nothing was touched.
 const BAD_CONFIGURATION: u8 = 2;
-/// `check` found something that needs attention.
+/// `check` or `sweep` found something that needs attention.
 const ATTENTION: u8 = 3;
 
 /// What libraries may log, whatever `--log` says.
@@ -54,6 +55,20 @@ enum Command {
     Check {
         /// Path of the configuration file, JSON or YAML
         config: PathBuf,
+    },
+    /// Lists challenge records that earlier orders left behind, a line each; exits 0 if there is none and 3 if there is
+    ///
+    /// A record is ours if the note of an order names it, and left over if the CA says that the order is over. Nothing
+    /// else is ever touched.
+    Sweep {
+        /// Path of the configuration file, JSON or YAML
+        config: PathBuf,
+        /// Remove what is left over
+        #[arg(long)]
+        remove: bool,
+        /// Remove records of open orders too; only while no Faythe runs
+        #[arg(long, requires = "remove")]
+        all: bool,
     },
 }
 
@@ -91,6 +106,14 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
     match (cli.command, cli.config) {
         (Some(Command::Check { config }), _) => check(&config),
+        (Some(Command::Sweep { config, remove, all }), _) => {
+            let removal = match (remove, all) {
+                (false, _) => Removal::Nothing,
+                (true, false) => Removal::Over,
+                (true, true) => Removal::All,
+            };
+            sweep(&config, removal)
+        }
         (None, Some(config)) => daemon(&config),
         // clap requires one of the two.
         (None, None) => ExitCode::from(BAD_CONFIGURATION),
@@ -134,6 +157,28 @@ fn check(path: &Path) -> ExitCode {
     match runtime.block_on(check::run(&config, &mut print)) {
         check::Verdict::AllWell => ExitCode::SUCCESS,
         check::Verdict::Attention => ExitCode::from(ATTENTION),
+    }
+}
+
+fn sweep(path: &Path, removal: Removal) -> ExitCode {
+    let Some(config) = load(path) else {
+        return ExitCode::from(BAD_CONFIGURATION);
+    };
+    let runtime = match runtime() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error.into(), FAILED),
+    };
+    let mut out = io::stdout().lock();
+    let mut attention = false;
+    let mut print = |finding: sweep::Finding| {
+        attention |= finding.needs_attention();
+        // A closed pipe is no reason to stop in the middle.
+        let _ = writeln!(out, "{finding}");
+    };
+    match runtime.block_on(daemon::sweep(&config, removal, &mut print)) {
+        Ok(()) if attention => ExitCode::from(ATTENTION),
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error, FAILED),
     }
 }
 
@@ -230,5 +275,21 @@ mod tests {
         assert!(matches!(cli.command, Some(Command::Check { .. })));
         assert_eq!(cli.log.log_format, LogFormat::Json);
         assert!(Cli::try_parse_from(["faythe"]).is_err());
+    }
+
+    #[test]
+    fn p16_a_sweep_removes_only_when_told_and_all_only_on_top_of_that() {
+        let parse = |arguments: &[&str]| Cli::try_parse_from([&["faythe", "sweep", "c"], arguments].concat());
+        for (arguments, expected) in [
+            (&[][..], (false, false)),
+            (&["--remove"], (true, false)),
+            (&["--remove", "--all"], (true, true)),
+        ] {
+            let cli = parse(arguments).unwrap();
+            assert!(
+                matches!(cli.command, Some(Command::Sweep { remove, all, .. }) if (remove, all) == expected)
+            );
+        }
+        assert!(parse(&["--all"]).is_err());
     }
 }

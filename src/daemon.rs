@@ -34,6 +34,7 @@ use crate::source::ingress;
 use crate::store::Store;
 use crate::store::place::Layout;
 use crate::store::secrets::{self, Secrets};
+use crate::sweep::{self, Removal};
 
 /// Orders worked on at once: enough that neither CA nor name server waits for us, and no flood for either.
 const ORDERS_AT_ONCE: usize = 32;
@@ -173,6 +174,28 @@ fn stand(
         Ok(())
     });
     Ok(tenure)
+}
+
+/// Looks for values that earlier orders left behind, and removes what `removal` says.
+///
+/// # Errors
+/// The set-up fails, or the notes cannot be read.
+pub(crate) async fn sweep(
+    config: &Config,
+    removal: Removal,
+    tell: &mut dyn FnMut(sweep::Finding),
+) -> anyhow::Result<()> {
+    let adapters = adapters(config).await?;
+    let places = sweep::Places {
+        store: &*adapters.store,
+        ca: &*adapters.ca,
+        dns: &*adapters.dns,
+        zones: &config.zones(),
+        now: (adapters.now)(),
+    };
+    sweep::run(&places, removal, tell)
+        .await
+        .context("the notes of orders")
 }
 
 /// Makes every adapter; asks nobody.

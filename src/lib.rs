@@ -21,5 +21,6 @@ pub mod run;
 pub mod sealed;
 pub mod source;
 pub mod store;
+pub mod sweep;
 pub mod watch;
 pub mod x509;

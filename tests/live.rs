@@ -26,5 +26,6 @@ mod live {
     mod secrets;
     mod secrets_faults;
     mod stage;
+    mod sweep;
     mod zones;
 }

@@ -186,3 +186,22 @@ async fn s05_somebody_elses_secret_costs_no_order_and_is_looked_at_again() {
         began.elapsed()
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn p22_a_mended_key_ends_the_wait_of_refused_updates_within_five_seconds() {
+    let rig = Rig::new(&["www.example.com"]);
+    let record = record("www.example.com");
+    rig.place.state().faults.refuse_updates.insert(record.clone());
+    let mut process = rig.process();
+    // Long enough for the pauses to have grown.
+    rig.pass(&mut process, Duration::from_secs(6 * 3600)).await;
+    rig.place.state().faults.refuse_updates.remove(&record);
+    rig.place.repair();
+    rig.pass(&mut process, Duration::from_secs(5)).await;
+    let state = rig.place.state();
+    assert!(
+        state.calls("finalize") == 1,
+        "{:?}",
+        state.journal.iter().rev().take(5).collect::<Vec<_>>()
+    );
+}

@@ -9,3 +9,4 @@ mod crashes;
 mod faults;
 mod leaders;
 mod sequence;
+mod sweep;

@@ -33,6 +33,8 @@ pub(crate) struct Place(Arc<Shared>, Arc<Mutex<BTreeMap<Hostname, u64>>>);
 struct Shared {
     state: Mutex<State>,
     crashed: Notify,
+    /// Told when updates may succeed again.
+    pub(crate) repaired: Notify,
     issuer: Issuer<'static, KeyPair>,
 }
 
@@ -109,6 +111,7 @@ impl Place {
             Arc::new(Shared {
                 state: Mutex::default(),
                 crashed: Notify::new(),
+                repaired: Notify::new(),
                 issuer: Issuer::new(root, key),
             }),
             Arc::default(),
@@ -122,6 +125,11 @@ impl Place {
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap()
+    }
+
+    /// Tells that updates may succeed again.
+    pub(crate) fn repair(&self) {
+        self.0.repaired.notify_one();
     }
 
     /// Waits until the fuse has blown.
@@ -438,6 +446,10 @@ impl CaOrder for Session {
 }
 
 impl Dns for Place {
+    fn repaired(&self) -> BoxFuture<'_, ()> {
+        self.0.repaired.notified().boxed()
+    }
+
     fn adopt(&self, _: &DnsName, _: &RecordName, _: &str) {}
 
     fn publish<'a>(
