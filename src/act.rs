@@ -265,10 +265,11 @@ impl Work<'_> {
             self.outside.board.prepare(&self.order.host);
         }
         loop {
-            if self.stop.is_cancelled() {
+            let step = self.next_step(*goal.borrow());
+            // An order that the CA has just made is noted in any case, or it would be lost sight of.
+            if self.stop.is_cancelled() && step != Step::Note {
                 return Outcome::Stopped;
             }
-            let step = self.next_step(*goal.borrow());
             let stage = step.stage();
             self.enter(stage);
             let started = Instant::now();

@@ -19,6 +19,7 @@ mod live {
     mod endings;
     mod hosts;
     mod image;
+    mod leaders;
     mod look;
     mod pace;
     mod process;
