@@ -158,6 +158,13 @@ impl Bed {
         }
     }
 
+    /// Lets faythe do what `deploy/rbac.yaml` allows and nothing else, if it is started after this.
+    pub async fn with_shipped_rights(mut self) -> Result<Self> {
+        self.identity = self.kube.grant_shipped_rights(&self.secret_namespace).await?;
+        self.kube.kubeconfig_for(&self.identity).await?;
+        Ok(self)
+    }
+
     /// Makes an Ingress of the bed's namespace ask for these hosts.
     pub async fn ingress(&self, name: &str, hosts: &[&str]) -> Result<Ingress> {
         objects::apply_ingress(&self.client, &self.namespace, name, hosts).await

@@ -7,6 +7,7 @@ mod audit;
 mod etcd;
 mod identity;
 pub mod objects;
+mod rights;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -25,6 +26,7 @@ use crate::{http, tools, until};
 
 pub use self::audit::Request;
 pub use self::identity::Identity;
+pub use self::rights::shipped_rights;
 
 /// What a start may take when several beds start on a busy machine; alone it takes 3 seconds.
 const START: Duration = Duration::from_secs(60);

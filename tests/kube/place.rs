@@ -34,13 +34,7 @@ impl Place {
     pub(crate) async fn new(name: &str) -> Self {
         let kube = Kube::shared().await.unwrap();
         let place = Self::bare(kube, name).await;
-        let rights = std::fs::read_to_string(deploy("rbac.yaml")).unwrap();
-        // Every name in it is `faythe`; the same with ours lets many stand side by side.
-        place
-            .kube
-            .apply(&rights.replace(": faythe\n", &format!(": {}\n", place.namespace)))
-            .await
-            .unwrap();
+        place.kube.grant_shipped_rights(&place.namespace).await.unwrap();
         place
     }
 

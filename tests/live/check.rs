@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use faythe_bed::bind::{Algorithm, Key};
-use faythe_bed::kube::Identity;
+use faythe_bed::kube::{Identity, shipped_rights};
 use faythe_bed::ports::Port;
 use faythe_bed::scratch::Scratch;
 use faythe_bed::{Bed, Setup};
@@ -162,11 +162,9 @@ async fn an_update_server_or_a_ca_that_is_dead_is_told_and_the_rest_is_tried() {
 #[tokio::test]
 async fn each_missing_permission_is_told_with_its_remedy() {
     let mut bed = Bed::start().await.unwrap();
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/rbac.yaml");
-    let rights = std::fs::read_to_string(path).unwrap();
     let name = bed.secret_namespace.clone();
-    let rights = rights
-        .replace(": faythe\n", &format!(": {name}\n"))
+    let rights = shipped_rights(&name)
+        .unwrap()
         .replace("verbs: [create]", "verbs: [get]")
         .replace("patch, update, delete]", "update]");
     bed.identity = Identity::service_account(&name, &name);

@@ -1,10 +1,9 @@
 //! What Faythe asks of the API server: few writes for a certificate, none for nothing, and only what the shipped rights
 //! allow.
 
-use std::path::Path;
 use std::time::Duration;
 
-use faythe_bed::kube::{Identity, Request};
+use faythe_bed::kube::Request;
 use faythe_bed::{Bed, Setup, until};
 use serde_json::json;
 
@@ -121,15 +120,8 @@ async fn the_account_is_made_once_and_found_at_each_start() {
 
 #[tokio::test]
 async fn the_shipped_rights_are_enough_for_everything() {
-    let mut bed = Bed::start().await.unwrap();
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/rbac.yaml");
-    let rights = std::fs::read_to_string(path).unwrap();
-    // Every name in it is `faythe`; those of this bed let many tests stand side by side.
-    let name = bed.secret_namespace.clone();
-    let rights = rights.replace(": faythe\n", &format!(": {name}\n"));
-    bed.kube.apply(&rights).await.unwrap();
-    bed.identity = Identity::service_account(&name, &name);
-
+    let bed = Bed::start().await.unwrap();
+    let bed = bed.with_shipped_rights().await.unwrap();
     let [fresh, due, theirs] = ["fresh", "due", "theirs"].map(|label| bed.host(label));
     let (cert, key) = foreign_certificate(&[&due], -80, 10);
     let before = put_labeled(&bed, &due, &due, &[("cert", &cert), ("key", &key)]).await;

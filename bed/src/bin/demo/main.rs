@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use faythe_bed::faythe::Faythe;
+use faythe_bed::kube::Request;
 use faythe_bed::{Bed, Setup, tools};
 
 use crate::screen::Screen;
@@ -68,17 +69,19 @@ async fn demo(screen: &mut Screen) -> Result<()> {
     .await?;
     screen.say(&format!("started; BIND takes updates of the zone {}", bed.zone));
 
+    let bed = bed.with_shipped_rights().await?;
     let faythe = bed.faythe(&faythe, bed.config()).await?;
     faythe.ready(Duration::from_secs(30)).await?;
     screen.say(&format!(
-        "faythe is ready; its configuration is {}",
+        "faythe is ready, with the rights of deploy/rbac.yaml; its configuration is {}",
         faythe.config_file().display()
     ));
 
     screen.say("applying the Ingresses of demo/");
     let settled = look::until_settled(screen, &bed, &faythe, Path::new(SAMPLES), SETTLE).await?;
     screen.lines(&settled.report());
-    let flaws = settled.flaws();
+    let mut flaws = settled.flaws();
+    flaws.extend(refused(&bed)?);
     if !flaws.is_empty() {
         screen.line("Not as it should be:");
         screen.lines(&flaws);
@@ -118,6 +121,14 @@ impl Arguments {
         }
         Ok(read)
     }
+}
+
+/// What the API server has refused to faythe, a line each: the shipped rights have to be enough.
+fn refused(bed: &Bed) -> Result<Vec<String>> {
+    let mut requests = bed.kube.requests_by(&bed.identity.username())?;
+    requests.retain(|request| request.code == 403);
+    let line = |request: &Request| format!("faythe may not {} {}", request.verb, request.resource);
+    Ok(requests.iter().map(line).collect())
 }
 
 /// Where to look, as lines to copy.
