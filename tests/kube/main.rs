@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should end at once")]
 
+mod deploy;
 mod events;
 mod lease;
 mod notes;

@@ -1,13 +1,12 @@
 //! What `deploy/` gives and does not give; that it gives enough is shown by every other test.
 
 use faythe::cluster::Fault;
-use faythe_bed::kube::Kube;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::api::networking::v1::Ingress;
 use kube::api::{Api, DeleteParams, ListParams, PostParams};
 
-use crate::place::{Place, deploy};
+use crate::place::Place;
 
 #[track_caller]
 fn assert_forbidden<T: std::fmt::Debug>(result: kube::Result<T>) {
@@ -53,25 +52,6 @@ async fn nothing_else_is_open() {
         ours.delete_collection(&DeleteParams::default(), &ListParams::default())
             .await,
     );
-}
-
-#[tokio::test]
-async fn the_api_server_takes_every_manifest() {
-    let kube = Kube::shared().await.unwrap();
-    kube.apply_path(&deploy("namespace.yaml")).await.unwrap();
-    let directory = deploy("");
-    let manifests = kube
-        .kubectl(&["kustomize", directory.to_str().unwrap()], "")
-        .await
-        .unwrap();
-    let applied = kube
-        .kubectl(
-            &["apply", "--server-side", "--validate=strict", "-f", "-"],
-            &manifests,
-        )
-        .await
-        .unwrap();
-    assert_eq!(applied.lines().count(), 10, "{applied}");
 }
 
 fn secret(name: &str) -> Secret {
