@@ -236,6 +236,21 @@ async fn s12_the_secret_is_as_consumers_know_it() {
     }
 }
 
+/// The name of what Faythe writes follows from the host alone; a Secret that somebody has named otherwise stays theirs.
+#[tokio::test]
+async fn s12_a_due_certificate_under_another_name_is_left_and_one_is_made_under_the_hostname() {
+    let (bed, host, theirs) = with_held("made-by-hand", &["www"], -80, 10).await;
+    let stage = Stage::on(bed, json!({})).await;
+    stage.certificate(&host).await;
+    stage.reach("valid", 1).await;
+    stage.clean().await;
+    let held: Vec<_> = stage.held().await.into_keys().collect();
+    assert_eq!(held, ["made-by-hand".to_owned(), host]);
+    let now = stage.bed.secrets().get("made-by-hand").await.unwrap();
+    assert_eq!(now.metadata.resource_version, theirs.metadata.resource_version);
+    assert_eq!(stage.bed.pebble.orders_created(), 1);
+}
+
 #[tokio::test]
 async fn s12_a_host_too_long_for_a_label_has_a_hash_there_and_stands_in_an_annotation() {
     let mut stage = Stage::start().await;
