@@ -274,6 +274,67 @@ fn guides_name_files_that_exist() {
 }
 
 /// Collects what a rule finds in each file, and fails with all of it.
+/// What stands in a verdict, a metric or its label is in the operators' guides.
+#[test]
+fn guides_have_every_code_and_every_metric() {
+    let guide = |name: &str| fs::read_to_string(root().join("docs").join(name)).unwrap();
+    let (verdicts, metrics) = (guide("verdicts.md"), guide("metrics.md"));
+    let word = |text: &str| text.split('"').nth(1).map(str::to_owned);
+    let mut codes = BTreeSet::new();
+    let mut names = BTreeSet::new();
+    for source in sources() {
+        let ours = source.path.starts_with("src/") || source.path.starts_with("core/src/");
+        if !ours || source.is_test() {
+            continue;
+        }
+        // Faults name theirs where they are made, everything else by a function of this name.
+        codes.extend(
+            source
+                .code
+                .split("code: ")
+                .skip(1)
+                .filter(|rest| rest.starts_with('"'))
+                .filter_map(word),
+        );
+        if [
+            "core/src/cert.rs",
+            "core/src/order.rs",
+            "core/src/verdict.rs",
+            "src/dns.rs",
+        ]
+        .contains(&source.path.as_str())
+        {
+            for body in source.code.split("fn code(").skip(1) {
+                let body = body.split("\n    }\n").next().unwrap_or_default();
+                let arms = body.split("=> ").skip(1);
+                codes.extend(arms.filter(|rest| rest.starts_with('"')).filter_map(word));
+            }
+        }
+        if source.path == "src/act/fault.rs" {
+            codes.extend(
+                source
+                    .code
+                    .split("=> (")
+                    .skip(1)
+                    .filter(|rest| rest.starts_with('"'))
+                    .filter_map(word),
+            );
+        }
+        if source.path == "src/report/metrics.rs" {
+            let literals = source.code.split('"').skip(1).step_by(2);
+            names.extend(
+                literals
+                    .filter(|name| name.starts_with("faythe_"))
+                    .map(str::to_owned),
+            );
+        }
+    }
+    assert!(codes.len() > 50 && names.len() > 10, "{codes:?} {names:?}");
+    codes.retain(|code| !verdicts.contains(&format!("`{code}`")));
+    names.retain(|name| !metrics.contains(&format!("`{name}")));
+    assert_eq!((codes, names), (BTreeSet::new(), BTreeSet::new()), "undocumented");
+}
+
 fn check(sources: &[Source], rule: impl Fn(&Source) -> Vec<(usize, String)>) {
     assert!(
         sources.len() > 10,
