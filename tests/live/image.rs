@@ -64,6 +64,19 @@ async fn s14_a_host_gets_its_certificate_from_within_an_empty_root() {
     let host = bed.host("www");
     bed.ingress("web", &[&host]).await.unwrap();
     bed.certificate_for(&host, SOON).await.unwrap();
+    // In a cluster its root cannot be written to.
+    assert_eq!(
+        root.files(),
+        [
+            "/config.json",
+            "/etc/ssl/certs/ca-certificates.crt",
+            "/faythe",
+            "/kubeconfig",
+            "/launch",
+            "/roots.pem",
+            "/update.key"
+        ]
+    );
 }
 
 /// A directory that holds the program and the CA roots, and becomes the root directory.
@@ -85,6 +98,25 @@ impl Root {
 
     fn bring(&self, file: &Path, inside: &str) {
         fs::copy(file, self.path(inside)).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    }
+
+    /// Everything in it, seen from inside.
+    fn files(&self) -> Vec<String> {
+        let mut directories = vec![self.0.path().to_owned()];
+        let mut found = Vec::new();
+        while let Some(directory) = directories.pop() {
+            for entry in fs::read_dir(directory).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    directories.push(path);
+                } else {
+                    let inside = path.strip_prefix(self.0.path()).unwrap();
+                    found.push(format!("/{}", inside.display()));
+                }
+            }
+        }
+        found.sort();
+        found
     }
 
     /// The program in its root, without anything of our environment; a user namespace lets anybody change the root.
