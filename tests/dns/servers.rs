@@ -8,6 +8,7 @@ use super::*;
 
 mod changes;
 mod refusals;
+mod several;
 mod ways;
 
 /// Gives each test once for each make of server.
