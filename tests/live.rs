@@ -15,6 +15,7 @@ mod live {
     mod challenges;
     mod check;
     mod crash;
+    mod dns_chaos;
     mod dns_faults;
     mod endings;
     mod hosts;
@@ -26,6 +27,7 @@ mod live {
     mod quiet;
     mod secrets;
     mod secrets_faults;
+    mod servers;
     mod stage;
     mod sweep;
     mod zones;

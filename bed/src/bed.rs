@@ -16,6 +16,7 @@ use crate::bind::{self, Bind};
 use crate::certificate::Certificate;
 use crate::faythe::{Faythe, Launch, absolute};
 use crate::kube::{Identity, Kube, objects};
+use crate::names::Make;
 use crate::pebble::{self, Pebble};
 use crate::ports::Port;
 use crate::proxy::Proxy;
@@ -37,6 +38,8 @@ pub struct Setup {
     pub secondary: bool,
     /// Further zones of the name server, each with the only key that may change it.
     pub owned: Vec<(String, bind::Key)>,
+    /// Who made the name server; it is BIND if there is a secondary.
+    pub make: Make,
     /// How Pebble behaves.
     pub pebble: pebble::Setup,
 }
@@ -293,7 +296,7 @@ async fn start_names_and_ca(setup: &Setup, zone: &str) -> Result<(Bind, Option<B
         let (bind, secondary) = Bind::start_with_secondary(names).await?;
         (bind, Some(secondary))
     } else {
-        (Bind::start(names).await?, None)
+        (Bind::start(names.of_make(setup.make)).await?, None)
     };
     let pebble = Pebble::start(setup.pebble.clone(), bind.address()).await?;
     Ok((bind, secondary, pebble))

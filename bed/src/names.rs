@@ -348,7 +348,8 @@ impl NameServer {
         let Self {
             setup, role, scratch, ..
         } = self;
-        if let Some(key) = setup.keys.first() {
+        // What a client was given once stays, whatever keys the server has later.
+        if let Some(key) = setup.keys.first().filter(|_| !self.asker.key_file().exists()) {
             scratch.write("update.key", key.file())?;
         }
         let addresses = self.addresses();

@@ -20,6 +20,8 @@ use faythe_core::zone::{Check, Role};
 use futures::future::join_all;
 
 mod crosscheck;
+mod faults;
+mod guides;
 mod named;
 mod servers;
 mod signatures;

@@ -15,7 +15,7 @@ const REPAIRED: Duration = Duration::from_secs(45);
 
 /// Waits until Faythe has told of trouble with this code, in its log and in an Event, in all of these words; checks that
 /// one order was made and the CA was not told to look.
-async fn in_trouble(bed: &Bed, faythe: &Faythe, code: &str, words: &[&str]) {
+pub(crate) async fn in_trouble(bed: &Bed, faythe: &Faythe, code: &str, words: &[&str]) {
     let line = said(
         faythe,
         &["WARN", "state=\"stalled\"", &format!("code=\"{code}\"")],
@@ -32,7 +32,7 @@ async fn in_trouble(bed: &Bed, faythe: &Faythe, code: &str, words: &[&str]) {
 }
 
 /// Waits until all is well after a repair: soon, with the order there was.
-async fn goes_on(bed: &Bed, faythe: &Faythe, host: String) {
+pub(crate) async fn goes_on(bed: &Bed, faythe: &Faythe, host: String) {
     let repaired = Instant::now();
     issued(bed, faythe, &[host]).await;
     assert!(repaired.elapsed() < REPAIRED, "it took {:?}", repaired.elapsed());
@@ -144,7 +144,7 @@ async fn a_key_of_another_name_is_told() {
     check_setup(
         |bind| with_keys(bind, vec![Key::new("somebody", Algorithm::HmacSha256)]),
         "badkey",
-        &["BADKEY", "compare both with its configuration"],
+        &["BADKEY", "compare all three with its configuration"],
     )
     .await;
 }
