@@ -35,6 +35,7 @@ check: lint ## the fast part, before each commit: format, lints, and the tests t
 
 tools: ## builds or installs the servers that demo, tests and bench use
 	tools/build
+	tools/step-ca/build
 	tools/bind
 	tools/knot
 	tools/powerdns

@@ -17,6 +17,7 @@ pub mod acme;
 mod account;
 #[doc(hidden)]
 pub mod fuzzing;
+mod change;
 mod order;
 mod authorization;
 mod chain;

@@ -11,6 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
+use crate::account;
 use crate::check;
 use crate::config::{self, Config};
 use crate::daemon;
@@ -48,6 +49,16 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Shows the account at the CA, or changes it
+    ///
+    /// A running daemon takes up what has changed by itself. All can be repeated after a failure at any point.
+    Account {
+        /// Path of the configuration file, JSON or YAML
+        config: PathBuf,
+        /// What to do with it
+        #[arg(value_enum, default_value_t = AccountAction::Show)]
+        action: AccountAction,
+    },
     /// Tests everything the daemon will need, a line each; exits 0 if all is well and 3 if not
     ///
     /// The file, the permissions in the cluster, the update server (adds, looks at and deletes a throw-away TXT
@@ -83,6 +94,16 @@ struct Log {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum AccountAction {
+    /// Make another account and use that; CAA records that name the old one (accounturi) have to be changed
+    New,
+    /// Give the account another key, of the configured kind; its URL stays
+    Rollover,
+    /// Show its URL, state, key and contact, and the CAA record that allows it alone
+    Show,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum LogFormat {
     /// One JSON object a line
     Json,
@@ -105,6 +126,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         return fail(&error, BAD_CONFIGURATION);
     }
     match (cli.command, cli.config) {
+        (Some(Command::Account { config, action }), _) => account(&config, action),
         (Some(Command::Check { config }), _) => check(&config),
         (Some(Command::Sweep { config, remove, all }), _) => {
             let removal = match (remove, all) {
@@ -138,6 +160,30 @@ fn daemon(path: &Path) -> ExitCode {
             Err(error) => fail(&error, FAILED),
         }
     })
+}
+
+fn account(path: &Path, action: AccountAction) -> ExitCode {
+    let Some(config) = load(path) else {
+        return ExitCode::from(BAD_CONFIGURATION);
+    };
+    let runtime = match runtime() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error.into(), FAILED),
+    };
+    let action = match action {
+        AccountAction::New => account::Action::New,
+        AccountAction::Rollover => account::Action::RollOver,
+        AccountAction::Show => account::Action::Show,
+    };
+    let mut out = io::stdout().lock();
+    let mut print = |line: String| {
+        // A closed pipe is no reason to leave a change half made.
+        let _ = writeln!(out, "{line}");
+    };
+    match runtime.block_on(account::run(&config, action, &mut print)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error, FAILED),
+    }
 }
 
 fn check(path: &Path) -> ExitCode {

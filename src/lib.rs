@@ -5,6 +5,7 @@
 
 pub mod act;
 pub mod ca;
+mod account;
 mod check;
 pub mod cli;
 pub mod clock;

@@ -75,6 +75,16 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// [`StoreError::Conflict`] when another key is there; read it and use that.
     fn save_account<'a>(&'a self, account: &'a SavedAccount) -> BoxFuture<'a, Result<(), StoreError>>;
+
+    /// Saves an account with another key, or another account, in place of one that must still be as `before` says.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when it is not.
+    fn replace_account<'a>(
+        &'a self,
+        before: &'a SavedAccount,
+        after: &'a SavedAccount,
+    ) -> BoxFuture<'a, Result<(), StoreError>>;
 }
 
 /// What stands where a certificate is to go.
@@ -108,6 +118,8 @@ pub struct SavedAccount {
     pub key: Sealed,
     /// The account's URL (`kid`), once the CA has given it.
     pub url: Option<String>,
+    /// A key that the account is about to get, PKCS#8 DER: from before the CA hears of it until it counts.
+    pub next: Option<Sealed>,
 }
 
 /// Why the store failed.

@@ -7,6 +7,7 @@
 )]
 
 mod live {
+    mod account;
     mod api_faults;
     mod base;
     mod ca_faults;
@@ -29,6 +30,7 @@ mod live {
     mod secrets_faults;
     mod servers;
     mod stage;
+    mod step_ca;
     mod sweep;
     mod zones;
 }

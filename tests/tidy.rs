@@ -33,7 +33,8 @@ const KUBERNETES: &[&str] = &[
 /// Adapters touch one part of the outside world each; they meet in `act`, `observe` and `run` alone.
 const ADAPTERS: [&str; 6] = ["ca", "dns", "lease", "report", "source", "store"];
 /// Modules above the adapters, which none of them may use: nothing flows upwards but what is observed.
-const ABOVE: [&str; 8] = [
+const ABOVE: [&str; 9] = [
+    "account",
     "act",
     "check",
     "cli",

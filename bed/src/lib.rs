@@ -34,6 +34,7 @@ pub mod ports;
 pub mod process;
 pub mod proxy;
 pub mod scratch;
+pub mod step_ca;
 pub mod tls;
 pub mod tools;
 pub mod wait;

@@ -47,6 +47,21 @@ impl Authority {
         self.issuer.pem()
     }
 
+    /// Issues a certificate for an authority below this one.
+    pub fn intermediate(&self, name: &str) -> Result<Pair> {
+        let key = KeyPair::generate()?;
+        let mut params = CertificateParams::new(Vec::new())?;
+        params.distinguished_name = subject(name, None);
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
+        params.use_authority_key_identifier_extension = true;
+        let certificate = params.signed_by(&key, &self.issuer)?;
+        Ok(Pair {
+            certificate: certificate.pem(),
+            key: key.serialize_pem(),
+        })
+    }
+
     /// Issues a certificate for a server on 127.0.0.1.
     pub fn server(&self) -> Result<Pair> {
         let params = CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()])?;

@@ -30,6 +30,21 @@ pub fn built(program: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
+/// The path of `step-ca`, which `tools/step-ca/build` prints, and builds if need be.
+pub fn step_ca() -> Result<PathBuf> {
+    static PROGRAM: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+
+    let build = || {
+        let output = script("step-ca/build")?;
+        let line = output.lines().last().context("it printed nothing")?;
+        Ok(PathBuf::from(line))
+    };
+    PROGRAM
+        .get_or_init(|| build().map_err(|error: anyhow::Error| format!("{error:#}")))
+        .clone()
+        .map_err(anyhow::Error::msg)
+}
+
 /// The path of a program that comes with BIND: `named`, `dig`, `nsupdate`.
 ///
 /// `tools/bind` is run if it is missing, and installs it or says how to.

@@ -60,10 +60,10 @@ impl Account {
 
 /// Holds the account and makes it when it is first wanted.
 pub(super) struct Keeper {
-    exchange: Arc<Exchange>,
-    store: Arc<dyn Store>,
-    registration: Registration,
-    account: Shared<Account>,
+    pub(super) exchange: Arc<Exchange>,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) registration: Registration,
+    pub(super) account: Shared<Account>,
     /// The account's URL that the CA has stopped to know.
     lost: Mutex<Option<String>>,
 }
@@ -110,8 +110,10 @@ impl Keeper {
 
     /// Whether a refusal comes from a key that somebody has replaced meanwhile (`faythe account`).
     async fn has_moved(&self, account: &Account, problem: &Problem) -> bool {
-        let suspect = matches!(problem.kind, ProblemKind::Malformed | ProblemKind::Unauthorized)
-            && matches!(problem.status, Some(400 | 401 | 403));
+        let suspect = matches!(
+            problem.kind,
+            ProblemKind::BadSignatureAlgorithm | ProblemKind::Malformed | ProblemKind::Unauthorized
+        ) && matches!(problem.status, Some(400 | 401 | 403));
         if !suspect {
             return false;
         }
@@ -121,7 +123,7 @@ impl Keeper {
 
     /// Takes up the saved account, or registers one.
     async fn make(&self) -> Result<Account, CaError> {
-        let saved = self.saved().await?;
+        let saved = self.settle(self.saved().await?).await?;
         let key = Key::read(&saved.key).map_err(unusable)?;
         let lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(url) = saved.url.filter(|url| Some(url) != lost.as_ref()) {
@@ -161,6 +163,7 @@ impl Keeper {
             directory: directory.to_owned(),
             key: new_key(self.registration.key_type).await?,
             url: None,
+            next: None,
         };
         match self.store.save_account(&fresh).await {
             Ok(()) => Ok(fresh),
@@ -191,7 +194,7 @@ impl Keeper {
 
     /// Tells the CA our key; it answers with the account that the key has there, new or not (RFC 8555 §7.3.1). A CA that
     /// does not want our address, for whatever reason, goes without.
-    async fn register(&self, key: &Key) -> Result<String, CaError> {
+    pub(super) async fn register(&self, key: &Key) -> Result<String, CaError> {
         let directory = self.exchange.directories.current().await?;
         if directory.meta.external_account_required && self.registration.binding.is_none() {
             return Err(CaError::Refused(Problem {
@@ -259,7 +262,7 @@ pub(super) fn location(answer: &super::http::Answer) -> Result<String, CaError> 
 }
 
 /// Makes a key away from the threads that must not wait.
-async fn new_key(kind: KeyType) -> Result<Sealed, CaError> {
+pub(super) async fn new_key(kind: KeyType) -> Result<Sealed, CaError> {
     match tokio::task::spawn_blocking(move || Key::generate(kind)).await {
         Ok(key) => key.map_err(unusable),
         Err(error) => Err(CaError::Account(Box::new(error))),
@@ -267,11 +270,11 @@ async fn new_key(kind: KeyType) -> Result<Sealed, CaError> {
 }
 
 /// A failure of the store.
-fn kept(error: StoreError) -> CaError {
+pub(super) fn kept(error: StoreError) -> CaError {
     CaError::Account(Box::new(error))
 }
 
 /// A failure of the key.
-fn unusable(error: KeyError) -> CaError {
+pub(super) fn unusable(error: KeyError) -> CaError {
     CaError::Account(Box::new(error))
 }

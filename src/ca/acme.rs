@@ -19,6 +19,7 @@ use serde_json::json;
 
 use super::account::{Account, Keeper, location};
 pub use super::account::{Binding, Registration};
+pub use super::change::Shown;
 pub use super::connect::{NoProxy, Proxy};
 use super::directory::Directory;
 use super::exchange::{Exchange, success};
@@ -110,6 +111,30 @@ impl Acme {
             preferred_chain: preferred_chain.map(Arc::from),
             stranded: Mutex::default(),
         })
+    }
+
+    /// What is known of our account; `None` if there is none yet, and none is made.
+    ///
+    /// # Errors
+    /// When CA or store cannot say.
+    pub async fn account(&self) -> Result<Option<Shown>, CaError> {
+        self.keeper.show().await
+    }
+
+    /// Gives our account another key, whose kind is the settings'. Its URL stays, and is returned.
+    ///
+    /// # Errors
+    /// When there is no account, or CA or store refuse; it can be repeated after any.
+    pub async fn roll_over(&self) -> Result<String, CaError> {
+        self.keeper.roll_over().await
+    }
+
+    /// Makes another account and uses that from now on; returns its URL. The old one is left alone at the CA.
+    ///
+    /// # Errors
+    /// When there is no account, or CA or store refuse; it can be repeated after any.
+    pub async fn move_to_new_account(&self) -> Result<String, CaError> {
+        self.keeper.move_on().await
     }
 
     /// How many requests the CA was sent.

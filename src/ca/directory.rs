@@ -29,6 +29,7 @@ pub(super) struct Directory {
     pub(super) new_account: String,
     pub(super) new_order: String,
     pub(super) revoke_cert: Option<String>,
+    pub(super) key_change: Option<String>,
     /// Where ARI is asked (RFC 9773 §4.1).
     pub(super) renewal_info: Option<String>,
     #[serde(default)]
@@ -41,6 +42,9 @@ pub(super) struct Directory {
 pub(super) struct Meta {
     /// Where the terms are that whoever makes an account agrees to.
     pub(super) terms_of_service: Option<String>,
+    /// The names by which CAA records allow the CA (RFC 8659 §4.2).
+    #[serde(default)]
+    pub(super) caa_identities: Vec<String>,
     /// Whether a new account needs a binding (RFC 8555 §7.3.4).
     #[serde(default)]
     pub(super) external_account_required: bool,
@@ -199,6 +203,7 @@ mod tests {
         let directory = read("https://ca.test/nonce").unwrap();
         assert!(directory.has_profile("x") && !directory.has_profile("y"));
         let Directory { meta, .. } = directory;
+        assert_eq!(meta.caa_identities, ["ca.test"]);
         assert!(meta.external_account_required);
         assert_eq!(meta.terms_of_service.as_deref(), Some("https://ca.test/terms"));
     }

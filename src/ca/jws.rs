@@ -117,6 +117,15 @@ impl Key {
         serde_json::from_str(&self.jwk).unwrap_or_default()
     }
 
+    /// What kind of key it is, for people.
+    pub(super) fn kind(&self) -> String {
+        match &self.pair {
+            Pair::P256(_) => "ecdsa-p256".to_owned(),
+            Pair::P384(_) => "ecdsa-p384".to_owned(),
+            Pair::Rsa(pair) => format!("rsa-{}", pair.public_modulus_len() * 8),
+        }
+    }
+
     /// Signs a request to `url`; an empty payload is a POST-as-GET (RFC 8555 §6.3). Only the inner signature of a key
     /// change has no nonce (RFC 8555 §7.3.5).
     pub(super) fn sign(
@@ -269,6 +278,7 @@ mod tests {
             (KeyType::Rsa2048, "RS256"),
         ] {
             let key = Key::read(&Key::generate(kind).unwrap()).unwrap();
+            assert_eq!(key.kind(), kind.to_string());
             let jws = key
                 .sign(
                     Signer::Account("https://ca.test/1"),

@@ -70,6 +70,11 @@ impl<T> Shared<T> {
         }
     }
 
+    /// Lets go of what is shared, whatever it is.
+    pub(super) async fn clear(&self) {
+        self.state.lock().await.value = None;
+    }
+
     /// Lets go of `value`, if it is still the one that is shared. Of many who find it of no use, the first hears `true`.
     pub(super) async fn forget(&self, value: &Arc<T>) -> bool {
         let mut state = self.state.lock().await;

@@ -1,4 +1,4 @@
-//! The ACME account as a Secret: made once, its key never replaced.
+//! The ACME account as a Secret: made once, its key replaced only where that is what is asked for.
 
 use std::collections::BTreeMap;
 
@@ -17,6 +17,7 @@ use crate::sealed::Sealed;
 const ACCOUNT: &str = "account";
 /// The data entries: PKCS#8 DER, and two texts.
 const KEY: &str = "key";
+const NEXT: &str = "next-key";
 const URL: &str = "url";
 const DIRECTORY: &str = "directory";
 
@@ -73,6 +74,43 @@ pub(super) async fn save(
     Ok(())
 }
 
+/// Writes an account in place of one that must still be there as `before` says.
+pub(super) async fn replace(
+    api: &Api<Secret>,
+    namespace: &str,
+    before: &SavedAccount,
+    after: &SavedAccount,
+) -> Result<(), StoreError> {
+    let name = name(&before.directory);
+    let named = Named {
+        namespace,
+        name: Some(&name),
+    };
+    let (there, mut found) = find(api, namespace, &before.directory)
+        .await?
+        .ok_or_else(|| named.conflict())?;
+    if there != *before {
+        // An earlier try of ours may have arrived after all.
+        return if there == *after {
+            Ok(())
+        } else {
+            Err(named.conflict())
+        };
+    }
+    let data = found.data.get_or_insert_default();
+    for entry in [KEY, NEXT, URL, DIRECTORY] {
+        data.remove(entry);
+    }
+    data.extend(entries(after));
+    let params = PostParams {
+        field_manager: Some(MANAGER.to_owned()),
+        ..PostParams::default()
+    };
+    // `resourceVersion` is in it, which guards it.
+    let replaced = api.replace(&name, &params, &found).await;
+    replaced.map(drop).map_err(|error| named.failed("update", error))
+}
+
 async fn find(
     api: &Api<Secret>,
     namespace: &str,
@@ -115,10 +153,11 @@ fn parse(secret: &Secret, directory: &str) -> Result<SavedAccount, String> {
         directory: directory.to_owned(),
         key: Sealed::new(key),
         url: written(URL)?,
+        next: entry(NEXT).filter(|key| !key.is_empty()).map(Sealed::new),
     })
 }
 
-fn secret(name: &str, account: &SavedAccount) -> Secret {
+fn entries(account: &SavedAccount) -> BTreeMap<String, ByteString> {
     let mut data = BTreeMap::from([
         (KEY.to_owned(), ByteString(account.key.open().to_vec())),
         (DIRECTORY.to_owned(), text(&account.directory)),
@@ -126,6 +165,13 @@ fn secret(name: &str, account: &SavedAccount) -> Secret {
     if let Some(url) = &account.url {
         data.insert(URL.to_owned(), text(url));
     }
+    if let Some(next) = &account.next {
+        data.insert(NEXT.to_owned(), ByteString(next.open().to_vec()));
+    }
+    data
+}
+
+fn secret(name: &str, account: &SavedAccount) -> Secret {
     Secret {
         metadata: ObjectMeta {
             name: Some(name.to_owned()),
@@ -133,7 +179,7 @@ fn secret(name: &str, account: &SavedAccount) -> Secret {
             ..ObjectMeta::default()
         },
         type_: Some("Opaque".to_owned()),
-        data: Some(data),
+        data: Some(entries(account)),
         ..Secret::default()
     }
 }
@@ -155,6 +201,7 @@ mod tests {
             directory: "https://ca.example/dir".into(),
             key: Sealed::new(vec![0, 1, 255]),
             url: url.map(str::to_owned),
+            next: url.map(|_| Sealed::new(vec![7])),
         }
     }
 

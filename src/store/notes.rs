@@ -264,6 +264,14 @@ impl Notes {
         account::save(&self.api, &self.namespace, account).await
     }
 
+    pub(super) async fn replace_account(
+        &self,
+        before: &SavedAccount,
+        after: &SavedAccount,
+    ) -> Result<(), StoreError> {
+        account::replace(&self.api, &self.namespace, before, after).await
+    }
+
     /// Looks whether what stands there is what we wrote or tried to write, now or before.
     async fn there(&self, host: &Hostname, name: &str, now: Option<&Content>) -> Result<There, StoreError> {
         let named = self.named(name);

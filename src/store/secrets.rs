@@ -276,4 +276,12 @@ impl Store for Secrets {
     fn save_account<'a>(&'a self, account: &'a SavedAccount) -> BoxFuture<'a, Result<(), StoreError>> {
         self.notes.save_account(account).boxed()
     }
+
+    fn replace_account<'a>(
+        &'a self,
+        before: &'a SavedAccount,
+        after: &'a SavedAccount,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.notes.replace_account(before, after).boxed()
+    }
 }

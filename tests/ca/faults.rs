@@ -448,6 +448,7 @@ async fn the_quicker_instance_provides_the_account() {
         directory: format!("{}/dir", server.base),
         key,
         url,
+        next: None,
     };
     let store = Arc::new(Memory::default());
     *store.rival.lock().unwrap() = Some(rival.clone());
@@ -491,6 +492,7 @@ async fn a_key_that_cannot_be_read_back_is_the_accounts_fault() {
         directory: format!("{}/dir", server.base),
         key,
         url: None,
+        next: None,
     });
     let error = acme(&server, store)
         .open(grant(&host()), NewOrder::default())

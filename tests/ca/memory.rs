@@ -19,6 +19,8 @@ pub(crate) struct Memory {
     pub(crate) writes: Mutex<Vec<bool>>,
     /// An account that somebody else saves just before our first write.
     pub(crate) rival: Mutex<Option<SavedAccount>>,
+    /// How often an account can be replaced yet; `None` for ever. The process dies after that, as it were.
+    pub(crate) writes_left: Mutex<Option<usize>>,
 }
 
 impl Memory {
@@ -112,6 +114,25 @@ impl Store for Memory {
                 self.writes.lock().unwrap().push(account.url.is_some());
                 Ok(())
             }
+        };
+        async { outcome }.boxed()
+    }
+
+    fn replace_account<'a>(
+        &'a self,
+        before: &'a SavedAccount,
+        after: &'a SavedAccount,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        let mut kept = self.account.lock().unwrap();
+        let mut left = self.writes_left.lock().unwrap();
+        let outcome = if kept.as_ref() != Some(before) || *left == Some(0) {
+            Err(StoreError::Conflict {
+                object: "memory".to_owned(),
+            })
+        } else {
+            *left = left.map(|left| left - 1);
+            *kept = Some(after.clone());
+            Ok(())
         };
         async { outcome }.boxed()
     }

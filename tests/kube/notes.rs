@@ -203,6 +203,7 @@ async fn the_account_is_saved_once_and_its_key_stays() {
         directory: DIRECTORY.into(),
         key: Sealed::new(vec![1, 2, 255]),
         url: None,
+        next: None,
     };
     store.save_account(&fresh).await.unwrap();
     store.save_account(&fresh).await.unwrap();
@@ -213,14 +214,35 @@ async fn the_account_is_saved_once_and_its_key_stays() {
     store.save_account(&complete).await.unwrap();
     store.save_account(&complete).await.unwrap();
     store.save_account(&fresh).await.unwrap();
-    assert_eq!(place.store().account(DIRECTORY).await.unwrap(), Some(complete));
+    assert_eq!(
+        place.store().account(DIRECTORY).await.unwrap(),
+        Some(complete.clone())
+    );
     place.writes(2).await;
 
     let other = SavedAccount {
         key: Sealed::new(vec![3]),
-        ..fresh
+        ..fresh.clone()
     };
     assert_conflict(place.store().save_account(&other).await);
+    // Another key only in place of the one that is known.
+    assert_conflict(place.store().replace_account(&fresh, &other).await);
+    let prepared = SavedAccount {
+        next: Some(Sealed::new(vec![3])),
+        ..complete.clone()
+    };
+    let changed = SavedAccount {
+        next: None,
+        key: Sealed::new(vec![3]),
+        ..complete.clone()
+    };
+    for (before, after) in [(&complete, &prepared), (&prepared, &changed)] {
+        store.replace_account(before, after).await.unwrap();
+        // An answer may be lost, and so it is asked for twice.
+        store.replace_account(before, after).await.unwrap();
+        let read = place.store().account(DIRECTORY).await.unwrap();
+        assert_eq!(read.as_ref(), Some(after));
+    }
     assert_eq!(
         place.store().account("https://other.example/dir").await.unwrap(),
         None

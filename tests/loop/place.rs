@@ -618,4 +618,12 @@ impl Store for Place {
     fn save_account<'a>(&'a self, _: &'a SavedAccount) -> BoxFuture<'a, Result<(), StoreError>> {
         async { Ok(()) }.boxed()
     }
+
+    fn replace_account<'a>(
+        &'a self,
+        _: &'a SavedAccount,
+        _: &'a SavedAccount,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        async { Ok(()) }.boxed()
+    }
 }
