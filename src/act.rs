@@ -3,7 +3,6 @@
 //! No rule lives here: the sequence is `core::order`'s, the reaction to a problem `core::problem`'s, the pauses
 //! `core::schedule`'s. Whatever a step finds goes back as [`Progress`] or as the [`Outcome`].
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -15,8 +14,9 @@ use faythe_core::name::{DnsName, Hostname};
 use faythe_core::order::{CaView, End, Goal, Known, Note, OrderStatus, Place, Published, Stage, Step, next};
 use faythe_core::policy::Policy;
 use faythe_core::renewal::Rule;
+use faythe_core::route::Route;
 use faythe_core::schedule::{self, Failures, Threshold};
-use faythe_core::zone::Check;
+use faythe_core::visibility::{Health, Sight};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -32,6 +32,7 @@ use crate::store::{Slot, Store};
 use crate::x509::KeyType;
 
 mod fault;
+mod look;
 mod note;
 mod opening;
 mod steps;
@@ -59,6 +60,8 @@ pub struct Outside {
     pub key_type: KeyType,
     /// Orders that share a challenge record.
     pub board: Board,
+    /// How reliable name servers have been.
+    pub health: Mutex<Health>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// How long the CA usually takes to validate, and to make a certificate.
@@ -82,7 +85,6 @@ pub struct Usual {
 pub struct Order {
     host: Hostname,
     zone: DnsName,
-    checks: Vec<Check>,
     /// When the CA may have looked at the record for another process.
     earlier_look: Option<Timestamp>,
     failures: Option<Failures>,
@@ -100,7 +102,14 @@ pub struct Order {
     key: Option<Sealed>,
     session: Option<Fenced<Box<dyn CaOrder>>>,
     published: Published,
-    shown: BTreeSet<Check>,
+    /// Where its values go, or why they can go nowhere, as found before the order was made.
+    way: Option<Result<Route, Fault>>,
+    /// Where its values go.
+    route: Option<Route>,
+    /// What the servers show of them.
+    sight: Sight,
+    /// Servers that were done without, for the report.
+    without: Vec<String>,
     /// Whether it has been given another key already.
     rekeyed: bool,
     /// A failure that has been seen and is yet to be recorded.
@@ -128,9 +137,18 @@ pub enum Progress {
         host: Hostname,
         /// The facts.
         held: Held,
-        /// Whether this order brought it; then how long it took.
-        issued: Option<Duration>,
+        /// Whether this order brought it; then how that went.
+        issued: Option<Box<Issued>>,
     },
+}
+
+/// How an issuance went.
+#[derive(Debug)]
+pub struct Issued {
+    /// How long it took.
+    pub took: Duration,
+    /// Name servers that did not have to show its challenge in the end, with what they answered.
+    pub without: Vec<String>,
 }
 
 /// How the work on an order ended.
@@ -171,11 +189,10 @@ enum Then {
 impl Order {
     /// An order for a certificate of which nothing is noted.
     #[must_use]
-    pub fn new(host: Hostname, zone: DnsName, checks: Vec<Check>) -> Self {
+    pub fn new(host: Hostname, zone: DnsName) -> Self {
         Self {
             host,
             zone,
-            checks,
             earlier_look: None,
             failures: None,
             grant: None,
@@ -188,7 +205,10 @@ impl Order {
             key: None,
             session: None,
             published: Published::No,
-            shown: BTreeSet::new(),
+            way: None,
+            route: None,
+            sight: Sight::new(Timestamp::UNIX_EPOCH),
+            without: Vec::new(),
             rekeyed: false,
             doom: None,
             abandoned: None,
@@ -200,9 +220,10 @@ impl Order {
 
     /// The order of an earlier process.
     #[must_use]
-    pub fn noted(note: Note, key: Sealed, zone: DnsName, checks: Vec<Check>) -> Self {
-        let mut order = Self::new(note.host.clone(), zone, checks);
+    pub fn noted(note: Note, key: Sealed, zone: DnsName) -> Self {
+        let mut order = Self::new(note.host.clone(), zone);
         order.begun = Some(note.created);
+        order.route.clone_from(&note.route);
         order.note = Some(note);
         order.key = Some(key);
         order
@@ -233,6 +254,9 @@ pub async fn drive(
     // The place is looked at anew each time: what was seen before a rest may have changed.
     order.place = None;
     order.slot = None;
+    if let Some(route) = &order.route {
+        outside.board.place(&order.host, &route.record);
+    }
     let begun = *order.begun.get_or_insert_with(|| (outside.now)());
     let mut work = Work {
         order: &mut order,

@@ -3,8 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use faythe_core::name::{Hostname, RecordName};
+use faythe_core::name::{DnsName, Hostname, RecordName};
 use faythe_core::schedule;
+use faythe_core::visibility;
 use faythe_core::zone::Check;
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
@@ -208,15 +209,16 @@ async fn records(dns: &dyn Dns, config: &ZoneConfig, tell: &mut dyn FnMut(Findin
     let published = added.is_ok();
     tell(Finding::of(what("adds"), added));
     // Side by side, so that several dead servers cost the patience for one.
-    let asked = zone.rule.required.iter().map(|check| async {
+    let servers = visibility::servers(&zone.rule, Vec::new(), &[]);
+    let asked = servers.iter().map(|check| async {
         if published {
-            shows(dns, check, &record, value).await
+            shows(dns, &zone.apex, check, &record, value).await
         } else {
-            answers(dns, check, &record).await
+            answers(dns, &zone.apex, check, &record).await
         }
     });
     let results = futures::future::join_all(asked).await;
-    for (check, result) in zone.rule.required.iter().zip(results) {
+    for (check, result) in servers.iter().zip(results) {
         tell(Finding::of(format!("{check} shows TXT {record}"), result));
     }
     let removed = dns
@@ -226,13 +228,19 @@ async fn records(dns: &dyn Dns, config: &ZoneConfig, tell: &mut dyn FnMut(Findin
     tell(Finding::of(what("removes"), removed));
 }
 
-async fn shows(dns: &dyn Dns, check: &Check, record: &RecordName, value: &str) -> Result<(), String> {
+async fn shows(
+    dns: &dyn Dns,
+    zone: &DnsName,
+    check: &Check,
+    record: &RecordName,
+    value: &str,
+) -> Result<(), String> {
     let began = tokio::time::Instant::now();
     for round in 0.. {
         tokio::time::sleep(schedule::poll(Duration::from_millis(20), round)).await;
-        let found = dns.look(check, record).await;
+        let found = dns.look(zone, check, record).await;
         let fault = match found {
-            Ok(values) if values.iter().any(|found| found == value) => return Ok(()),
+            Ok(answer) if answer.values.iter().any(|found| found == value) => return Ok(()),
             Ok(_) => "it answers without the record; is it a server of this zone, and does it get notified?"
                 .to_owned(),
             Err(error) => format!("it {error}"),
@@ -245,8 +253,8 @@ async fn shows(dns: &dyn Dns, check: &Check, record: &RecordName, value: &str) -
 }
 
 /// Where nothing could be published, a server can at least answer.
-async fn answers(dns: &dyn Dns, check: &Check, record: &RecordName) -> Result<(), String> {
-    match dns.look(check, record).await {
+async fn answers(dns: &dyn Dns, zone: &DnsName, check: &Check, record: &RecordName) -> Result<(), String> {
+    match dns.look(zone, check, record).await {
         Ok(_) => Err("not tried, because the record could not be added; the server does answer".to_owned()),
         Err(error) => Err(format!("it {error}")),
     }

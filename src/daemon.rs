@@ -117,6 +117,7 @@ pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Res
         limits: Preset::of_directory(ca.directory()).limits(),
         key_type: config.key_type,
         board: Board::default(),
+        health: Mutex::default(),
         metrics: Arc::clone(&metrics),
         usual: Mutex::default(),
         unnoted: Arc::new(Semaphore::new(UNNOTED_AT_ONCE)),

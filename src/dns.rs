@@ -1,4 +1,5 @@
-//! The contract with the DNS: publish, withdraw and look up TXT values of challenges.
+//! The contract with the DNS: publish, withdraw and look up TXT values of challenges, and find where they go and who must
+//! show them.
 //!
 //! Updates are ours (RFC 2136, signed by RFC 8945); the wire format is a crate's. Implementations choose no zone and
 //! remove no value but those that S09 names: at the name of a publication whatever is not a live value of ours, if the
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use faythe_core::Timestamp;
 use faythe_core::name::{DnsName, RecordName};
+use faythe_core::route::Found;
 use faythe_core::zone::Check;
 use futures::future::BoxFuture;
 use thiserror::Error;
@@ -26,9 +28,12 @@ mod fleet;
 pub mod fuzzing;
 pub mod keyfile;
 mod lookup;
+mod query;
+mod route;
 mod send;
 pub mod server;
 pub mod signer;
+mod survey;
 pub mod tsig;
 mod update;
 
@@ -106,14 +111,28 @@ pub trait Dns: Send + Sync {
         Box::pin(std::future::pending())
     }
 
-    /// Asks one server once which TXT values stand at `record`.
+    /// Asks one server once which TXT values stand at `record`, a record of `zone`.
     ///
     /// A name that does not exist, or has no TXT, is an empty answer and no error.
     fn look<'a>(
         &'a self,
+        zone: &'a DnsName,
         check: &'a Check,
         record: &'a RecordName,
-    ) -> BoxFuture<'a, Result<Vec<String>, LookError>>;
+    ) -> BoxFuture<'a, Result<Answer, LookError>>;
+
+    /// Asks the update server of `zone` what stands at `record`: an alias that somebody has made for it, the beginning of
+    /// another zone, or nothing that matters to a challenge (P06, P07).
+    fn find<'a>(
+        &'a self,
+        zone: &'a DnsName,
+        record: &'a RecordName,
+    ) -> BoxFuture<'a, Result<Found, AskError>>;
+
+    /// Finds every address of every name server of `zone`, by its own NS records at its update server (P03).
+    ///
+    /// May be known from a moment ago.
+    fn survey<'a>(&'a self, zone: &'a DnsName) -> BoxFuture<'a, Result<Vec<Check>, AskError>>;
 }
 
 /// Why an update was not made.
@@ -228,6 +247,27 @@ impl UpdateFault {
     }
 }
 
+/// What one server shows at a name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// The TXT values there.
+    pub values: Vec<String>,
+    /// What the server says about its answer (RFC 8914).
+    pub remark: Option<String>,
+}
+
+/// Why an update server did not say what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{server} {cause} (asked for {question})")]
+pub struct AskError {
+    /// The server, as configured.
+    pub server: String,
+    /// What it was asked.
+    pub question: String,
+    /// What came back.
+    pub cause: LookError,
+}
+
 /// Why a look at one server gave no answer.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
@@ -235,6 +275,11 @@ pub enum LookError {
     /// The answer could not be read.
     #[error("gave an answer that cannot be read: {0}")]
     Format(String),
+    /// A name server of the zone does not hold the zone.
+    #[error(
+        "is lame: it answers without authority; let it serve the zone, or remove it from the zone's NS records"
+    )]
+    Lame,
     /// The server answered with a response code that is neither success nor absence.
     #[error("answered {0}")]
     Rcode(String),
@@ -244,6 +289,15 @@ pub enum LookError {
 }
 
 impl LookError {
+    /// Stable code for metrics and verdicts.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Lame => "dns-lame",
+            Self::Format(_) | Self::Rcode(_) | Self::Unreachable(_) => "no-answer",
+        }
+    }
+
     /// Takes an I/O error apart for a person.
     #[must_use]
     pub fn io(error: &io::Error) -> Self {

@@ -226,7 +226,7 @@ impl Loop {
         let mut order = self
             .parked
             .remove(host)
-            .unwrap_or_else(|| Order::new(host.clone(), zone.apex.clone(), zone.rule.required.clone()));
+            .unwrap_or_else(|| Order::new(host.clone(), zone.apex.clone()));
         order.remember(self.world.failures(host).cloned(), self.world.last_look(host));
         let rule = self.world.rule(host, &self.outside.policy);
         order.entitle(self.world.grant(host), self.world.predecessor(host), rule);
@@ -263,7 +263,7 @@ impl Loop {
                     Outcome::Stopped
                 }
             };
-            (host.clone(), Order::new(host, zone, Vec::new()), outcome)
+            (host.clone(), Order::new(host, zone), outcome)
         });
     }
 
@@ -315,15 +315,14 @@ impl Loop {
                 self.outside.board.inherit(&host, note.created, self.now());
             }
             for value in &note.values {
+                let at = note.route.as_ref().map_or(&zone.apex, |route| &route.zone);
                 self.outside
                     .dns
                     .read()
-                    .adopt(&zone.apex, &value.record, &value.value);
+                    .adopt(at, note.record(value), &value.value);
             }
-            self.parked.insert(
-                host.clone(),
-                Order::noted(note, key, zone.apex.clone(), zone.rule.required.clone()),
-            );
+            self.parked
+                .insert(host.clone(), Order::noted(note, key, zone.apex.clone()));
             orders.push(host);
         }
         if !orders.is_empty() {
@@ -348,14 +347,19 @@ impl Loop {
                 }
             }
             Progress::Held { host, held, issued } => {
-                if let (Some(took), Ok(facts)) = (issued, &held.content) {
-                    let text = format!(
+                if let (Some(issued), Ok(facts)) = (issued, &held.content) {
+                    let act::Issued { took, without } = *issued;
+                    let mut text = format!(
                         "{host}: certificate issued by {} in {:.1} s, valid until {}, in Secret {}",
                         facts.issuer,
                         took.as_secs_f64(),
                         facts.not_after,
                         held.secret
                     );
+                    if !without.is_empty() {
+                        text.push_str("; done without name servers: ");
+                        text.push_str(&without.join("; "));
+                    }
                     tracing::info!(%host, serial = facts.serial, seconds = took.as_secs_f64(), "certificate issued");
                     self.outside
                         .metrics

@@ -183,8 +183,8 @@ impl Places<'_> {
         else {
             return Err("its zone has no update server to ask".to_owned());
         };
-        match self.dns.look(check, record).await {
-            Ok(found) => Ok(found.iter().any(|found| found == value)),
+        match self.dns.look(apex, check, record).await {
+            Ok(found) => Ok(found.values.iter().any(|found| found == value)),
             Err(error) => Err(format!("{check} {error}")),
         }
     }

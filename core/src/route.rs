@@ -42,10 +42,12 @@ pub enum Found {
         /// Where it leads, in presentation form.
         target: String,
     },
-    /// The name lies in a zone of its own that begins here (RFC 1034 §4.2).
+    /// The zone gives the name away to servers of another zone, which begins here (RFC 1034 §4.2).
     Cut(DnsName),
     /// Records at this name are in the zone that was asked, whether there are any or not.
     Here,
+    /// The server answers from another zone that it holds too, which begins here.
+    Within(DnsName),
 }
 
 /// What stands at a name that is asked about only for comparison.
@@ -255,23 +257,34 @@ impl<'z> Trail<'z> {
                 self.passed.push(std::mem::replace(&mut self.record, target));
                 Ok(Next::Ask(self))
             }
-            Found::Cut(cut) if cut == *self.zone => Ok(Next::Write(self.end())),
-            Found::Cut(cut) => {
-                // Each cut is below the one before, so that this comes to an end.
-                let below = cut.is_at_or_below(self.zone) && self.record.is_at_or_below(&cut);
-                match self.zones.at(&cut).filter(|_| below) {
-                    Some(zone) => {
-                        self.zone = &zone.apex;
-                        self.way = Way::Delegated;
-                        Ok(Next::Ask(self))
-                    }
-                    None => Err(RouteFault::Cut {
-                        name: self.record,
-                        cut,
-                        zone: self.zone.clone(),
-                    }),
-                }
-            }
+            Found::Cut(cut) => match self.zone_below(&cut) {
+                Some(zone) => Ok(Next::Ask(self.into_zone(zone))),
+                None => Err(RouteFault::Cut {
+                    name: self.record,
+                    cut,
+                    zone: self.zone.clone(),
+                }),
+            },
+            // What the server makes of an update in a zone above is its matter, and shows.
+            Found::Within(origin) => Ok(match self.zone_below(&origin) {
+                Some(zone) => Next::Ask(self.into_zone(zone)),
+                None => Next::Write(self.end()),
+            }),
+        }
+    }
+
+    /// Our zone with this apex, if it is below the one that was asked and holds the record. Each is below the one before, so
+    /// that a trail comes to an end.
+    fn zone_below(&self, apex: &DnsName) -> Option<&'z Zone> {
+        let below = apex != self.zone && apex.is_at_or_below(self.zone) && self.record.is_at_or_below(apex);
+        self.zones.at(apex).filter(|_| below)
+    }
+
+    fn into_zone(self, zone: &'z Zone) -> Self {
+        Self {
+            zone: &zone.apex,
+            way: Way::Delegated,
+            ..self
         }
     }
 

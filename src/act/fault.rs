@@ -6,12 +6,15 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use faythe_core::Timestamp;
-use faythe_core::order::{CaView, ChallengeValue, OrderStatus};
+use faythe_core::name::{DnsName, RecordName};
+use faythe_core::order::{CaView, OrderStatus};
 use faythe_core::problem::{Exchange, Problem, Reaction, Scope};
-use faythe_core::zone::Check;
+use faythe_core::route::RouteFault;
+use faythe_core::visibility::{Glance, Sight};
+use faythe_core::zone::{Check, Rule};
 
 use crate::ca::CaError;
-use crate::dns::{DnsError, LookError};
+use crate::dns::{AskError, DnsError};
 use crate::lease::NotLeading;
 use crate::store::StoreError;
 
@@ -148,30 +151,69 @@ impl Fault {
         }
     }
 
-    /// A server that answered without the value.
+    /// Values that not every server shows yet; past the deadline with what every one of them answers (P01).
     #[must_use]
-    pub fn hidden(check: &Check, value: &ChallengeValue, found: &[String]) -> Self {
-        let seen = match found.len() {
-            0 => "no TXT record".to_owned(),
-            1 => "another TXT value".to_owned(),
-            more => format!("{more} other TXT values"),
-        };
-        let text = format!("{check} shows {seen} at {}, not yet the challenge", value.record);
+    pub fn unseen(
+        sight: &Sight,
+        rule: &Rule,
+        servers: &[Check],
+        record: &RecordName,
+        now: Timestamp,
+    ) -> Self {
+        if sight.is_late(rule, now) {
+            let report = sight.report(servers);
+            return Self {
+                code: "dns-not-visible".to_owned(),
+                text: format!(
+                    "the challenge at {record} is still not visible where it has to be: {report}; see that these servers get \
+                     the zone's changes; they go on being asked"
+                ),
+                pause: rest(None),
+            };
+        }
+        let mut code = None;
+        let mut wait = SILENT_REST;
+        let mut words = Vec::new();
+        for check in sight.laggards(servers) {
+            match sight.glance(check) {
+                Some(Glance::Failed { code: failed, text }) => {
+                    code = code.or(Some(*failed));
+                    words.push(format!("{check} {text} (asked for TXT {record})"));
+                }
+                Some(Glance::Hidden { text }) => {
+                    code = code.or(Some("not-visible"));
+                    wait = HIDDEN_REST;
+                    words.push(format!("{check} {text} at {record}, not yet the challenge"));
+                }
+                Some(Glance::Shown) | None => {}
+            }
+        }
         Self {
-            code: "not-visible".to_owned(),
-            text,
-            pause: rest(Some(HIDDEN_REST)),
+            code: code.unwrap_or("not-visible").to_owned(),
+            text: words.join("; "),
+            pause: rest(Some(wait)),
         }
     }
 
-    /// A server that gave no answer.
+    /// A zone whose name servers cannot be found out.
     #[must_use]
-    pub fn look(check: &Check, value: &ChallengeValue, error: &LookError) -> Self {
-        let text = format!("{check} {error} (asked for TXT {})", value.record);
+    pub fn survey(zone: &DnsName, error: &AskError) -> Self {
         Self {
-            code: "no-answer".to_owned(),
-            text,
+            code: "dns-survey".to_owned(),
+            text: format!("the name servers of zone {zone} are not known: {error}"),
             pause: rest(Some(SILENT_REST)),
+        }
+    }
+
+    /// A note's zone that is configured no more.
+    #[must_use]
+    pub fn no_zone(zone: &DnsName) -> Self {
+        Self {
+            code: "dns-no-zone".to_owned(),
+            text: format!(
+                "a challenge stands in zone {zone}, which is not in the configuration any more; put it back"
+            ),
+            pause: rest(None),
         }
     }
 
@@ -271,6 +313,16 @@ impl From<NotLeading> for Fault {
             code: "not-leading".to_owned(),
             text: error.to_string(),
             pause: Pause::Stop,
+        }
+    }
+}
+
+impl From<RouteFault> for Fault {
+    fn from(fault: RouteFault) -> Self {
+        Self {
+            code: fault.code().to_owned(),
+            text: fault.to_string(),
+            pause: rest(None),
         }
     }
 }

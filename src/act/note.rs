@@ -20,7 +20,7 @@ impl Work<'_> {
         let view = session.view();
         let note = Note {
             host: self.order.host.clone(),
-            route: None,
+            route: self.order.route.clone(),
             order_url: session.url().to_owned(),
             values: view
                 .challenges
@@ -64,6 +64,9 @@ impl Work<'_> {
             if let Some((note, key)) = order {
                 tracing::warn!(host = %self.order.host, "another instance has noted an order; going on with that one");
                 self.order.failures = failures;
+                if let Some(route) = note.route.clone() {
+                    self.take_way(route);
+                }
                 self.order.note = Some(note);
                 self.order.key = Some(key);
                 return Ok(());

@@ -15,6 +15,12 @@ impl Work<'_> {
     /// Makes an order. Where there is no leave for one, as after an order that has lapsed meanwhile, the work ends, and the
     /// plan decides anew.
     pub(super) async fn open(&mut self) -> Result<Then, Fault> {
+        // P06: where its value can go nowhere, an order would be in vain.
+        let route = match self.order.way.take() {
+            Some(way) => way?,
+            None => self.find_way().await?,
+        };
+        self.take_way(route);
         let Some(grant) = self.order.grant.take() else {
             return Ok(Then::End(Outcome::Settled));
         };

@@ -9,30 +9,35 @@ use faythe_core::Timestamp;
 use faythe_core::budget::Spending;
 use faythe_core::cert::{Standing, standing};
 use faythe_core::order::{CaView, ChallengeStatus, OrderStatus, Place, Published};
+use faythe_core::route::Way;
 use faythe_core::schedule;
-use faythe_core::zone::Role;
+use faythe_core::visibility::Sight;
 use tokio::time::Instant;
 
 use super::fault::{Fault, Pause};
-use super::{Outcome, Progress, Then, Work};
+use super::{Issued, Outcome, Progress, Then, Work};
 use crate::ca::{CaError, CaOrder};
 use crate::dns::Foreign;
 use crate::sealed::Sealed;
 use crate::store::{Saved, Slot, StoreError};
 use crate::x509::{self, KeyType};
 
-/// How long servers may take to show a value before the order rests and makes room.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// How long the CA may take for one state of an order before the order rests.
 const CA_PATIENCE: Duration = Duration::from_secs(60);
 /// How often in a row the place may change under our hands before the order rests.
 const CONFLICTS: u32 = 3;
-/// A pause between two looks at name servers is at least this.
-const LOOK_PAUSE: Duration = Duration::from_millis(10);
 
 impl Work<'_> {
     pub(super) async fn inspect(&mut self) -> Result<(), Fault> {
-        let slot = self.outside.store.read().slot(&self.order.host).await?;
+        // An order of which nothing is noted will have to know where its value goes: that is asked meanwhile.
+        let (slot, way) = futures::join!(self.outside.store.read().slot(&self.order.host), async {
+            match &self.order.note {
+                Some(_) => None,
+                None => Some(self.find_way().await),
+            }
+        });
+        self.order.way = way;
+        let slot = slot?;
         self.order.place = Some(match &slot {
             Slot::Vacant => Place::Open,
             Slot::Foreign(_) => Place::Taken,
@@ -63,10 +68,11 @@ impl Work<'_> {
         };
         let session = self.outside.ca.act()?.resume(&note.order_url).await?;
         for value in &note.values {
+            let zone = self.zone_of(note);
             self.outside
                 .dns
                 .read()
-                .adopt(&self.order.zone, &value.record, &value.value);
+                .adopt(zone, note.record(value), &value.value);
         }
         let expected = |value| note.values.contains(value);
         if !session
@@ -133,89 +139,21 @@ impl Work<'_> {
         // An update without an answer may have been made: what stands there is not known until one has succeeded.
         self.order.published = Published::No;
         for value in &note.values {
+            let foreign = match note.route.as_ref().map(|route| route.way) {
+                Some(Way::Delegated) => Foreign::Kept,
+                Some(Way::Direct) | None => Foreign::Removed,
+            };
+            let (zone, record) = (self.zone_of(note), note.record(value));
             self.outside
                 .dns
                 .act()?
-                .publish(&self.order.zone, &value.record, &value.value, Foreign::Removed)
+                .publish(zone, record, &value.value, foreign)
                 .await?;
         }
         self.order.published = Published::Hidden;
-        self.order.shown.clear();
+        self.order.sight = Sight::new((self.outside.now)());
         self.made_progress();
         Ok(())
-    }
-
-    /// Asks the servers of the lowest role that do not all show the values yet, until they do (S10).
-    pub(super) async fn look(&mut self) -> Result<(), Fault> {
-        // An order that has rested once looks once and makes room again.
-        let patience = if self.order.tries == 0 {
-            PATIENCE
-        } else {
-            Duration::ZERO
-        };
-        let began = Instant::now();
-        let mut round = 0;
-        loop {
-            let Some(role) = self
-                .order
-                .checks
-                .iter()
-                .filter(|c| !self.order.shown.contains(c))
-                .map(|c| c.role)
-                .min()
-            else {
-                self.order.published = Published::Shown((self.outside.now)());
-                self.outside.board.prepared(&self.order.host);
-                self.made_progress();
-                return Ok(());
-            };
-            let Some(missing) = self.look_at_role(role).await else {
-                continue;
-            };
-            if began.elapsed() >= patience {
-                return Err(missing);
-            }
-            round += 1;
-            self.pause(schedule::poll(Duration::ZERO, round).max(LOOK_PAUSE))
-                .await;
-            if self.stop.is_cancelled() {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Asks every server of one role at the same time; answers what is wrong with the first that does not show all.
-    async fn look_at_role(&mut self, role: Role) -> Option<Fault> {
-        let note = self.order.note.as_ref()?;
-        let dns = self.outside.dns.read();
-        let waiting: Vec<_> = (self.order.checks.iter())
-            .filter(|check| check.role == role && !self.order.shown.contains(check))
-            .cloned()
-            .collect();
-        let asked = waiting.iter().map(|check| async move {
-            for value in &note.values {
-                match dns.look(check, &value.record).await {
-                    Ok(found) if found.contains(&value.value) => {}
-                    Ok(found) => return Some(Fault::hidden(check, value, &found)),
-                    Err(error) => return Some(Fault::look(check, value, &error)),
-                }
-            }
-            None
-        });
-        let answers = futures::future::join_all(asked).await;
-        let mut first = None;
-        for (check, answer) in waiting.into_iter().zip(answers) {
-            match answer {
-                None => {
-                    self.order.shown.insert(check);
-                }
-                Some(fault) => {
-                    self.outside.metrics.dns_error(&fault.code);
-                    first = first.or(Some(fault));
-                }
-            }
-        }
-        first
     }
 
     pub(super) async fn tell(&mut self) -> Result<(), Fault> {
@@ -353,11 +291,14 @@ impl Work<'_> {
                 self.order.failures = None;
                 // However often it has rested, and whoever began it.
                 let took = Duration::try_from(self.begun.duration_until((self.outside.now)()));
-                let issued = Some(took.unwrap_or_default());
+                let issued = Issued {
+                    took: took.unwrap_or_default(),
+                    without: std::mem::take(&mut self.order.without),
+                };
                 let _ = self.progress.send(Progress::Held {
                     host: host.clone(),
                     held,
-                    issued,
+                    issued: Some(Box::new(issued)),
                 });
                 self.made_progress();
                 Ok(())
@@ -376,10 +317,11 @@ impl Work<'_> {
         self.order.published = Published::No;
         if let Some(note) = &self.order.note {
             for value in &note.values {
+                let (zone, record) = (self.zone_of(note), note.record(value));
                 self.outside
                     .dns
                     .act()?
-                    .withdraw(&self.order.zone, &value.record, &value.value)
+                    .withdraw(zone, record, &value.value)
                     .await?;
             }
         }
@@ -418,7 +360,8 @@ impl Work<'_> {
         self.order.key = None;
         self.order.session = None;
         self.order.published = Published::No;
-        self.order.shown.clear();
+        self.order.route = None;
+        self.order.without.clear();
         self.order.begun = None;
         Ok(())
     }
@@ -441,13 +384,6 @@ impl Work<'_> {
     /// A step has succeeded: what failed before it is no series any more.
     pub(super) fn made_progress(&mut self) {
         self.order.tries = 0;
-    }
-
-    async fn pause(&self, long: Duration) {
-        tokio::select! {
-            () = tokio::time::sleep(long) => {}
-            () = self.stop.cancelled() => {}
-        }
     }
 }
 

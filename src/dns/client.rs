@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use faythe_core::Timestamp;
 use faythe_core::name::{DnsName, RecordName};
+use faythe_core::route::Found;
 use faythe_core::zone::{Check, Role};
 use futures::future::BoxFuture;
 use tokio::sync::Notify;
@@ -16,11 +17,12 @@ use tokio::task::JoinSet;
 use crate::dns::batch::Zone;
 use crate::dns::courier::Courier;
 use crate::dns::fleet::{Fleet, Pool};
-use crate::dns::lookup::{Recursion, texts};
-use crate::dns::server::{ServerAddr, ServerAddrError};
+use crate::dns::lookup::texts;
+use crate::dns::server::{ServerAddr, ServerAddrError, addresses};
 use crate::dns::signer::{KeySource, Signer};
+use crate::dns::survey::Surveys;
 use crate::dns::update::wire_name;
-use crate::dns::{Dns, DnsError, Foreign, LookError, Observe, UpdateFault};
+use crate::dns::{Answer, AskError, Dns, DnsError, Foreign, LookError, Observe, UpdateFault, route};
 
 /// Time to live of our records unless a zone has its own (S08).
 pub const TTL: Duration = Duration::from_secs(120);
@@ -49,6 +51,8 @@ pub struct ZoneSetup {
     pub foreign: Foreign,
     /// How far the server's clock is followed when it refuses ours (P12); zero for not at all.
     pub clock_skew_limit: Duration,
+    /// On which port the name servers listen that the zone's NS records name; there is no record for any but 53.
+    pub name_server_port: u16,
 }
 
 impl ZoneSetup {
@@ -63,6 +67,7 @@ impl ZoneSetup {
             ttl: TTL,
             foreign: Foreign::Removed,
             clock_skew_limit: CLOCK_SKEW_LIMIT,
+            name_server_port: 53,
         }
     }
 }
@@ -75,11 +80,15 @@ pub struct Client {
     /// Told when a key has changed.
     rekeyed: Arc<Notify>,
     watched: OnceLock<()>,
+    surveys: Surveys,
 }
 
 struct Entry {
     zone: Arc<Zone>,
     signer: Arc<Signer>,
+    /// Who is asked about the zone.
+    servers: Vec<ServerAddr>,
+    name_server_port: u16,
     started: OnceLock<()>,
 }
 
@@ -117,6 +126,8 @@ impl Client {
             entries.entry(setup.apex).or_insert(Entry {
                 zone: Arc::new(Zone::new(courier, setup.ttl, setup.foreign)),
                 signer,
+                servers: setup.servers,
+                name_server_port: setup.name_server_port,
                 started: OnceLock::new(),
             });
         }
@@ -125,7 +136,16 @@ impl Client {
             writers: Mutex::default(),
             rekeyed,
             watched: OnceLock::new(),
+            surveys: Surveys::default(),
         }
+    }
+
+    fn entry(&self, apex: &DnsName) -> Result<&Entry, AskError> {
+        self.zones.get(apex).ok_or_else(|| AskError {
+            server: "(none)".to_owned(),
+            question: apex.to_string(),
+            cause: LookError::Unreachable("this zone is not configured".to_owned()),
+        })
     }
 
     /// The zone's queue, with its writer at work.
@@ -200,21 +220,72 @@ impl Dns for Client {
 
     fn look<'a>(
         &'a self,
+        zone: &'a DnsName,
         check: &'a Check,
         record: &'a RecordName,
-    ) -> BoxFuture<'a, Result<Vec<String>, LookError>> {
+    ) -> BoxFuture<'a, Result<Answer, LookError>> {
         Box::pin(async move {
-            let server = check
+            let looked = look_at(check, record).await;
+            if looked.is_err() && check.role == Role::Authoritative {
+                self.surveys.doubt(zone);
+            }
+            looked
+        })
+    }
+
+    fn find<'a>(
+        &'a self,
+        zone: &'a DnsName,
+        record: &'a RecordName,
+    ) -> BoxFuture<'a, Result<Found, AskError>> {
+        Box::pin(async move {
+            let entry = self.entry(zone)?;
+            let found = async {
+                let peers = addresses(&entry.servers).await?;
+                let name =
+                    wire_name(record.as_str()).map_err(|fault| LookError::Format(fault.to_string()))?;
+                route::find(&peers, zone, &name).await
+            };
+            found
+                .await
+                .map_err(|cause| entry.error(format!("TXT {record}"), cause))
+        })
+    }
+
+    fn survey<'a>(&'a self, zone: &'a DnsName) -> BoxFuture<'a, Result<Vec<Check>, AskError>> {
+        Box::pin(async move {
+            let entry = self.entry(zone)?;
+            let found = self.surveys.of(zone, &entry.servers, entry.name_server_port);
+            found
+                .await
+                .map_err(|cause| entry.error(format!("NS {zone}"), cause))
+        })
+    }
+}
+
+impl Entry {
+    fn error(&self, question: String, cause: LookError) -> AskError {
+        let servers: Vec<String> = self.servers.iter().map(ToString::to_string).collect();
+        AskError {
+            server: servers.join(", "),
+            question,
+            cause,
+        }
+    }
+}
+
+/// Asks one server, at its one address or at any.
+async fn look_at(check: &Check, record: &RecordName) -> Result<Answer, LookError> {
+    let name = wire_name(record.as_str()).map_err(|fault| LookError::Format(fault.to_string()))?;
+    let peers = match check.address {
+        Some(address) => vec![address],
+        None => {
+            let server: ServerAddr = check
                 .server
                 .parse()
                 .map_err(|error: ServerAddrError| LookError::Unreachable(error.to_string()))?;
-            let name = wire_name(record.as_str()).map_err(|fault| LookError::Format(fault.to_string()))?;
-            // The zone's own server answers for itself; further ones may be resolvers.
-            let recursion = match check.role {
-                Role::Update | Role::Authoritative => Recursion::Off,
-                Role::Listed => Recursion::Wanted,
-            };
-            texts(&server, &name, recursion).await
-        })
-    }
+            server.addresses().await.map_err(|error| LookError::io(&error))?
+        }
+    };
+    texts(&peers, &name, check.role).await
 }

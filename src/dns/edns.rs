@@ -1,4 +1,4 @@
-//! EDNS in updates: an OPT record in the request, so that a server may explain a refusal, and the explanation (RFC 8914).
+//! EDNS: an OPT record in the request, so that a server may explain a refusal, and the explanation (RFC 8914).
 //!
 //! Must not judge: what a server adds in words is for people.
 
@@ -11,6 +11,8 @@ const OPT: [u8; 11] = [0, 0, 41, 0x04, 0xd0, 0, 0, 0, 0, 0, 0];
 pub(crate) const OVERHEAD: usize = OPT.len();
 /// The count of additional records in a message's header (RFC 1035 §4.1.1).
 const ARCOUNT: std::ops::Range<usize> = 10..12;
+/// The most errors of one answer that are shown; a server has one as a rule.
+const ERRORS_MAX: usize = 3;
 /// Characters of an explanation that are shown.
 const SHOWN: usize = 120;
 
@@ -25,22 +27,30 @@ pub(crate) fn with_opt(message: &[u8]) -> Vec<u8> {
 
 /// What the server explains, for people; `None` if it says nothing.
 pub(crate) fn explanation(answer: &Message<[u8]>) -> Option<String> {
+    words(answer).map(|words| format!("the server adds: {words}"))
+}
+
+/// The same without an introduction: `EDE 18 Prohibited: not from here`.
+pub(crate) fn words(answer: &Message<[u8]>) -> Option<String> {
     let opt = answer.opt()?;
-    let explained: Vec<String> = opt
-        .opt()
-        .iter::<ExtendedError<&[u8]>>()
-        .filter_map(Result::ok)
-        .map(|error| {
-            let text = error
-                .text_slice()
-                .map(|octets| plain(&String::from_utf8_lossy(octets)));
-            match text.filter(|text| !text.is_empty()) {
-                Some(text) => format!("{} ({text})", error.code()),
-                None => error.code().to_string(),
-            }
-        })
-        .collect();
-    (!explained.is_empty()).then(|| format!("the server adds: {}", explained.join(", ")))
+    let errors = opt.opt().iter::<ExtendedError<&[u8]>>();
+    let words = errors.filter_map(Result::ok).map(|error| {
+        let mut text = format!("EDE {}", error.code().to_int());
+        if let Some(mnemonic) = error.code().to_mnemonic_str() {
+            text.push(' ');
+            text.push_str(mnemonic);
+        }
+        let added = error
+            .text_slice()
+            .map(|octets| plain(&String::from_utf8_lossy(octets)));
+        if let Some(added) = added.filter(|added| !added.is_empty()) {
+            text.push_str(": ");
+            text.push_str(&added);
+        }
+        text
+    });
+    let words: Vec<String> = words.take(ERRORS_MAX).collect();
+    (!words.is_empty()).then(|| words.join(", "))
 }
 
 /// The beginning of a text from outside, without anything that a terminal or a log would obey.

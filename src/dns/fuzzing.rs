@@ -3,17 +3,32 @@
 use std::path::Path;
 
 use faythe_core::Timestamp;
+use faythe_core::name::DnsName;
+use faythe_core::zone::Role;
 
+use crate::dns::query::Reply;
 use crate::dns::tsig::{Algorithm, Key, sign};
-use crate::dns::{keyfile, lookup, update};
+use crate::dns::{keyfile, lookup, route, survey, update};
 use crate::sealed::Sealed;
 
 /// The ID of the update that answers are taken for, so that a corpus can bear it.
 const ID: u16 = 0x1234;
 
-/// An answer to a look.
+/// An answer to a look, or to a question about where a challenge goes.
 pub fn answer_to_query(bytes: &[u8]) {
-    drop(lookup::read(bytes));
+    let reply = Reply::of(bytes);
+    for role in [Role::Update, Role::Authoritative, Role::Listed] {
+        drop(lookup::read(&reply, role));
+    }
+    let Ok(name) = update::wire_name("_acme-challenge.www.example.com") else {
+        return;
+    };
+    if let Ok(apex) = DnsName::parse("example.com") {
+        drop(route::read(&reply, &apex, &name));
+    }
+    if let Ok(message) = reply.message() {
+        drop(survey::delegation(message, &name));
+    }
 }
 
 /// An answer to an update. Nobody here has the key, so nothing is ever taken as success.

@@ -13,6 +13,8 @@ use thiserror::Error;
 use tokio::net::lookup_host;
 use tokio::time::timeout;
 
+use crate::dns::LookError;
+
 /// The port of name servers (RFC 1035 §4.2).
 const PORT: u16 = 53;
 /// Longest wait for the system's resolver; its own default of 5 s for each try and server can add up to a minute.
@@ -73,6 +75,25 @@ impl ServerAddr {
             ));
         }
         Ok(addresses)
+    }
+}
+
+/// All addresses of several servers, in their order; those of a server whose name has none are left out if others have.
+///
+/// # Errors
+/// Why the first has none, where none has any.
+pub(crate) async fn addresses(servers: &[ServerAddr]) -> Result<Vec<SocketAddr>, LookError> {
+    let mut all = Vec::new();
+    let mut first = None;
+    for server in servers {
+        match server.addresses().await {
+            Ok(found) => all.extend(found),
+            Err(error) => first = first.or_else(|| Some(LookError::io(&error))),
+        }
+    }
+    match first {
+        Some(error) if all.is_empty() => Err(error),
+        Some(_) | None => Ok(all),
     }
 }
 

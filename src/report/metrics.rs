@@ -7,6 +7,7 @@ use std::time::Duration;
 use faythe_core::name::Hostname;
 use faythe_core::order::Stage;
 use faythe_core::verdict::{Reason, State};
+use faythe_core::zone::Check;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -56,6 +57,17 @@ struct ResultLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LookLabel {
+    server: String,
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ServerLabel {
+    server: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabel {
     verb: String,
     status: String,
@@ -75,6 +87,10 @@ pub struct Metrics {
     step_seconds: Family<StageLabel, Histogram>,
     faults: Family<CodeLabel, Counter>,
     dns_errors: Family<CodeLabel, Counter>,
+    dns_looks: Family<LookLabel, Counter>,
+    dns_health: Family<ServerLabel, Gauge>,
+    dns_skipped: Family<ServerLabel, Counter>,
+    dns_propagation: Histogram,
     api_requests: Family<RequestLabel, Counter>,
     acme_requests: Counter,
     hosts_refused: Gauge,
@@ -116,6 +132,10 @@ impl Metrics {
             step_seconds: Family::new_with_constructor(|| Histogram::new(SECONDS)),
             faults: Family::default(),
             dns_errors: Family::default(),
+            dns_looks: Family::default(),
+            dns_health: Family::default(),
+            dns_skipped: Family::default(),
+            dns_propagation: Histogram::new(SECONDS),
             api_requests: Family::default(),
             acme_requests: Counter::default(),
             hosts_refused: Gauge::default(),
@@ -171,6 +191,26 @@ impl Metrics {
             "faythe_dns_errors",
             "Looks at name servers without the value, by code",
             metrics.dns_errors.clone(),
+        );
+        r.register(
+            "faythe_dns_looks",
+            "Looks at name servers for a challenge, by server and result",
+            metrics.dns_looks.clone(),
+        );
+        r.register(
+            "faythe_dns_server_health_percent",
+            "Share of usable answers of a name server lately",
+            metrics.dns_health.clone(),
+        );
+        r.register(
+            "faythe_dns_servers_skipped",
+            "Challenges that went on without a dead name server of the zone",
+            metrics.dns_skipped.clone(),
+        );
+        r.register(
+            "faythe_dns_propagation_seconds",
+            "From a challenge's update to its being visible on every server that has to show it",
+            metrics.dns_propagation.clone(),
         );
         r.register(
             "faythe_kubernetes_requests",
@@ -291,6 +331,27 @@ impl Metrics {
                 code: code.to_owned(),
             })
             .inc();
+    }
+
+    /// A name server was looked at; `health` is its share of usable answers in percent.
+    pub fn look(&self, check: &Check, result: &'static str, health: u32) {
+        let server = check.to_string();
+        let label = ServerLabel {
+            server: server.clone(),
+        };
+        self.dns_health.get_or_create(&label).set(i64::from(health));
+        self.dns_looks.get_or_create(&LookLabel { server, result }).inc();
+    }
+
+    /// A challenge goes on without a dead name server.
+    pub fn skipped(&self, check: &Check) {
+        let server = check.to_string();
+        self.dns_skipped.get_or_create(&ServerLabel { server }).inc();
+    }
+
+    /// A challenge is visible, so long after its update.
+    pub fn propagation(&self, took: Duration) {
+        self.dns_propagation.observe(took.as_secs_f64());
     }
 
     /// A request to the API server was answered, or was not.

@@ -83,7 +83,8 @@ async fn look(client: &Client, named: &Named, host: &str) -> Result<BTreeSet<Str
 
 async fn look_at(client: &Client, server: &str, host: &str) -> Result<BTreeSet<String>, LookError> {
     let check = Check::of(Role::Update, server);
-    Ok(client.look(&check, &record(host)).await?.into_iter().collect())
+    let answer = client.look(&apex(ZONE), &check, &record(host)).await?;
+    Ok(answer.values.into_iter().collect())
 }
 
 fn values<const N: usize>(values: [&str; N]) -> BTreeSet<String> {

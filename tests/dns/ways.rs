@@ -73,7 +73,7 @@ async fn looks_tell_a_value_from_no_value_from_a_refusal() {
     let check = Check::of(Role::Update, &named.address());
     let shown = |name: &str| {
         let (client, check, record) = (&client, &check, RecordName::parse(name).unwrap());
-        async move { client.look(check, &record).await }
+        async move { Ok(client.look(&apex(ZONE), check, &record).await?.values) }
     };
     assert_eq!(
         shown("_acme-challenge.www.example.test").await,
@@ -104,7 +104,7 @@ async fn looks_tell_a_value_from_no_value_from_a_refusal() {
     );
     let nonsense = Check::of(Role::Listed, "no:such:thing");
     let error = client
-        .look(&nonsense, &record("www.example.test"))
+        .look(&apex(ZONE), &nonsense, &record("www.example.test"))
         .await
         .unwrap_err();
     assert!(error.to_string().contains("write `host`"), "{error}");

@@ -13,7 +13,7 @@ const HOST: &str = "a.example.com";
 
 /// Whether a call changes something or costs something; the rest is reading.
 fn acts(call: &str) -> bool {
-    !["notes", "note ", "slot ", "look "]
+    !["notes", "note ", "slot ", "look ", "find "]
         .iter()
         .any(|reading| call.starts_with(reading))
 }

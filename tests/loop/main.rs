@@ -8,5 +8,6 @@ mod rig;
 mod crashes;
 mod faults;
 mod leaders;
+mod routes;
 mod sequence;
 mod sweep;

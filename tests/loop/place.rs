@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use faythe::ca::{Ca, CaError, CaOrder, NewOrder, Revocation};
-use faythe::dns::{Dns, DnsError, Foreign, LookError, UpdateFault};
+use faythe::dns::{Answer, AskError, Dns, DnsError, Foreign, LookError, UpdateFault};
 use faythe::sealed::Sealed;
 use faythe::store::{Saved, SavedAccount, Slot, Store, StoreError};
 use faythe::x509;
@@ -18,6 +18,7 @@ use faythe_core::cert::Held;
 use faythe_core::name::{DnsName, Hostname, RecordName};
 use faythe_core::order::{CaView, Challenge, ChallengeStatus, ChallengeValue, OrderStatus};
 use faythe_core::problem::{Problem, ProblemKind};
+use faythe_core::route::Found;
 use faythe_core::schedule::RESOLVER_CACHE;
 use faythe_core::zone::Check;
 use futures::FutureExt;
@@ -45,6 +46,8 @@ pub(crate) struct State {
     pub(crate) journal: Vec<String>,
     /// At which call, counted from 1 over all processes, the process ends, and on which side of its effect.
     pub(crate) fuse: Option<(usize, Side)>,
+    /// What the update server says of names at which it has more to say than that nothing stands there.
+    pub(crate) aliases: BTreeMap<RecordName, Found>,
     /// What the CA's resolver has seen there, and when.
     resolved: BTreeMap<RecordName, (Instant, BTreeSet<String>)>,
     /// What stands in the zone.
@@ -201,10 +204,11 @@ impl State {
     fn ca_sees(&mut self, wanted: &ChallengeValue) -> bool {
         let memory = Duration::try_from(RESOLVER_CACHE).unwrap();
         self.resolved.retain(|_, (since, _)| since.elapsed() < memory);
-        let stands = || self.txt.get(&wanted.record).cloned().unwrap_or_default();
+        let record = end_of(&self.aliases, &wanted.record);
+        let stands = || self.txt.get(&record).cloned().unwrap_or_default();
         let (_, seen) = self
             .resolved
-            .entry(wanted.record.clone())
+            .entry(record.clone())
             .or_insert_with(|| (Instant::now(), stands()));
         seen.contains(&wanted.value)
     }
@@ -384,7 +388,7 @@ impl CaOrder for Session {
                     let wanted = state.orders[number].value.clone();
                     let sees = state.ca_sees(&wanted);
                     let order = &mut state.orders[number];
-                    let seen = state.txt.get(&order.value.record);
+                    let seen = state.txt.get(&end_of(&state.aliases, &order.value.record));
                     let visible = seen.is_some_and(|values| values.contains(&order.value.value));
                     assert!(
                         visible,
@@ -445,6 +449,14 @@ impl CaOrder for Session {
     }
 }
 
+/// Where the CA ends up that looks a name up.
+fn end_of(aliases: &BTreeMap<RecordName, Found>, record: &RecordName) -> RecordName {
+    match aliases.get(record) {
+        Some(Found::Alias { target }) => RecordName::parse(target).unwrap(),
+        Some(_) | None => record.clone(),
+    }
+}
+
 impl Dns for Place {
     fn repaired(&self) -> BoxFuture<'_, ()> {
         self.0.repaired.notified().boxed()
@@ -499,16 +511,29 @@ impl Dns for Place {
 
     fn look<'a>(
         &'a self,
+        _: &'a DnsName,
         check: &'a Check,
         record: &'a RecordName,
-    ) -> BoxFuture<'a, Result<Vec<String>, LookError>> {
+    ) -> BoxFuture<'a, Result<Answer, LookError>> {
         self.call(format!("look {} {record}", check.server), move |state| {
             if state.faults.hide {
-                return Ok(Vec::new());
+                return Ok(Answer::default());
             }
-            Ok(state.txt.get(record).into_iter().flatten().cloned().collect())
+            let values = state.txt.get(record).into_iter().flatten().cloned().collect();
+            Ok(Answer { values, remark: None })
         })
         .boxed()
+    }
+
+    fn find<'a>(&'a self, _: &'a DnsName, record: &'a RecordName) -> BoxFuture<'a, Result<Found, AskError>> {
+        self.call(format!("find {record}"), move |state| {
+            Ok(state.aliases.get(record).cloned().unwrap_or(Found::Here))
+        })
+        .boxed()
+    }
+
+    fn survey<'a>(&'a self, _: &'a DnsName) -> BoxFuture<'a, Result<Vec<Check>, AskError>> {
+        async { Ok(Vec::new()) }.boxed()
     }
 }
 

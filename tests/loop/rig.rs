@@ -140,6 +140,7 @@ impl Rig {
             limits: self.limits,
             key_type: KeyType::EcdsaP256,
             board: Board::default(),
+            health: Mutex::default(),
             metrics: Arc::clone(&metrics),
             usual: Mutex::default(),
             unnoted: Arc::new(Semaphore::new(UNNOTED_AT_ONCE)),

@@ -17,6 +17,7 @@ async fn one_host_goes_the_whole_way_in_order() {
     let expected = [
         "notes",
         "slot a.example.com",
+        &format!("find {record}"),
         "open a.example.com",
         "save note a.example.com",
         "slot a.example.com",

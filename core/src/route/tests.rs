@@ -130,6 +130,28 @@ fn p07_a_delegated_subzone_is_written_if_it_is_ours() {
 }
 
 #[test]
+fn p07_a_zone_of_the_same_server_is_written_if_it_is_ours_and_else_left_to_the_server() {
+    let start = "_acme-challenge.www.example.com";
+    let holds = BTreeMap::from([(start, Found::Within(name("www.example.com")))]);
+    let one = zones(&["example.com"]);
+    assert_eq!(walk(&one, &holds).0, to("example.com", start, Way::Direct));
+    let both = zones(&["example.com", "www.example.com"]);
+    let serves = both.of(&name("x.example.com")).unwrap();
+    let Ok(Next::Ask(trail)) = Trail::begin(&both, serves, record(start)) else {
+        panic!("it ends before anybody is asked")
+    };
+    let Ok(Next::Ask(trail)) = trail.follow(Found::Within(name("www.example.com"))) else {
+        panic!("the zone is ours")
+    };
+    // Asked again, the server says the same, and that is the end.
+    let end = trail.follow(Found::Within(name("www.example.com"))).unwrap();
+    let Next::Write(route) = end else {
+        panic!("it goes on")
+    };
+    assert_eq!(Ok(route), to("www.example.com", start, Way::Delegated));
+}
+
+#[test]
 fn p06_a_cut_that_leads_nowhere_is_no_way() {
     let zones = zones(&["example.com", "other.test"]);
     for cut in ["other.test", "com"] {
