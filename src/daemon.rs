@@ -266,6 +266,7 @@ fn settings(ca: &CaConfig) -> anyhow::Result<Settings> {
         preferred_chain: ca.preferred_chain.clone(),
         roots: ca.root_certificates.clone(),
         proxy: ca.proxy.clone(),
+        budget: Preset::of_directory(&ca.url.to_string()).limits(),
         ..Settings::of(ca.url.to_string())
     })
 }

@@ -71,7 +71,7 @@ async fn check_wait(status: u16, kind: &str, retry_after: &str, wait: Duration) 
 }
 
 #[tokio::test]
-async fn a_ca_that_is_unreachable_is_waited_for() {
+async fn p22_a_ca_that_is_unreachable_is_waited_for() {
     let (mut bed, proxy, faythe) = behind_proxy(json!({})).await;
     bed.pebble.stop();
     let hosts = hosts(&bed, 5);
@@ -91,7 +91,7 @@ async fn a_ca_that_is_unreachable_is_waited_for() {
 }
 
 #[tokio::test]
-async fn a_ca_that_hangs_is_waited_for() {
+async fn p22_a_ca_that_hangs_is_waited_for() {
     let (bed, proxy, faythe) = behind_proxy(json!({})).await;
     let hosts = hosts(&bed, 10);
     ask(&bed, &hosts).await;
@@ -104,7 +104,7 @@ async fn a_ca_that_hangs_is_waited_for() {
 }
 
 #[tokio::test]
-async fn a_ca_that_fails_inside_is_asked_ever_more_seldom() {
+async fn p22_a_ca_that_fails_inside_is_asked_ever_more_seldom() {
     let (bed, proxy, faythe) = behind_proxy(json!({})).await;
     let hosts = hosts(&bed, 5);
     proxy.fault_always(
@@ -126,12 +126,12 @@ async fn a_ca_that_fails_inside_is_asked_ever_more_seldom() {
 }
 
 #[tokio::test]
-async fn a_busy_ca_is_left_alone_for_the_seconds_it_asks() {
+async fn p22_a_busy_ca_is_left_alone_for_the_seconds_it_asks() {
     check_wait(503, "rateLimited", "4", Duration::from_secs(4)).await;
 }
 
 #[tokio::test]
-async fn a_busy_ca_is_left_alone_until_the_date_it_names() {
+async fn p22_a_busy_ca_is_left_alone_until_the_date_it_names() {
     let date = Timestamp::now() + SignedDuration::from_secs(25);
     let date = date.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
     // The bed's start comes out of the 25 s, and a date has no fractions.
@@ -139,7 +139,7 @@ async fn a_busy_ca_is_left_alone_until_the_date_it_names() {
 }
 
 #[tokio::test]
-async fn a_limit_of_the_account_holds_everything_for_as_long_as_the_ca_says() {
+async fn p17_a_limit_of_the_account_holds_everything_for_as_long_as_the_ca_says() {
     let (bed, proxy, faythe) = behind_proxy(json!({})).await;
     let words = "too many new orders (300) from this account in the last 3h0m0s";
     let hosts = hosts(&bed, 3);
@@ -153,7 +153,7 @@ async fn a_limit_of_the_account_holds_everything_for_as_long_as_the_ca_says() {
 }
 
 #[tokio::test]
-async fn a_limit_of_one_name_holds_that_name_alone() {
+async fn p17_a_limit_of_one_name_holds_that_name_alone() {
     let (bed, proxy, faythe) = behind_proxy(json!({ "issue_grace": 1000 })).await;
     let words =
         "too many certificates (5) already issued for this exact set of identifiers in the last 168h0m0s";
@@ -174,7 +174,7 @@ async fn a_limit_of_one_name_holds_that_name_alone() {
 }
 
 #[tokio::test]
-async fn a_limit_of_a_domain_holds_what_is_below_it() {
+async fn p17_a_limit_of_a_domain_holds_what_is_below_it() {
     let (bed, proxy, faythe) = behind_proxy(json!({})).await;
     let (below, domain) = (bed.host("a.shop"), bed.host("shop"));
     let words = format!("too many certificates (50) already issued for \"{domain}\" in the last 168h0m0s");
@@ -198,7 +198,7 @@ async fn a_limit_of_a_domain_holds_what_is_below_it() {
 }
 
 #[tokio::test]
-async fn a_name_that_is_paused_waits_for_a_person() {
+async fn p17_a_name_that_is_paused_waits_for_a_person() {
     let (bed, proxy, faythe) = behind_proxy(json!({ "issue_grace": 1000 })).await;
     let words = "Your account is temporarily prevented from requesting certificates. Please visit: \
                  https://portal.test/unpause?jwt=secret";
@@ -215,7 +215,7 @@ async fn a_name_that_is_paused_waits_for_a_person() {
 }
 
 #[tokio::test]
-async fn answers_that_are_no_acme_are_waited_out() {
+async fn p22_answers_that_are_no_acme_are_waited_out() {
     let (bed, proxy, faythe) = behind_proxy(json!({})).await;
     let page = "<!DOCTYPE html><title>Please log in</title>";
     let garbled = [
@@ -259,17 +259,17 @@ async fn check_nonces(percent: u8) {
 }
 
 #[tokio::test]
-async fn one_nonce_in_twenty_refused_is_no_trouble() {
+async fn p22_one_nonce_in_twenty_refused_is_no_trouble() {
     check_nonces(5).await;
 }
 
 #[tokio::test]
-async fn one_nonce_in_five_refused_is_no_trouble() {
+async fn p22_one_nonce_in_five_refused_is_no_trouble() {
     check_nonces(20).await;
 }
 
 #[tokio::test]
-async fn any_answer_may_be_lost_and_the_order_goes_on() {
+async fn p23_any_answer_may_be_lost_and_the_order_goes_on() {
     let (bed, proxy, faythe) = behind_proxy(json!({})).await;
     let hosts = hosts(&bed, 6);
     let lost = [
@@ -289,7 +289,7 @@ async fn any_answer_may_be_lost_and_the_order_goes_on() {
 }
 
 #[tokio::test]
-async fn an_order_that_fails_validation_keeps_its_distance() {
+async fn p22_an_order_that_fails_validation_keeps_its_distance() {
     let mut bed = Bed::start().await.unwrap();
     // It looks where no record ever stands.
     let elsewhere = faythe_bed::bind::Bind::start(faythe_bed::bind::Setup::one_zone(&bed.zone))
@@ -327,7 +327,7 @@ async fn check_spaced(bed: &Bed, proxy: &Proxy, faythe: &mut Faythe) {
 }
 
 #[tokio::test]
-async fn an_authorization_that_is_invalid_fails_its_host_alone() {
+async fn p22_an_authorization_that_is_invalid_fails_its_host_alone() {
     let (bed, proxy, mut faythe) = behind_proxy(json!({})).await;
     let hosts = hosts(&bed, 2);
     let invalid = json!({
@@ -352,7 +352,7 @@ async fn an_authorization_that_is_invalid_fails_its_host_alone() {
 }
 
 #[tokio::test]
-async fn a_name_that_the_ca_does_not_serve_stops_alone() {
+async fn p17_a_name_that_the_ca_does_not_serve_stops_alone() {
     let setup = Setup {
         // The first bed of a program has this zone or not; so it has a name of its own.
         name: "rejected".to_owned(),
@@ -375,7 +375,7 @@ async fn a_name_that_the_ca_does_not_serve_stops_alone() {
 }
 
 #[tokio::test]
-async fn a_ca_that_has_forgotten_everything_is_met_anew() {
+async fn p23_a_ca_that_has_forgotten_everything_is_met_anew() {
     let setup = Setup {
         secondary: true,
         ..Setup::default()

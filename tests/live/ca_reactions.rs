@@ -188,6 +188,26 @@ async fn p22_an_order_that_has_moved_on_is_read_again() {
 }
 
 #[tokio::test]
+async fn p23_slow_and_cut_connections_cost_no_order() {
+    let mut front = Front::start().await;
+    let slow = Fault::Delay(Duration::from_secs(2));
+    for (request, fault) in [
+        (NEW_ORDER, slow.clone()),
+        (FINALIZE, slow.clone()),
+        (ORDER, slow),
+        (TELL, Fault::Cut),
+        (FINALIZE, Fault::Cut),
+        ("POST /certZ/", Fault::Cut),
+    ] {
+        let orders = front.bed.pebble.orders_created();
+        front.proxy.fault(1, request, fault);
+        front.serves().await;
+        assert_eq!(front.bed.pebble.orders_created(), orders + 1, "for {request}");
+    }
+    clean(&front.bed, &front.faythe).await;
+}
+
+#[tokio::test]
 async fn p22_a_key_that_is_refused_is_changed_once() {
     let mut front = Front::start().await;
     for kind in ["badCSR", "badPublicKey"] {
@@ -227,6 +247,17 @@ async fn p23_an_order_of_no_use_is_replaced() {
         front.reaches(&host, "stalled", code).await;
         hosts.push(host);
     }
+    // The CA has failed inside, with the order in its hands.
+    let error = json!({ "type": "urn:ietf:params:acme:error:serverInternal", "detail": "no log took it" });
+    let invalid =
+        json!({ "status": "invalid", "error": error, "authorizations": [], "finalize": "https://ca.test/f" });
+    front
+        .proxy
+        .fault(1, ORDER, Fault::answer(200, &invalid.to_string()));
+    let host = front.ask().await;
+    let line = front.reaches(&host, "stalled", "serverInternal").await;
+    assert!(line.contains("no log took it"), "{line}");
+    hosts.push(host);
     for status in ["expired", "deactivated", "revoked"] {
         let dead = authorization(&front, status, None);
         front.proxy.fault(1, AUTHORIZATION, dead);
