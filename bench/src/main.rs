@@ -4,6 +4,7 @@
 //! stands beside that of a driver, which makes the same API writes, ACME requests and DNS updates with no thought. See
 //! `docs/benchmarks.md`.
 
+mod dns;
 mod driver;
 mod faythe;
 mod fill;
@@ -47,6 +48,8 @@ struct Arguments {
 /// What can be measured by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Part {
+    /// Names published a second on each name server.
+    Dns,
     /// 40 certificates at once.
     Forty,
     /// What 5,000 Ingresses and 5,000 Secrets need in memory.
@@ -62,6 +65,8 @@ enum Part {
 /// Everything that was measured; what is absent was not asked for.
 #[derive(Debug, Default)]
 struct Results {
+    /// Names published a second.
+    dns: Vec<dns::Rate>,
     /// One certificate at a time: driver, Faythe.
     single: Option<(Latencies, Latencies)>,
     /// A name with its wildcard: driver, Faythe.
@@ -104,6 +109,10 @@ async fn measure(arguments: &Arguments) -> Result<Results> {
     let binary = &arguments.faythe;
     let wanted = |part| arguments.only.is_none_or(|only| only == part);
     let mut results = Results::default();
+    if wanted(Part::Dns) {
+        say("names published a second: Faythe and nsupdate …")?;
+        results.dns = dns::rates().await?;
+    }
     if wanted(Part::Single) {
         say("one certificate at a time: the driver …")?;
         let driver = driver::one_by_one(arguments.samples).await?;

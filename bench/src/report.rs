@@ -3,15 +3,20 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use faythe_bed::names::Make;
 use jiff::Timestamp;
 
 use crate::Results;
+use crate::dns::Rate;
 use crate::faythe::{Load, Start, mib};
 use crate::machine::Machine;
 use crate::samples::{Burst, Latencies, median};
 
 /// Above this share of the machine, others disturbed a burst so much that its absolute figures say little.
 const DISTURBED: f64 = 0.05;
+
+/// How many times as many names group commit has to publish on a disk.
+const GROUP_COMMIT: f64 = 10.0;
 
 /// All figures with their goals.
 pub(crate) struct Report {
@@ -77,6 +82,7 @@ impl Report {
             ));
         }
         rows.extend(starts(&results.starts));
+        rows.extend(published(&results.dns));
         let bursts = results.forty.iter().chain(&results.thousand);
         let strangers = bursts.flat_map(|(driver, load)| [driver.strangers, load.burst.strangers]);
         Self {
@@ -137,6 +143,49 @@ impl Report {
         page += "\n![latencies of one certificate](latency.svg)\n\n![1,000 certificates over time](certificates.svg)\n";
         page
     }
+}
+
+/// Names a second, and what it brings to send many in one message.
+fn published(rates: &[Rate]) -> Vec<Row> {
+    let mut rows: Vec<Row> = rates
+        .iter()
+        .map(|rate| {
+            let server = match rate.make {
+                Make::Bind => "BIND",
+                Make::Knot => "Knot",
+                Make::PowerDns => "PowerDNS",
+            };
+            let at_once = match rate.at_once {
+                1 => "alone".to_owned(),
+                many => format!("{many} at once"),
+            };
+            Row {
+                what: format!("names published a second on {server}, on disk, {at_once}"),
+                goal: String::new(),
+                figure: format!("{:.0}", rate.faythe),
+                driver: format!("nsupdate: {:.0}", rate.nsupdate),
+                ratio: format!("{:.1}", rate.faythe / rate.nsupdate),
+                reached: None,
+            }
+        })
+        .collect();
+    let bind = |at_once| {
+        rates
+            .iter()
+            .find(|rate| rate.make == Make::Bind && rate.at_once == at_once)
+    };
+    if let (Some(alone), Some(many)) = (bind(1), bind(1000)) {
+        let gain = many.faythe / alone.faythe;
+        rows.push(Row {
+            what: "group commit: 1,000 names at once on BIND, against a message a name".to_owned(),
+            goal: format!("≥ {GROUP_COMMIT:.0} times"),
+            figure: format!("{gain:.1} times"),
+            driver: String::new(),
+            ratio: String::new(),
+            reached: Some(gain >= GROUP_COMMIT),
+        });
+    }
+    rows
 }
 
 impl Row {
