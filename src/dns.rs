@@ -28,6 +28,7 @@ mod fleet;
 pub mod fuzzing;
 pub mod keyfile;
 mod lookup;
+mod primary;
 mod query;
 mod route;
 mod send;

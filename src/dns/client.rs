@@ -18,6 +18,7 @@ use crate::dns::batch::Zone;
 use crate::dns::courier::Courier;
 use crate::dns::fleet::{Fleet, Pool};
 use crate::dns::lookup::texts;
+use crate::dns::primary::Finder;
 use crate::dns::server::{ServerAddr, ServerAddrError, addresses};
 use crate::dns::signer::{KeySource, Signer};
 use crate::dns::survey::Surveys;
@@ -43,6 +44,8 @@ pub struct ZoneSetup {
     pub apex: DnsName,
     /// The servers that take its updates, in the order in which they are tried; the one that took the last comes first.
     pub servers: Vec<ServerAddr>,
+    /// Which of the zone's servers is its primary.
+    pub primary: Primary,
     /// What signs updates.
     pub key: KeySource,
     /// Time to live of our records there.
@@ -55,6 +58,16 @@ pub struct ZoneSetup {
     pub name_server_port: u16,
 }
 
+/// Which of a zone's servers is tried first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Primary {
+    /// The one that the zone's SOA names; those that are listed are asked for the record, and tried when it does not help.
+    FromSoa,
+    /// The first that is listed.
+    #[default]
+    Listed,
+}
+
 impl ZoneSetup {
     /// A zone as the base has it: one server, records live for [`TTL`], and what is not ours at a challenge's own name goes
     /// (S09).
@@ -63,6 +76,7 @@ impl ZoneSetup {
         Self {
             apex,
             servers: vec![server],
+            primary: Primary::Listed,
             key: key.into(),
             ttl: TTL,
             foreign: Foreign::Removed,
@@ -102,7 +116,7 @@ impl Client {
     /// The same, with somebody who is told what happens to updates.
     #[must_use]
     pub fn observed(zones: Vec<ZoneSetup>, now: Now, observe: Observe) -> Self {
-        let pool = Pool::default();
+        let pool = Arc::new(Pool::default());
         let rekeyed = Arc::default();
         let mut entries = BTreeMap::new();
         for setup in zones {
@@ -115,9 +129,13 @@ impl Client {
                 Arc::clone(&rekeyed),
                 Arc::clone(&observe),
             ));
+            let primary = (setup.primary == Primary::FromSoa).then(|| {
+                let (apex, ask) = (setup.apex.clone(), setup.servers.clone());
+                Finder::new(apex, ask, setup.name_server_port, Arc::clone(&pool))
+            });
             let courier = Courier {
                 apex: setup.apex.clone(),
-                fleet: Fleet::new(&setup.servers, &pool),
+                fleet: Fleet::new(&setup.servers, primary, &pool),
                 signer: Arc::clone(&signer),
                 now: Arc::clone(&now),
                 skew_limit: setup.clock_skew_limit,

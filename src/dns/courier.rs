@@ -64,7 +64,7 @@ pub(crate) enum Fault {
 impl Courier {
     /// Has one of the servers carry out what `compose` writes; it is asked anew for each server.
     pub(crate) async fn deliver(&self, compose: &mut Compose<'_>) -> Result<(), Failure> {
-        let servers = self.fleet.servers();
+        let servers = self.fleet.servers().await;
         let patience = (servers.len() > 1).then_some(PATIENCE);
         let mut failures = Vec::new();
         let mut late = Vec::new();
@@ -89,6 +89,7 @@ impl Courier {
                 Err(failure) => return Err(failure.after(failures)),
             }
         }
+        self.fleet.failed();
         // What a server has said is worth more than that others are silent.
         let telling = failures
             .iter()

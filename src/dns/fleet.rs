@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::OwnedMutexGuard;
 
+use crate::dns::primary::Finder;
 use crate::dns::send::Link;
 use crate::dns::server::ServerAddr;
 
@@ -92,13 +93,15 @@ impl Pool {
 
 /// The servers of one zone.
 pub(crate) struct Fleet {
+    /// Finds the primary, which comes before the rest; for zones whose SOA names it.
+    primary: Option<Finder>,
     servers: Vec<Arc<Server>>,
     /// The one that took the last update; it is tried first.
     good: Mutex<Option<Arc<Server>>>,
 }
 
 impl Fleet {
-    pub(crate) fn new(addrs: &[ServerAddr], pool: &Pool) -> Self {
+    pub(crate) fn new(addrs: &[ServerAddr], primary: Option<Finder>, pool: &Pool) -> Self {
         let mut servers: Vec<Arc<Server>> = Vec::new();
         for addr in addrs {
             let server = pool.server(addr);
@@ -107,14 +110,23 @@ impl Fleet {
             }
         }
         Self {
+            primary,
             servers,
             good: Mutex::default(),
         }
     }
 
     /// In the order in which they are to be tried.
-    pub(crate) fn servers(&self) -> Vec<Arc<Server>> {
-        let mut servers = self.servers.clone();
+    pub(crate) async fn servers(&self) -> Vec<Arc<Server>> {
+        let mut servers = match &self.primary {
+            Some(primary) => primary.servers().await,
+            None => Vec::new(),
+        };
+        for server in &self.servers {
+            if !servers.iter().any(|known| Arc::ptr_eq(known, server)) {
+                servers.push(Arc::clone(server));
+            }
+        }
         if let Some(good) = &*lock(&self.good) {
             servers.sort_by_key(|server| !Arc::ptr_eq(server, good));
         }
@@ -124,6 +136,13 @@ impl Fleet {
     /// Takes in that `server` has taken an update.
     pub(crate) fn prefer(&self, server: &Arc<Server>) {
         *lock(&self.good) = Some(Arc::clone(server));
+    }
+
+    /// Takes in that no server has taken an update.
+    pub(crate) fn failed(&self) {
+        if let Some(primary) = &self.primary {
+            primary.forget();
+        }
     }
 
     /// What people call them.
@@ -150,8 +169,8 @@ mod tests {
         text.parse().unwrap()
     }
 
-    #[test]
-    fn p14_the_server_that_took_the_last_update_comes_first_and_the_rest_as_configured() {
+    #[tokio::test]
+    async fn p14_the_server_that_took_the_last_update_comes_first_and_the_rest_as_configured() {
         let pool = Pool::default();
         let fleet = Fleet::new(
             &[
@@ -160,19 +179,17 @@ mod tests {
                 addr("ns1.test"),
                 addr("[::1]:5300"),
             ],
+            None,
             &pool,
         );
-        let order = |fleet: &Fleet| -> Vec<String> {
-            fleet
-                .servers()
-                .iter()
-                .map(|server| server.addr.to_string())
-                .collect()
+        let order = async |fleet: &Fleet| -> Vec<String> {
+            let servers = fleet.servers().await;
+            servers.iter().map(|server| server.addr.to_string()).collect()
         };
-        assert_eq!(order(&fleet), ["ns1.test", "ns2.test", "[::1]:5300"]);
-        let third = Arc::clone(&fleet.servers()[2]);
+        assert_eq!(order(&fleet).await, ["ns1.test", "ns2.test", "[::1]:5300"]);
+        let third = Arc::clone(&fleet.servers().await[2]);
         fleet.prefer(&third);
-        assert_eq!(order(&fleet), ["[::1]:5300", "ns1.test", "ns2.test"]);
+        assert_eq!(order(&fleet).await, ["[::1]:5300", "ns1.test", "ns2.test"]);
         assert_eq!(fleet.name(), "ns1.test, ns2.test, [::1]:5300");
     }
 

@@ -49,6 +49,15 @@ pub struct ServerAddrError {
 }
 
 impl ServerAddr {
+    /// The server of this name at an address that is known.
+    pub(crate) fn found(name: &str, address: SocketAddr) -> Self {
+        Self {
+            text: format!("{name} at {address}"),
+            host: Host::Ip(address.ip()),
+            port: address.port(),
+        }
+    }
+
     /// Finds the addresses to try, in the resolver's order; at least one.
     ///
     /// # Errors

@@ -143,7 +143,7 @@ async fn survey(apex: &DnsName, update: &[ServerAddr], port: u16) -> Result<Vec<
 }
 
 /// The addresses of one name server: as the update server knows them, else as the system's resolver does.
-async fn hosts_of(
+pub(super) async fn hosts_of(
     server: &str,
     glue: Option<&BTreeSet<IpAddr>>,
     peers: &[SocketAddr],

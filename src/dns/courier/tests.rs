@@ -23,7 +23,7 @@ pub(crate) fn courier(servers: &[ServerAddr], key: KeySource, time: i64) -> Cour
     let observe: Observe = Arc::new(|_| {});
     let apex: DnsName = "test".parse().unwrap();
     Courier {
-        fleet: Fleet::new(servers, &Pool::default()),
+        fleet: Fleet::new(servers, None, &Pool::default()),
         signer: Arc::new(Signer::new(
             apex.clone(),
             key,

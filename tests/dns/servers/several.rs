@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use faythe::dns::client::Primary;
 use faythe::dns::keyfile::Hint;
 use faythe::dns::signer::KeySource;
 
@@ -168,4 +169,27 @@ async fn an_unsigned_zone_of_bind_takes_updates_by_address() {
         text.contains("with key none: REFUSED") && text.contains("without a signature"),
         "{text}"
     );
+}
+
+/// The NS and SOA records of the bed's zones name 127.0.0.1, and the port is given by hand.
+#[tokio::test]
+async fn p14_the_primary_that_the_soa_names_gets_the_update() {
+    let cluster = names::Cluster::start(Setup::one_zone(ZONE), 1).await.unwrap();
+    let key = read(cluster.primary.key().unwrap());
+    let secondary: faythe::dns::server::ServerAddr =
+        cluster.secondaries[0].address().to_string().parse().unwrap();
+    let setup = |primary| ZoneSetup {
+        primary,
+        name_server_port: cluster.primary.address().port(),
+        ..ZoneSetup::new(apex(ZONE), secondary.clone(), key.clone())
+    };
+    let client = Client::new(vec![setup(Primary::FromSoa)], clock());
+    publish(&client, "www.example.test", "v").await.unwrap();
+    let name = "_acme-challenge.www.example.test";
+    assert_eq!(cluster.primary.txt(name).await.unwrap(), ["v"]);
+
+    // The secondary itself takes no updates.
+    let client = Client::new(vec![setup(Primary::Listed)], clock());
+    publish(&client, "www.example.test", "w").await.unwrap_err();
+    assert_eq!(cluster.primary.txt(name).await.unwrap(), ["v"]);
 }
