@@ -187,11 +187,17 @@ pub(crate) async fn sweep(
     tell: &mut dyn FnMut(sweep::Finding),
 ) -> anyhow::Result<()> {
     let adapters = adapters(config).await?;
+    let servers = config
+        .zones
+        .iter()
+        .map(|zone| (zone.apex.clone(), vec![zone.server.clone()]))
+        .collect();
     let places = sweep::Places {
         store: &*adapters.store,
         ca: &*adapters.ca,
         dns: &*adapters.dns,
         zones: &config.zones(),
+        servers: &servers,
         now: (adapters.now)(),
     };
     sweep::run(&places, removal, tell)

@@ -7,6 +7,7 @@
 //!
 //! Must not write to the cluster: the daemon drops the notes, and takes up the orders that are open.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use faythe_core::Timestamp;
@@ -29,6 +30,8 @@ pub struct Places<'a> {
     pub dns: &'a dyn Dns,
     /// The zones as configured.
     pub zones: &'a Zones,
+    /// The servers that take their updates, as configured.
+    pub servers: &'a BTreeMap<DnsName, Vec<String>>,
     /// The time.
     pub now: Timestamp,
 }
@@ -173,20 +176,21 @@ impl Places<'_> {
         }
     }
 
-    /// Whether the zone's update server shows the value.
+    /// Whether the first of the zone's update servers that answers shows the value.
     async fn shows(&self, apex: &DnsName, record: &RecordName, value: &str) -> Result<bool, String> {
-        let update = |check: &&Check| check.role == Role::Update;
-        let Some(check) = self
-            .zones
-            .at(apex)
-            .and_then(|zone| zone.rule.required.iter().find(update))
-        else {
-            return Err("its zone has no update server to ask".to_owned());
-        };
-        match self.dns.look(apex, check, record).await {
-            Ok(found) => Ok(found.values.iter().any(|found| found == value)),
-            Err(error) => Err(format!("{check} {error}")),
+        let mut tried = Vec::new();
+        for server in self.servers.get(apex).into_iter().flatten() {
+            let check = Check {
+                role: Role::Update,
+                server: server.clone(),
+                address: None,
+            };
+            match self.dns.look(apex, &check, record).await {
+                Ok(found) => return Ok(found.values.iter().any(|found| found == value)),
+                Err(error) => tried.push(format!("{check} {error}")),
+            }
         }
+        Err(tried.join("; "))
     }
 
     async fn standing(&self, note: &Note) -> Standing {

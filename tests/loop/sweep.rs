@@ -18,11 +18,13 @@ async fn sweep(place: &Place, apex: &str, removal: Removal) -> Vec<Finding> {
         rule: Rule::flat("primary", &[]),
         challenges: None,
     }]);
+    let servers = [(apex.parse().unwrap(), vec!["primary".to_owned()])].into();
     let places = Places {
         store: place,
         ca: place,
         dns: place,
         zones: &zones,
+        servers: &servers,
         now: "2026-01-01T00:00:00Z".parse::<Timestamp>().unwrap(),
     };
     let found = Arc::new(Mutex::new(Vec::new()));
