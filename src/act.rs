@@ -229,6 +229,12 @@ impl Order {
         order
     }
 
+    /// Whether the CA has made it and no note tells of it, so that nobody else can go on with it.
+    #[must_use]
+    pub fn is_unnoted(&self) -> bool {
+        self.session.is_some() && self.note.is_none()
+    }
+
     /// What is known of earlier attempts when work on it begins.
     pub fn remember(&mut self, failures: Option<Failures>, earlier_look: Option<Timestamp>) {
         self.failures = failures;

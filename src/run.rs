@@ -202,7 +202,9 @@ impl Loop {
             }
         }
         let refusals = self.world.take_refusals();
-        self.report.refuse(refusals);
+        if self.leadership.acts {
+            self.report.refuse(refusals);
+        }
         self.report.publish(&plan, &self.planner, &self.world);
         self.outside.board.prune(now);
         plan.wake_at.map_or(Duration::MAX, |at| {
@@ -411,7 +413,7 @@ impl Loop {
         };
         // Whoever leads goes on with it from its note.
         let activity = activity.filter(|_| self.leadership.acts);
-        if activity.is_some() {
+        if activity.is_some() || (!self.leadership.acts && order.is_unnoted()) {
             self.parked.insert(host.clone(), order);
         }
         self.world.set_activity(&host, activity);

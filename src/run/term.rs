@@ -29,7 +29,8 @@ impl Loop {
             ..Leadership::default()
         };
         self.halt.cancel();
-        self.parked.clear();
+        // What a note tells of is known by it; the rest is known here alone, and is gone on with in a later term.
+        self.parked.retain(|_, order| order.is_unnoted());
         self.report.lead(false);
         if term.is_none() && !self.tasks.is_empty() {
             tracing::warn!(
@@ -63,6 +64,11 @@ impl Loop {
         // Notes that were read before the term began are good for verdicts alone.
         self.leadership.acts = self.leadership.entered;
         self.report.lead(self.leadership.acts);
+        if self.leadership.acts {
+            // Those of a time in which another told of them, or nobody.
+            let _ = self.world.take_refusals();
+            self.report.refuse(self.world.refusals().cloned().collect());
+        }
         self.legacy(saved);
     }
 }
