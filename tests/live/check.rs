@@ -177,6 +177,7 @@ async fn each_missing_permission_is_told_with_its_remedy() {
             "deploy/rbac.yaml",
         ],
         &["events", "not permitted to create", "deploy/rbac.yaml"],
+        &["leases", "not permitted to create", "deploy/rbac.yaml"],
     ]);
 }
 

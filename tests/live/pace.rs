@@ -6,7 +6,8 @@ use faythe_bed::bind::{self, Bind};
 use faythe_bed::{Bed, until};
 use serde_json::json;
 
-use crate::live::stage::{FAYTHE, SOON, Stage, with};
+use crate::live::look::notes;
+use crate::live::stage::{FAYTHE, SOON, Stage, soon, with};
 
 #[tokio::test]
 async fn s06_a_name_that_no_update_may_change_holds_up_no_other() {
@@ -78,8 +79,12 @@ async fn s06_watching_goes_on_while_nothing_can_be_issued() {
     for (number, host) in hosts.iter().enumerate() {
         stage.ask(&format!("web{number}"), &[host]).await;
     }
-    // All are seen and wanted, then one is not any more, and the loop goes on turning.
+    // All are seen and have an order, then one is not wanted any more, and the loop goes on turning.
     stage.count("faythe_certificates", &[], 3).await;
+    soon("each order is noted", async || {
+        Ok(notes(&stage.bed).await?.len() == 3)
+    })
+    .await;
     stage.bed.delete_ingress("web0").await.unwrap();
     stage.reach("unwanted", 1).await;
     assert_eq!(stage.faythe.get("/healthz").await.unwrap().status, 200);

@@ -23,7 +23,7 @@ async fn version_and_help_are_no_failure() {
     for part in [
         "faythe",
         "check",
-        "JSON configuration",
+        "configuration file",
         "--log-format",
         "--version",
     ] {
