@@ -6,7 +6,7 @@ use std::time::Duration;
 use faythe_core::name::{DnsName, Hostname, RecordName};
 use faythe_core::schedule;
 use faythe_core::visibility;
-use faythe_core::zone::Check;
+use faythe_core::zone::{Check, Servers};
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
 };
@@ -209,7 +209,18 @@ async fn records(dns: &dyn Dns, config: &ZoneConfig, tell: &mut dyn FnMut(Findin
     let published = added.is_ok();
     tell(Finding::of(what("adds"), added));
     // Side by side, so that several dead servers cost the patience for one.
-    let servers = visibility::servers(&zone.rule, Vec::new(), &[]);
+    let authoritative = match zone.rule.servers {
+        Servers::Authoritative => match dns.survey(&zone.apex).await {
+            Ok(found) => found,
+            Err(error) => {
+                let what = format!("the name servers of zone {} are known", zone.apex);
+                tell(Finding::of(what, Err(error.to_string())));
+                Vec::new()
+            }
+        },
+        Servers::Listed(_) | Servers::Primary => Vec::new(),
+    };
+    let servers = visibility::servers(&zone.rule, authoritative, &[]);
     let asked = servers.iter().map(|check| async {
         if published {
             shows(dns, &zone.apex, check, &record, value).await

@@ -266,7 +266,7 @@ impl Dns for Client {
             };
             found
                 .await
-                .map_err(|cause| entry.error(format!("TXT {record}"), cause))
+                .map_err(|cause| entry.error(format!("CNAME {record}"), cause))
         })
     }
 

@@ -40,7 +40,7 @@ pub(crate) async fn find(
     apex: &DnsName,
     name: &Name<Vec<u8>>,
 ) -> Result<Found, LookError> {
-    let (peer, leg) = ask_any(peers, texts_of(name), |peer, reply| {
+    let (peer, leg) = ask_any(peers, alias_of(name), |peer, reply| {
         Ok((peer, read(reply, apex, name)?))
     })
     .await?;
@@ -94,7 +94,7 @@ async fn glimpse(peer: SocketAddr, apex: &DnsName, name: Option<&Name<Vec<u8>>>)
     let Some(name) = name else {
         return Probe::Unknown;
     };
-    let reply = ask(peer, texts_of(name), &mut String::new()).await;
+    let reply = ask(peer, alias_of(name), &mut String::new()).await;
     let Ok(Some(reply)) = reply else {
         return Probe::Unknown;
     };
@@ -105,10 +105,12 @@ async fn glimpse(peer: SocketAddr, apex: &DnsName, name: Option<&Name<Vec<u8>>>)
     }
 }
 
-fn texts_of(name: &Name<Vec<u8>>) -> Question<'_> {
+/// Asks for an alias rather than for texts, so that the server does not follow it: of a circle it would say no more than
+/// that it failed.
+fn alias_of(name: &Name<Vec<u8>>) -> Question<'_> {
     Question {
         name,
-        rtype: Rtype::TXT,
+        rtype: Rtype::CNAME,
         recursion: Recursion::Off,
     }
 }

@@ -20,6 +20,7 @@ use faythe_core::zone::{Check, Role};
 use futures::future::join_all;
 
 mod crosscheck;
+mod elsewhere;
 mod faults;
 mod guides;
 mod named;

@@ -48,7 +48,7 @@ fn setup(make: Make) -> Setup {
 }
 
 /// A key of the server as Faythe reads it from its file.
-fn read(key: &names::Key) -> Key {
+pub(crate) fn read(key: &names::Key) -> Key {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), key.file()).unwrap();
     faythe::dns::keyfile::read(file.path()).unwrap()
