@@ -24,6 +24,7 @@ mod elsewhere;
 mod faults;
 mod guides;
 mod named;
+mod secondaries;
 mod servers;
 mod signatures;
 mod updates;

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{Asker, NameServer, Role, Setup};
-use crate::dns_proxy::{self, DnsProxy};
+use crate::dns_proxy::{self, DnsProxy, Fault, Rule};
 use crate::ports::Port;
 
 /// How long a secondary has to answer a notice before it is sent once more.
@@ -116,9 +116,11 @@ impl Secondary {
         self.front = None;
     }
 
-    /// From now on nobody answers at its address. Undone by thawing [`Secondary::server`].
+    /// From now on nobody answers at its address, though connections are taken. [`DnsProxy::set`] undoes it.
     pub fn fall_silent(&self) {
-        self.server.freeze();
+        if let Some(front) = &self.front {
+            front.set(Rule::always(Fault::Drop));
+        }
     }
 
     /// The server behind the address.
