@@ -6,7 +6,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test check tools bench image program fmt lint
+.PHONY: help demo test check tools bench sim image program fmt lint
 # The targets share cargo's directory and the machine's few cores, so they run one after another.
 .NOTPARALLEL:
 
@@ -43,6 +43,9 @@ tools: ## builds or installs the servers that demo, tests and bench use
 
 bench: tools program ## measures Faythe on the servers, beside what they can do alone, into bench/results/
 	cargo run --profile harness --locked -p faythe-bench -- --faythe $(PROGRAM)
+
+sim: ## simulates whole fleets over months with every limit of the CA, and prints what came of it; FAYTHE_SEED=n for another run
+	FAYTHE_SIM=full cargo test --profile harness --locked -p faythe-core --test sim scenarios -- --nocapture --test-threads 1
 
 image: program ## puts the static program and the CA roots into target/image, where deploy/Dockerfile finds them
 	mkdir -p $(TARGET_DIR)/image

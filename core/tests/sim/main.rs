@@ -9,6 +9,9 @@
 mod closed_loop;
 mod dice;
 mod exhaustive;
+mod fleet;
 mod laws;
+mod limits;
 mod outside;
+mod scenarios;
 mod shell;
