@@ -55,8 +55,10 @@ pub(crate) struct Fleet {
     /// How many have ended before they were replaced.
     pub(crate) expired: usize,
     pub(crate) polls: usize,
-    /// What is there before the first look.
-    first: (Vec<(Asker, Vec<String>)>, Vec<(Option<Hostname>, Held)>),
+    /// What Ingresses say before the first look.
+    first_asks: Vec<(Asker, Vec<String>)>,
+    /// What is held before it.
+    first_held: Vec<(Option<Hostname>, Held)>,
 }
 
 pub(crate) fn start() -> Timestamp {
@@ -95,7 +97,8 @@ impl Fleet {
             ends: BTreeMap::new(),
             expired: 0,
             polls: 0,
-            first: Default::default(),
+            first_asks: Vec::new(),
+            first_held: Vec::new(),
         }
     }
 
@@ -110,7 +113,7 @@ impl Fleet {
             if self.world.is_known() {
                 self.world.ask(asker, &[host.to_string()]);
             } else {
-                self.first.0.push((asker, vec![host.to_string()]));
+                self.first_asks.push((asker, vec![host.to_string()]));
             }
         }
     }
@@ -129,9 +132,8 @@ impl Fleet {
 
     /// Everything has been seen.
     pub(crate) fn begin(&mut self) {
-        let (asks, held) = std::mem::take(&mut self.first);
-        self.world.ask_all(asks);
-        self.world.hold_all(held);
+        self.world.ask_all(std::mem::take(&mut self.first_asks));
+        self.world.hold_all(std::mem::take(&mut self.first_held));
         self.world.note_all(Vec::new(), Vec::new());
     }
 
@@ -151,7 +153,7 @@ impl Fleet {
         if self.world.is_known() {
             self.world.hold(Some(host.clone()), held);
         } else {
-            self.first.1.push((Some(host.clone()), held));
+            self.first_held.push((Some(host.clone()), held));
         }
     }
 
