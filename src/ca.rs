@@ -1,8 +1,8 @@
 //! The contract with a CA: one method per ACME exchange (RFC 8555).
 //!
-//! Implementations neither sleep nor retry nor poll: each call is one step, bounded in time and size, and whoever
-//! drives an order decides what comes next. The single exception is a stale nonce, which concerns nobody above
-//! (RFC 8555 §6.5).
+//! Implementations neither retry nor poll: each call is one step, bounded in time and size, and whoever drives an order
+//! decides what comes next. What concerns nobody above is settled here: a stale nonce (RFC 8555 §6.5), a predecessor or a
+//! contact that the CA does not want, an account that has moved, and the turn of a request where the CA limits their pace.
 
 use std::time::Duration;
 
