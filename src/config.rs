@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use faythe_core::budget::Limits;
 use faythe_core::name::DnsName;
 use faythe_core::schedule::Threshold;
 use faythe_core::zone::{Rule, Zone, Zones};
@@ -100,6 +101,8 @@ pub struct CaConfig {
     pub account_key_type: KeyType,
     /// What binds our account to one that the CA knows otherwise.
     pub binding: Option<BindingConfig>,
+    /// What it allows, as far as we use it.
+    pub limits: Limits,
 }
 
 /// An external account binding (RFC 8555 §7.3.4).

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
 
 use anyhow::Context;
-use faythe_core::budget::Preset;
+use faythe_core::budget::Limits;
 use faythe_core::policy::Policy;
 use faythe_core::renewal::SPREAD;
 use futures::StreamExt;
@@ -114,7 +114,7 @@ pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Res
         tenure,
         now,
         policy: policy(config),
-        limits: Preset::of_directory(ca.directory()).limits(),
+        limits: config.cas.first().map_or_else(Limits::default, |ca| ca.limits),
         key_type: config.key_type,
         board: Board::default(),
         health: Mutex::default(),
@@ -272,7 +272,7 @@ fn settings(ca: &CaConfig) -> anyhow::Result<Settings> {
         preferred_chain: ca.preferred_chain.clone(),
         roots: ca.root_certificates.clone(),
         proxy: ca.proxy.clone(),
-        budget: Preset::of_directory(&ca.url.to_string()).limits(),
+        budget: ca.limits,
         ..Settings::of(ca.url.to_string())
     })
 }

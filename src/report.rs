@@ -4,7 +4,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+use faythe_core::Timestamp;
+use faythe_core::budget::Kind;
 use faythe_core::name::Hostname;
 use faythe_core::plan::{Plan, Planner};
 use faythe_core::verdict::{Announcement, Severity, State};
@@ -21,6 +24,9 @@ use metrics::Metrics;
 
 /// An Ingress is told of trouble at most this often for one verdict; more askers are counted on to look at the first.
 const TOLD_AT_MOST: usize = 10;
+
+/// What is left of the budget is counted this often: it looks at every bucket in use.
+const BUDGET_EVERY: Duration = Duration::from_secs(5);
 
 /// Something to be said on one Ingress.
 #[derive(Clone, Debug)]
@@ -50,6 +56,8 @@ pub struct Report {
     announced: BTreeMap<Hostname, String>,
     ready: bool,
     leads: bool,
+    /// When what is left of the budget was counted last.
+    counted: Option<Instant>,
 }
 
 impl Report {
@@ -64,6 +72,7 @@ impl Report {
             announced: BTreeMap::new(),
             ready: false,
             leads: false,
+            counted: None,
         }
     }
 
@@ -74,7 +83,7 @@ impl Report {
     }
 
     /// Tells what `plan` has changed.
-    pub fn publish(&mut self, plan: &Plan, planner: &Planner, world: &World) {
+    pub fn publish(&mut self, plan: &Plan, planner: &Planner, world: &World, now: Timestamp) {
         for host in &plan.changed {
             let Some(verdict) = planner.verdict(host) else {
                 self.spoken.remove(host);
@@ -82,7 +91,8 @@ impl Report {
                 self.metrics.forget(host);
                 continue;
             };
-            self.speak(host, &verdict.reason);
+            let text = planner.explain(host, world, now).unwrap_or_default();
+            self.speak(host, &verdict.reason, &text);
             self.metrics.certificate(host, &verdict.reason);
             if verdict.reason.state() == State::Valid {
                 self.announced.remove(host);
@@ -103,6 +113,12 @@ impl Report {
             self.metrics.states(|state| planner.count(state));
         }
         self.metrics.hosts(world.refused(), world.elsewhere());
+        if self.counted.is_none_or(|at| at.elapsed() >= BUDGET_EVERY) {
+            self.counted = Some(Instant::now());
+            for kind in Kind::ALL {
+                self.metrics.budget(kind, world.ledger().remaining(kind, now));
+            }
+        }
         let ready = world.is_known();
         if ready && !self.ready {
             tracing::info!(
@@ -142,24 +158,24 @@ impl Report {
     }
 
     /// One line for each change of a certificate's state, with its verdict.
-    fn speak(&mut self, host: &Hostname, reason: &faythe_core::verdict::Reason) {
+    fn speak(&mut self, host: &Hostname, reason: &faythe_core::verdict::Reason, text: &str) {
         let state = reason.state();
         let before = self.spoken.insert(host.clone(), state);
         let code = reason.code();
         if before == Some(state) {
-            tracing::debug!(%host, state = state.code(), code, "{reason}");
+            tracing::debug!(%host, state = state.code(), code, "{text}");
             return;
         }
         match state {
             // What was in order when we came needs no word.
             State::Valid if before.is_none() => {
-                tracing::debug!(%host, state = state.code(), code, "{reason}")
+                tracing::debug!(%host, state = state.code(), code, "{text}")
             }
             State::Conflict | State::Failed | State::Held | State::Stalled => {
-                tracing::warn!(%host, state = state.code(), code, "{reason}");
+                tracing::warn!(%host, state = state.code(), code, "{text}");
             }
             State::Issuing | State::Queued | State::Unwanted | State::Valid => {
-                tracing::info!(%host, state = state.code(), code, "{reason}");
+                tracing::info!(%host, state = state.code(), code, "{text}");
             }
         }
     }

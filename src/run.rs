@@ -27,8 +27,8 @@ use crate::act::{self, Fault, Order, Outcome, Outside, Pause, Progress};
 use crate::report::Report;
 use crate::report::metrics::Issuance;
 use crate::source::Seen;
+use crate::store::Saved;
 use crate::store::secrets::SeenSecret;
-use crate::store::{Saved, StoreError};
 
 mod errands;
 mod term;
@@ -205,7 +205,7 @@ impl Loop {
         if self.leadership.acts {
             self.report.refuse(refusals);
         }
-        self.report.publish(&plan, &self.planner, &self.world);
+        self.report.publish(&plan, &self.planner, &self.world, now);
         self.outside.board.prune(now);
         plan.wake_at.map_or(Duration::MAX, |at| {
             Duration::try_from(now.duration_until(at)).unwrap_or_default()
@@ -408,6 +408,16 @@ impl Loop {
             } => {
                 self.outside.metrics.fault(&fault.code);
                 self.outside.metrics.issuance(&host, Issuance::Stalled, None);
+                // A limit that is reached tells the ledger what it did not know.
+                if let Pause::Rest {
+                    hold: Some((scope, Some(wait))),
+                    ..
+                } = &fault.pause
+                    && matches!(scope, Scope::Below(_) | Scope::Orders)
+                {
+                    let until = schedule::after(now, *wait);
+                    self.world.limit_reached(&host, scope, until, now);
+                }
                 Some(Activity::Resting(self.rest(noted, stage, fault, tries, now)))
             }
         };
@@ -459,39 +469,5 @@ impl Loop {
             told: asked.is_some(),
         };
         self.world.set_hold(scope, hold);
-    }
-}
-
-/// Reads what earlier runs have left, until it succeeds: without it nothing is decided.
-async fn legacy_of(outside: Arc<Outside>, stop: CancellationToken) -> Legacy {
-    let mut tries = 0;
-    loop {
-        match errands::legacy(&outside).await {
-            Ok(legacy) => return legacy,
-            Err(error) => {
-                let wait = match &error {
-                    StoreError::Unavailable {
-                        retry_after: Some(wait),
-                        ..
-                    } => *wait,
-                    StoreError::Conflict { .. }
-                    | StoreError::Forbidden { .. }
-                    | StoreError::Refused { .. }
-                    | StoreError::Unavailable { .. }
-                    | StoreError::Unreadable { .. } => schedule::rest(tries),
-                };
-                if tries == 0 {
-                    tracing::warn!(
-                        "the notes of earlier runs cannot be read yet: {}",
-                        act::chain(&error)
-                    );
-                }
-                tries += 1;
-                tokio::select! {
-                    () = tokio::time::sleep(wait) => {}
-                    () = stop.cancelled() => std::future::pending().await,
-                }
-            }
-        }
     }
 }

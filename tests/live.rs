@@ -22,6 +22,7 @@ mod live {
     mod hosts;
     mod image;
     mod leaders;
+    mod limits;
     mod look;
     mod pace;
     mod process;

@@ -162,6 +162,16 @@ impl Planner {
         Some(self.queues.turn(rank, host, counted, view(world, now)))
     }
 
+    /// The verdict on a certificate in full, with its turn where it waits for one.
+    #[must_use]
+    pub fn explain(&self, host: &Hostname, world: &World, now: Timestamp) -> Option<String> {
+        let reason = &self.verdict(host)?.reason;
+        Some(match self.turn_of(host, world, now) {
+            Some(turn) => format!("{reason}; it is {turn}"),
+            None => reason.to_string(),
+        })
+    }
+
     /// When time alone changes something.
     fn wake_at(&self, world: &World, policy: &Policy, now: Timestamp) -> Option<Timestamp> {
         let due = self.due.first().map(|(at, _)| *at);

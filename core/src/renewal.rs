@@ -11,7 +11,7 @@ use crate::budget::Exemption;
 use crate::cert::{CertFacts, Held};
 use crate::hash;
 use crate::name::Hostname;
-use crate::schedule::{Threshold, ahead, back, renew_at, third};
+use crate::schedule::{Threshold, ahead, back, renew_at};
 
 /// Where the CA names no window, renewals of certificates that expire together are spread over this many thousandths of
 /// their lifetime, before the moment at which they have to be due: 4.5 days of 90.
@@ -89,8 +89,7 @@ impl Rule {
         let latest = renew_at(facts.not_before, facts.not_after, self.threshold);
         let width = facts.lifetime() / 1_000 * i32::try_from(self.spread.min(1_000)).unwrap_or(0);
         let due = back(latest, part(width, share(host, facts, "share")));
-        due.max(ahead(facts.not_before, third(facts.lifetime())))
-            .min(latest)
+        due.max(ahead(facts.not_before, facts.lifetime() / 3)).min(latest)
     }
 
     /// The window of this very certificate.
@@ -162,3 +161,6 @@ fn part(of: SignedDuration, share: f64) -> SignedDuration {
     #[expect(clippy::cast_possible_truncation, reason = "a part of a time that fits")]
     SignedDuration::from_secs((of.as_secs_f64() * share) as i64)
 }
+
+#[cfg(test)]
+mod tests;

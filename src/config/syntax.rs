@@ -4,6 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
+use faythe_core::budget::Preset;
 use faythe_core::name::DnsName;
 use faythe_core::zone::is_public_suffix;
 
@@ -238,6 +239,17 @@ pub(super) fn some_text(text: &str) -> Result<String, Fault> {
         "it is empty, or has line breaks or other control characters",
         "give one line of text",
     ))
+}
+
+/// A known set of limits.
+pub(super) fn preset(text: &str) -> Result<Preset, Fault> {
+    let known = Preset::ALL.into_iter().find(|preset| preset.code() == text);
+    known.ok_or_else(|| {
+        Fault::new(
+            format!("{:?} is no set of limits", shorten(text)),
+            "give one of `letsencrypt`, `letsencrypt-staging`, `none`",
+        )
+    })
 }
 
 /// The algorithm of an external account binding.

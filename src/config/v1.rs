@@ -14,6 +14,7 @@ use super::reader::{Look, Reader, Report};
 use super::{Config, Fault, Problems, Warning, syntax, tree};
 
 mod ca;
+mod limits;
 mod old;
 mod zone;
 
@@ -109,6 +110,8 @@ pub(super) const SECTIONS: &[&Section] = &[
     &TOP,
     &ca::CA,
     &ca::BINDING,
+    &limits::SECTION,
+    &limits::LIMIT,
     &zone::ENTRY,
     &zone::DRIVER,
     &zone::NSUPDATE,

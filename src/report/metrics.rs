@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use faythe_core::budget::Kind;
 use faythe_core::name::Hostname;
 use faythe_core::order::Stage;
 use faythe_core::verdict::{Reason, State};
@@ -52,6 +53,11 @@ struct CodeLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LimitLabel {
+    limit: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ResultLabel {
     result: &'static str,
 }
@@ -95,6 +101,7 @@ pub struct Metrics {
     acme_requests: Counter,
     hosts_refused: Gauge,
     hosts_elsewhere: Gauge,
+    budget_remaining: Family<LimitLabel, Gauge>,
     /// Updates of zones.
     pub updates: Updates,
     leader: Gauge,
@@ -140,6 +147,7 @@ impl Metrics {
             acme_requests: Counter::default(),
             hosts_refused: Gauge::default(),
             hosts_elsewhere: Gauge::default(),
+            budget_remaining: Family::default(),
             updates: Updates::register(&mut registry),
             leader: Gauge::default(),
             registry: Registry::default(),
@@ -231,6 +239,11 @@ impl Metrics {
             "faythe_hosts_out_of_zone",
             "Hostnames outside every zone",
             metrics.hosts_elsewhere.clone(),
+        );
+        r.register(
+            "faythe_budget_remaining",
+            "What is left of a limit of the CA; of those for single names or domains, the least",
+            metrics.budget_remaining.clone(),
         );
         r.register(
             "faythe_leader",
@@ -369,6 +382,14 @@ impl Metrics {
     pub fn acme_requests(&self, total: u64) {
         let counter: &AtomicU64 = self.acme_requests.inner();
         counter.store(total, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// How much is left of a limit; `None` where there is none.
+    pub fn budget(&self, limit: Kind, left: Option<u32>) {
+        let label = LimitLabel { limit: limit.code() };
+        if let Some(left) = left {
+            self.budget_remaining.get_or_create(&label).set(left.into());
+        }
     }
 
     /// Hostnames that get no certificate.

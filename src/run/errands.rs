@@ -5,7 +5,10 @@ use std::sync::Arc;
 use faythe_core::ari::CertificateId;
 use faythe_core::budget::{Ledger, Record};
 use faythe_core::name::Hostname;
+use faythe_core::schedule;
 use faythe_core::world::Answer;
+
+use tokio_util::sync::CancellationToken;
 
 use super::Loop;
 use crate::act::{self, Outside};
@@ -32,7 +35,7 @@ pub(super) struct Legacy {
 }
 
 /// Reads what earlier processes have left.
-pub(super) async fn legacy(outside: &Outside) -> Result<Legacy, StoreError> {
+async fn legacy(outside: &Outside) -> Result<Legacy, StoreError> {
     let record = if outside.limits.count_anything() {
         let store = outside.store.read();
         store.ledger(outside.ca.read().directory()).await?
@@ -43,6 +46,40 @@ pub(super) async fn legacy(outside: &Outside) -> Result<Legacy, StoreError> {
         notes: outside.store.read().notes().await?,
         record,
     })
+}
+
+/// Reads what earlier runs have left, until it succeeds: without it nothing is decided.
+pub(super) async fn legacy_of(outside: Arc<Outside>, stop: CancellationToken) -> Legacy {
+    let mut tries = 0;
+    loop {
+        match legacy(&outside).await {
+            Ok(legacy) => return legacy,
+            Err(error) => {
+                let wait = match &error {
+                    StoreError::Unavailable {
+                        retry_after: Some(wait),
+                        ..
+                    } => *wait,
+                    StoreError::Conflict { .. }
+                    | StoreError::Forbidden { .. }
+                    | StoreError::Refused { .. }
+                    | StoreError::Unavailable { .. }
+                    | StoreError::Unreadable { .. } => schedule::rest(tries),
+                };
+                if tries == 0 {
+                    tracing::warn!(
+                        "the notes of earlier runs cannot be read yet: {}",
+                        act::chain(&error)
+                    );
+                }
+                tries += 1;
+                tokio::select! {
+                    () = tokio::time::sleep(wait) => {}
+                    () = stop.cancelled() => std::future::pending().await,
+                }
+            }
+        }
+    }
 }
 
 impl Loop {

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use futures::future::{BoxFuture, FutureExt};
 
-use super::errands::Legacy;
-use super::{Loop, legacy_of};
+use super::Loop;
+use super::errands::{Legacy, legacy_of};
 
 /// How far this instance is with leading.
 #[derive(Clone, Copy, Debug, Default)]

@@ -8,6 +8,7 @@
 mod deploy;
 mod events;
 mod lease;
+mod ledger;
 mod notes;
 mod place;
 mod rights;

@@ -5,6 +5,7 @@
 mod place;
 mod rig;
 
+mod budget;
 mod crashes;
 mod faults;
 mod leaders;

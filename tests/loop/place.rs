@@ -65,6 +65,10 @@ pub(crate) struct State {
     pub(crate) at_call: Option<(usize, Box<dyn FnOnce() + Send>)>,
     /// The saved ledger.
     pub(crate) ledger: Option<Record>,
+    /// What the CA says about the renewal of every certificate; `None` for a CA without ARI.
+    pub(crate) renewal: Option<RenewalInfo>,
+    /// How many orders have named a certificate that they replace.
+    pub(crate) replacing: usize,
     /// How the parts misbehave.
     pub(crate) faults: Faults,
     versions: u64,
@@ -220,7 +224,11 @@ impl State {
 }
 
 impl Ca for Place {
-    fn open<'a>(&'a self, grant: Grant, _: NewOrder<'a>) -> BoxFuture<'a, Result<Box<dyn CaOrder>, CaError>> {
+    fn open<'a>(
+        &'a self,
+        grant: Grant,
+        wanted: NewOrder<'a>,
+    ) -> BoxFuture<'a, Result<Box<dyn CaOrder>, CaError>> {
         async move {
             let host = grant.host();
             let number = self
@@ -229,6 +237,7 @@ impl Ca for Place {
                     if let Some(problem) = &state.faults.refuse_orders {
                         return Err(CaError::Refused(problem.clone()));
                     }
+                    state.replacing += usize::from(wanted.replaces.is_some());
                     let number = state.orders.len();
                     state.orders.push(Order {
                         status: OrderStatus::Pending,
@@ -272,7 +281,7 @@ impl Ca for Place {
         &'a self,
         _: &'a CertificateId,
     ) -> BoxFuture<'a, Result<Option<RenewalInfo>, CaError>> {
-        async { Ok(None) }.boxed()
+        async { Ok(self.state().renewal.clone()) }.boxed()
     }
 
     fn revoke<'a>(&'a self, _: &'a [u8], _: Revocation) -> BoxFuture<'a, Result<(), CaError>> {
@@ -407,7 +416,8 @@ impl CaOrder for Session {
     fn finalize<'a>(&'a mut self, csr: &'a [u8]) -> BoxFuture<'a, Result<(), CaError>> {
         async move {
             let number = self.number;
-            let request = CertificateSigningRequestParams::from_der(&csr.to_vec().into()).unwrap();
+            let mut request = CertificateSigningRequestParams::from_der(&csr.to_vec().into()).unwrap();
+            request.params.use_authority_key_identifier_extension = true;
             let chain = request.signed_by(&self.place.0.issuer).unwrap().pem();
             self.view = self
                 .place

@@ -1,5 +1,7 @@
 //! A file with `cas`.
 
+use faythe_core::budget::{Kind, Limit, Preset};
+
 use super::*;
 use crate::ca::acme::MacAlgorithm;
 
@@ -58,6 +60,47 @@ fn everything_about_a_ca_can_be_said() {
     assert_eq!(binding.kid, "kid-1");
     assert_eq!(binding.key_file, Path::new("hmac.key"));
     assert_eq!(binding.algorithm, MacAlgorithm::Hs512);
+}
+
+#[test]
+fn p17_limits_follow_the_url_and_every_one_can_be_set() {
+    let limits = |entries: &str| ca(entries).limits;
+    let ours = |limits: &str| {
+        let entry = format!(r#""url": "https://acme.example/dir", "limits": {{{limits}}}"#);
+        ca(&entry).limits
+    };
+    let known = Preset::LetsEncrypt.limits();
+    assert_eq!(limits(r#""url": "https://acme.example/dir""#), Limits::default());
+    let production = r#""url": "https://acme-v02.api.letsencrypt.org/directory""#;
+    assert_eq!(limits(production), known);
+    assert_eq!(
+        limits(&format!(r#"{production}, "limits": {{"share": 80}}"#)),
+        known.share(80)
+    );
+    assert_eq!(
+        limits(&format!(r#"{production}, "limits": {{"preset": "none"}}"#)),
+        Limits::default()
+    );
+    assert_eq!(ours(r#""preset": "letsencrypt""#), known);
+    for kind in Kind::ALL {
+        let set = ours(&format!(r#""{}": {{"count": 7, "period": 60}}"#, kind.code()));
+        assert_eq!(set.of(kind), Some(Limit::new(7, Duration::from_secs(60))));
+        let unset = ours(&format!(
+            r#""preset": "letsencrypt", "{}": {{"count": 0, "period": 1}}"#,
+            kind.code()
+        ));
+        assert_eq!(unset.of(kind), None);
+    }
+    check(r#""limits": {"preset": "lets"}"#, "`letsencrypt-staging`");
+    check(r#""limits": {"share": 0}"#, "1 to 100");
+    check(
+        r#""limits": {"new_orders": {"count": 1}}"#,
+        "cas[0].limits.new_orders.period: it is missing",
+    );
+    check(
+        r#""limits": {"new_order": {"count": 1}}"#,
+        "did you mean `new_orders`?",
+    );
 }
 
 #[test]

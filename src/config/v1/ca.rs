@@ -1,8 +1,11 @@
 //! The CA: the flat keys, or `cas`, which can say more.
 
+use faythe_core::budget::Preset;
+
 use super::super::keys::{Absent, Key, Kind, Section};
 use super::super::reader::Reader;
 use super::super::{BindingConfig, CaConfig, Fault, Referenced, syntax};
+use super::limits;
 use crate::x509::KeyType;
 
 pub(super) const ACME_ROOT_CERTIFICATES: Key = Key {
@@ -98,6 +101,7 @@ pub(super) const CA: Section = Section {
         ROOT_CERTIFICATES,
         ACCOUNT_KEY_TYPE,
         EAB,
+        limits::LIMITS,
     ],
 };
 
@@ -160,6 +164,7 @@ fn flat(reader: &mut Reader<'_, '_>) -> Option<CaConfig> {
     let url = url?;
     Some(CaConfig {
         name: place(&url),
+        limits: Preset::of_directory(&url.to_string()).limits(),
         url,
         email: Some(email?),
         root_certificates,
@@ -197,6 +202,7 @@ fn entry(reader: &mut Reader<'_, '_>) -> Option<CaConfig> {
             })
         })
     });
+    let limits = limits::limits(reader, url.as_ref());
     let url = url?;
     Some(CaConfig {
         name: name?.unwrap_or_else(|| place(&url)),
@@ -208,6 +214,7 @@ fn entry(reader: &mut Reader<'_, '_>) -> Option<CaConfig> {
         preferred_chain: preferred_chain?,
         account_key_type: account_key_type?,
         binding: binding?,
+        limits: limits?,
     })
 }
 

@@ -1,0 +1,60 @@
+//! The ledger of what a CA has counted.
+
+use faythe::store::{Store, StoreError};
+use faythe_core::budget::{Entry, Kind, Record};
+use faythe_core::schedule::ahead;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::place::Place;
+
+const DIRECTORY: &str = "https://ca.example/dir";
+
+fn record(buckets: u64) -> Record {
+    let at: Timestamp = "2026-11-24T10:00:00Z".parse().unwrap();
+    let entry = |key| Entry {
+        limit: Kind::CertificatesPerSet,
+        key,
+        full_at: ahead(at, SignedDuration::from_secs(3_600)),
+    };
+    Record {
+        at,
+        orders_full_at: ahead(at, SignedDuration::from_secs(90)),
+        ahead: 4,
+        entries: (0..buckets).map(entry).collect(),
+    }
+}
+
+#[tokio::test]
+async fn p17_what_is_saved_is_read_by_the_next_process() {
+    let place = Place::new("ledger").await;
+    let store = place.store();
+    assert_eq!(store.ledger(DIRECTORY).await.unwrap(), None);
+    // More than one Secret can hold, and then less again.
+    for buckets in [3, 60_001, 0] {
+        let saved = record(buckets);
+        store.save_ledger(DIRECTORY, &saved).await.unwrap();
+        let read = place.store().ledger(DIRECTORY).await.unwrap().unwrap();
+        assert_eq!(
+            (read.at, read.orders_full_at, read.ahead),
+            (saved.at, saved.orders_full_at, 4)
+        );
+        assert_eq!(read.entries.len(), saved.entries.len());
+    }
+    assert_eq!(
+        place.store().ledger("https://other.example/dir").await.unwrap(),
+        None
+    );
+}
+
+#[tokio::test]
+async fn p38_of_two_instances_one_notices_the_other() {
+    let place = Place::new("ledger").await;
+    let (first, second) = (place.store(), place.store());
+    first.save_ledger(DIRECTORY, &record(1)).await.unwrap();
+    let refused = second.save_ledger(DIRECTORY, &record(2)).await;
+    assert!(matches!(refused, Err(StoreError::Conflict { .. })), "{refused:?}");
+    second.ledger(DIRECTORY).await.unwrap();
+    second.save_ledger(DIRECTORY, &record(2)).await.unwrap();
+    let refused = first.save_ledger(DIRECTORY, &record(3)).await;
+    assert!(matches!(refused, Err(StoreError::Conflict { .. })), "{refused:?}");
+}

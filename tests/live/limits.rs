@@ -1,0 +1,81 @@
+//! What must not cost an order: namespaces that come and go, many Ingresses with one host, Secrets from a backup (P18, P19).
+
+use faythe_bed::kube::objects;
+use faythe_bed::{Bed, Setup};
+use futures::stream::{self, StreamExt};
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{Api, PostParams};
+use serde_json::json;
+
+use crate::live::stage::{Stage, foreign_certificate, put_labeled};
+
+#[tokio::test]
+async fn p18_an_ingress_made_and_deleted_a_hundred_times_costs_one_order() {
+    let stage = Stage::start().await;
+    let host = stage.host("ci");
+    stage.ask("run", &[&host]).await;
+    stage.certificate(&host).await;
+    // The Secret is the kept copy: it stays when its Ingress goes, and serves when it comes back.
+    for _ in 0..100 {
+        stage.bed.delete_ingress("run").await.unwrap();
+        stage.ask("run", &[&host]).await;
+    }
+    stage.reach("valid", 1).await;
+    assert_eq!(stage.bed.pebble.orders_created(), 1);
+}
+
+#[tokio::test]
+async fn p18_fifty_namespaces_with_one_host_cost_one_order() {
+    let stage = Stage::start().await;
+    let host = stage.host("shared");
+    let client = &stage.bed.client;
+    let made = stream::iter(0..50).map(|number| {
+        let (namespace, host) = (format!("{}-{number}", stage.bed.namespace), host.clone());
+        async move {
+            objects::create_namespace(client, &namespace).await.unwrap();
+            objects::apply_ingress(client, &namespace, "web", &[&host])
+                .await
+                .unwrap();
+        }
+    });
+    made.buffer_unordered(10).collect::<Vec<()>>().await;
+    stage.certificate(&host).await;
+    stage.clean().await;
+    assert_eq!(stage.bed.pebble.orders_created(), 1);
+}
+
+#[tokio::test]
+async fn p19_a_thousand_secrets_from_a_backup_cost_no_order() {
+    let bed = Bed::start_as(Setup {
+        own_kube: true,
+        ..Setup::default()
+    })
+    .await
+    .unwrap();
+    // Of another tool: its labels, no annotation of ours, and one certificate for them all.
+    let names: Vec<_> = (0..1_000).map(|number| bed.host(&format!("h{number}"))).collect();
+    let (cert, key) = foreign_certificate(&[&format!("*.{}", bed.zone)], -10, 80);
+    put_labeled(&bed, &names[0], &names[0], &[("cert", &cert), ("key", &key)]).await;
+    let secrets: Api<Secret> = bed.secrets();
+    let first = secrets.get(&names[0]).await.unwrap();
+    let copies = stream::iter(&names[1..]).map(|name| {
+        let mut copy = first.clone();
+        copy.metadata.resource_version = None;
+        copy.metadata.uid = None;
+        copy.metadata.managed_fields = None;
+        copy.metadata.name = Some(name.clone());
+        let labels = copy.metadata.labels.as_mut().unwrap();
+        labels.values_mut().for_each(|label| *label = name.clone());
+        labels.insert("restored-by".to_owned(), "another-tool".to_owned());
+        let secrets = secrets.clone();
+        async move { drop(secrets.create(&PostParams::default(), &copy).await.unwrap()) }
+    });
+    copies.buffer_unordered(16).collect::<Vec<()>>().await;
+    for (number, hosts) in names.chunks(100).enumerate() {
+        let hosts: Vec<_> = hosts.iter().map(String::as_str).collect();
+        bed.ingress(&format!("web-{number}"), &hosts).await.unwrap();
+    }
+    let stage = Stage::on(bed, json!({})).await;
+    stage.reach("valid", 1_000).await;
+    assert_eq!(stage.bed.pebble.orders_created(), 0);
+}

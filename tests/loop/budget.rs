@@ -1,0 +1,97 @@
+//! What the CA allows, and when it wants certificates renewed.
+
+use std::time::Duration;
+
+use faythe_core::ari::{RenewalInfo, Window};
+use faythe_core::budget::{Limit, Limits};
+use faythe_core::schedule::after;
+use jiff::Timestamp;
+
+use crate::rig::{GRACE, Rig};
+
+fn start() -> Timestamp {
+    "2026-01-01T00:00:00Z".parse().unwrap()
+}
+
+fn hosts(count: usize) -> Vec<String> {
+    (0..count)
+        .map(|number| format!("h{number:02}.example.com"))
+        .collect()
+}
+
+fn rig(count: usize) -> Rig {
+    let hosts = hosts(count);
+    Rig::new(&hosts.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+/// How many orders there were, and how many of them named what they replace.
+fn counts(rig: &Rig) -> (usize, usize) {
+    let state = rig.place.state();
+    (state.orders.len(), state.replacing)
+}
+
+fn info(from: u64, to: u64) -> RenewalInfo {
+    RenewalInfo {
+        window: Window::new(
+            after(start(), Duration::from_secs(from)),
+            after(start(), Duration::from_secs(to)),
+        )
+        .unwrap(),
+        explanation: None,
+        retry_after: Some(Duration::from_secs(60)),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p17_no_more_is_ordered_than_the_ca_allows_over_a_crash_too() {
+    let mut rig = rig(20);
+    // Six at once, and then one a minute.
+    rig.limits = Limits {
+        new_orders: Some(Limit::new(6, Duration::from_secs(360))),
+        ..Limits::default()
+    };
+    let mut process = rig.process();
+    rig.pass(&mut process, Duration::from_secs(30)).await;
+    let opened = rig.place.state().orders.len();
+    assert!((5..=6).contains(&opened), "{opened} at first");
+    drop(process);
+
+    // Its heir knows what was used, and guesses rather too much than too little.
+    let mut process = rig.process();
+    rig.pass(&mut process, Duration::from_secs(60)).await;
+    let opened = rig.place.state().orders.len();
+    assert!(opened <= 7, "{opened} after a crash");
+    rig.settled(&mut process).await;
+    let state = rig.place.state();
+    assert_eq!(state.orders.len(), 20);
+    let saved = state.calls("save ledger");
+    assert!((2..=20).contains(&saved), "saved {saved} times");
+}
+
+#[tokio::test(start_paused = true)]
+async fn p36_without_limits_no_ledger_is_read_or_written() {
+    let rig = rig(5);
+    let mut process = rig.process();
+    rig.settled(&mut process).await;
+    let state = rig.place.state();
+    assert_eq!((state.calls("ledger"), state.calls("save ledger")), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn p21_a_window_that_moves_into_the_past_renews_at_once_and_once() {
+    let rig = rig(12);
+    let year = 365 * 86_400;
+    rig.place.state().renewal = Some(info(year, 2 * year));
+    let mut process = rig.process();
+    rig.settled(&mut process).await;
+    // What was stored within the grace would only be followed by another like it.
+    rig.pass(&mut process, GRACE).await;
+    assert_eq!(counts(&rig), (12, 0));
+
+    // All are revoked: the window lies in the past from now on, for the new certificates as well.
+    rig.place.state().renewal = Some(info(0, 60));
+    rig.pass(&mut process, Duration::from_secs(600)).await;
+    assert_eq!(counts(&rig), (24, 12));
+    rig.pass(&mut process, Duration::from_secs(3_600)).await;
+    assert_eq!(rig.place.state().orders.len(), 24, "it must not loop");
+}
