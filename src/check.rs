@@ -6,7 +6,7 @@ use std::time::Duration;
 use faythe_core::name::{DnsName, Hostname, RecordName};
 use faythe_core::schedule;
 use faythe_core::visibility;
-use faythe_core::zone::{Check, Servers};
+use faythe_core::zone::{Check, Servers, Zone};
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
 };
@@ -16,7 +16,7 @@ use kube::api::{Api, PostParams};
 use crate::act::chain;
 use crate::ca::Ca;
 use crate::cluster;
-use crate::config::{CaConfig, Config, ZoneConfig};
+use crate::config::{CaConfig, Config};
 use crate::daemon::{self, Adapters};
 use crate::dns::{Dns, Foreign};
 
@@ -77,8 +77,11 @@ pub(crate) async fn run(config: &Config, tell: &mut dyn FnMut(Finding)) -> Verdi
         Ok(adapters) => {
             let Adapters { client, ca, dns, .. } = adapters;
             permissions(&client, config, &mut tell).await;
-            for zone in &config.zones {
-                records(&*dns, zone, &mut tell).await;
+            let zones = config.zones();
+            for configured in &config.zones {
+                if let Some(zone) = zones.at(&configured.apex) {
+                    records(&*dns, zone, &configured.servers.join(", "), &mut tell).await;
+                }
             }
             for CaConfig { url, .. } in &config.cas {
                 let directory = ca.probe().await.map_err(|error| chain(&error));
@@ -189,9 +192,9 @@ impl fmt::Display for Right<'_> {
     }
 }
 
-/// Adds, looks for and removes a throw-away record, named as a challenge is, so that the same policy applies.
-async fn records(dns: &dyn Dns, config: &ZoneConfig, tell: &mut dyn FnMut(Finding)) {
-    let zone = config.zone();
+/// Asks for the zone's name servers where they matter; adds, looks for and removes a throw-away record, named as a challenge
+/// is, so that the same policy applies.
+async fn records(dns: &dyn Dns, zone: &Zone, servers: &str, tell: &mut dyn FnMut(Finding)) {
     // Two checks at once must not meet.
     let label = format!("faythe-check-{}", std::process::id());
     let Ok(host) = Hostname::parse(&format!("{label}.{}", zone.apex)) else {
@@ -199,44 +202,67 @@ async fn records(dns: &dyn Dns, config: &ZoneConfig, tell: &mut dyn FnMut(Findin
         tell(Finding::of(format!("zone {}", zone.apex), Err(fault)));
         return;
     };
-    let record = host.challenge_record();
+    let (apex, record) = match place(zone, &host) {
+        Ok(place) => place,
+        Err(fault) => {
+            tell(Finding::of(format!("zone {}", zone.apex), Err(fault)));
+            return;
+        }
+    };
+    let authoritative = match zone.rule.servers {
+        Servers::Authoritative => {
+            let found = dns.survey(apex).await.map_err(|error| chain(&error));
+            let what = match &found {
+                Ok(found) => {
+                    let names: Vec<_> = found.iter().map(ToString::to_string).collect();
+                    format!("{servers} serves zone {apex} and names {}", names.join(", "))
+                }
+                Err(_) => format!("{servers} serves zone {apex} and names its name servers"),
+            };
+            let checks = found.clone().unwrap_or_default();
+            tell(Finding::of(what, found.map(drop)));
+            checks
+        }
+        Servers::Listed(_) | Servers::Primary => Vec::new(),
+    };
     let value = "faythe-check";
-    let what = |verb: &str| format!("{} {verb} TXT {record}", config.server);
+    let what = |verb: &str| format!("{servers} {verb} TXT {record}");
     let added = dns
-        .publish(&zone.apex, &record, value, Foreign::Removed)
+        .publish(apex, &record, value, Foreign::Removed)
         .await
         .map_err(|error| chain(&error));
     let published = added.is_ok();
     tell(Finding::of(what("adds"), added));
     // Side by side, so that several dead servers cost the patience for one.
-    let authoritative = match zone.rule.servers {
-        Servers::Authoritative => match dns.survey(&zone.apex).await {
-            Ok(found) => found,
-            Err(error) => {
-                let what = format!("the name servers of zone {} are known", zone.apex);
-                tell(Finding::of(what, Err(error.to_string())));
-                Vec::new()
-            }
-        },
-        Servers::Listed(_) | Servers::Primary => Vec::new(),
-    };
-    let servers = visibility::servers(&zone.rule, authoritative, &[]);
-    let asked = servers.iter().map(|check| async {
+    let checks = visibility::servers(&zone.rule, authoritative, &[]);
+    let asked = checks.iter().map(|check| async {
         if published {
-            shows(dns, &zone.apex, check, &record, value).await
+            shows(dns, apex, check, &record, value).await
         } else {
-            answers(dns, &zone.apex, check, &record).await
+            answers(dns, apex, check, &record).await
         }
     });
     let results = futures::future::join_all(asked).await;
-    for (check, result) in servers.iter().zip(results) {
+    for (check, result) in checks.iter().zip(results) {
         tell(Finding::of(format!("{check} shows TXT {record}"), result));
     }
     let removed = dns
-        .withdraw(&zone.apex, &record, value)
+        .withdraw(apex, &record, value)
         .await
         .map_err(|error| chain(&error));
     tell(Finding::of(what("removes"), removed));
+}
+
+/// Where the challenges of a zone's hosts go by the configuration.
+fn place<'a>(zone: &'a Zone, host: &Hostname) -> Result<(&'a DnsName, RecordName), String> {
+    let record = host.challenge_record();
+    let Some(fixed) = &zone.challenges else {
+        return Ok((&zone.apex, record));
+    };
+    let under = record.under(&fixed.suffix);
+    under
+        .map(|record| (&fixed.zone, record))
+        .map_err(|error| format!("`challenge_suffix` makes its challenge records too long: {error}"))
 }
 
 async fn shows(

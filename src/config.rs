@@ -18,7 +18,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use faythe_core::budget::Limits;
 use faythe_core::name::DnsName;
 use faythe_core::schedule::Threshold;
-use faythe_core::zone::{Rule, Zone, Zones};
+use faythe_core::zone::{Role, Rule, Suffix, Zone, Zones};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use thiserror::Error;
@@ -123,15 +123,17 @@ pub struct BindingConfig {
 pub struct ZoneConfig {
     /// The zone's name.
     pub apex: DnsName,
-    /// The server that takes updates, as configured: `host`, `host:port`, `v4`, `v4:port`, `v6`, `[v6]` or
-    /// `[v6]:port`.
-    pub server: String,
+    /// The servers that take updates, at least one, in order, as configured: `host`, `host:port`, `v4`, `v4:port`, `v6`,
+    /// `[v6]` or `[v6]:port`.
+    pub servers: Vec<String>,
     /// What signs updates.
     pub key: KeyConfig,
     /// How far the server's clock is followed when it refuses ours (P12); zero for not at all.
     pub clock_skew_limit: Duration,
     /// Which servers must show a new record before the CA is told.
     pub rule: Rule,
+    /// What stands behind the usual name of each challenge; `None` to find out for each name where it goes.
+    pub challenges: Option<DnsName>,
     /// Serve hosts by the wildcard of their parent (S11).
     pub wildcards: bool,
     /// Time to live of our records.
@@ -210,20 +212,60 @@ impl Config {
     /// All zones as decisions need them.
     #[must_use]
     pub fn zones(&self) -> Zones {
-        Zones::new(self.zones.iter().map(ZoneConfig::zone).collect())
-    }
-}
-
-impl ZoneConfig {
-    /// The zone as decisions need it.
-    #[must_use]
-    pub fn zone(&self) -> Zone {
-        Zone {
-            apex: self.apex.clone(),
-            wildcards: self.wildcards,
-            rule: self.rule.clone(),
+        let served = self.zones.iter().map(|zone| Zone {
+            apex: zone.apex.clone(),
+            wildcards: zone.wildcards,
+            rule: zone.rule.clone(),
+            challenges: zone.challenges.as_ref().map(|suffix| Suffix {
+                zone: self.holder(suffix).clone(),
+                suffix: suffix.clone(),
+            }),
+        });
+        let aside = self.aside().into_iter().map(|zone| Zone {
+            apex: zone.apex,
+            wildcards: false,
+            rule: zone.rule,
             challenges: None,
+        });
+        Zones::new(served.collect()).with_aside(aside.collect())
+    }
+
+    /// Zones that take challenges for others and are not listed themselves: a suffix in no zone counts as one, updated by
+    /// the servers and with the key of the first zone that uses it.
+    #[must_use]
+    pub fn aside(&self) -> Vec<ZoneConfig> {
+        let mut aside: Vec<ZoneConfig> = Vec::new();
+        for zone in &self.zones {
+            let Some(suffix) = &zone.challenges else { continue };
+            if self.holder(suffix) != suffix
+                || self.zones.iter().chain(&aside).any(|known| known.apex == *suffix)
+            {
+                continue;
+            }
+            let mut rule = zone.rule.clone();
+            for check in &mut rule.required {
+                if let (Role::Update, Some(server)) = (check.role, zone.servers.first()) {
+                    check.server.clone_from(server);
+                }
+            }
+            aside.push(ZoneConfig {
+                apex: suffix.clone(),
+                rule,
+                challenges: None,
+                wildcards: false,
+                ..zone.clone()
+            });
         }
+        aside
+    }
+
+    /// The zone that holds what stands behind challenges: the longest one that it lies in, else one of that very name.
+    fn holder<'a>(&'a self, suffix: &'a DnsName) -> &'a DnsName {
+        let holders = self.zones.iter().map(|zone| &zone.apex);
+        holders
+            .filter(|apex| suffix.is_at_or_below(apex))
+            .max_by_key(|apex| apex.labels())
+            .unwrap_or(suffix)
     }
 }
 

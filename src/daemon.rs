@@ -220,7 +220,7 @@ pub(crate) async fn adapters(config: &Config) -> anyhow::Result<Adapters> {
     };
     let settings = settings(ca)?;
     let ca = Acme::new(settings, Arc::clone(&store), Arc::clone(&now)).context("the CA")?;
-    let zones: anyhow::Result<Vec<_>> = config.zones.iter().map(setup).collect();
+    let zones: anyhow::Result<Vec<_>> = config.zones.iter().chain(&config.aside()).map(setup).collect();
     let counted = Arc::clone(&metrics);
     let observe = Arc::new(move |observed: &Observed<'_>| count(&counted, observed));
     let dns = Arc::new(Names::observed(zones?, Arc::clone(&now), observe));
@@ -279,10 +279,11 @@ fn settings(ca: &CaConfig) -> anyhow::Result<Settings> {
 
 /// Reads what a zone's updates need.
 fn setup(zone: &ZoneConfig) -> anyhow::Result<ZoneSetup> {
-    let ZoneConfig { apex, server, .. } = zone;
-    let server = server
-        .parse()
-        .with_context(|| format!("the update server of zone {apex}"))?;
+    let apex = &zone.apex;
+    let servers = zone.servers.iter().map(|server| server.parse());
+    let servers = servers
+        .collect::<Result<_, _>>()
+        .with_context(|| format!("the update servers of zone {apex}"))?;
     let key = match &zone.key {
         KeyConfig::File { path, hint } => {
             KeySource::file(path, hint.clone()).with_context(|| format!("the key file of zone {apex}"))?
@@ -290,10 +291,12 @@ fn setup(zone: &ZoneConfig) -> anyhow::Result<ZoneSetup> {
         KeyConfig::Unsigned => KeySource::Unsigned,
     };
     Ok(ZoneSetup {
-        clock_skew_limit: zone.clock_skew_limit,
+        apex: apex.clone(),
+        servers,
+        key,
         ttl: zone.ttl,
         foreign: zone.stale_values,
-        ..ZoneSetup::new(apex.clone(), server, key)
+        clock_skew_limit: zone.clock_skew_limit,
     })
 }
 

@@ -98,7 +98,12 @@ pub enum Role {
 
 /// All zones, each at most once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Zones(Vec<Zone>);
+pub struct Zones {
+    /// Those whose hosts are served.
+    served: Vec<Zone>,
+    /// Those that take challenges for hosts of others, and whose own hosts are nobody's business.
+    aside: Vec<Zone>,
+}
 
 /// Whether others register names below this one: it is in the ICANN part of the Public Suffix List (P10).
 ///
@@ -113,40 +118,68 @@ pub fn is_public_suffix(name: &DnsName) -> bool {
 impl Zones {
     /// Makes the table; of two zones with one apex the first counts.
     #[must_use]
-    pub fn new(mut zones: Vec<Zone>) -> Self {
-        // Longest first, so that the first match is the longest suffix.
-        zones.sort_by(|a, b| {
-            b.apex
-                .labels()
-                .cmp(&a.apex.labels())
-                .then_with(|| a.apex.cmp(&b.apex))
-        });
-        zones.dedup_by(|later, earlier| later.apex == earlier.apex);
-        Self(zones)
+    pub fn new(zones: Vec<Zone>) -> Self {
+        Self {
+            served: in_order(zones),
+            aside: Vec::new(),
+        }
+    }
+
+    /// Adds zones that take challenges only; one that is served already stays as it is.
+    #[must_use]
+    pub fn with_aside(self, zones: Vec<Zone>) -> Self {
+        Self {
+            aside: in_order(zones),
+            ..self
+        }
     }
 
     /// The zone that holds `name`; `None` when it is outside all of them (S02).
     #[must_use]
     pub fn of(&self, name: &DnsName) -> Option<&Zone> {
-        self.0.iter().find(|zone| name.is_at_or_below(&zone.apex))
+        self.served.iter().find(|zone| name.is_at_or_below(&zone.apex))
     }
 
     /// The zone with exactly this apex.
     #[must_use]
     pub fn at(&self, apex: &DnsName) -> Option<&Zone> {
-        self.0.iter().find(|zone| zone.apex == *apex)
+        self.all().find(|zone| zone.apex == *apex)
     }
 
     /// The zone that holds a record; `None` when it is outside all of them.
     #[must_use]
     pub fn of_record(&self, record: &RecordName) -> Option<&Zone> {
-        self.0.iter().find(|zone| record.is_at_or_below(&zone.apex))
+        let holders = self.all().filter(|zone| record.is_at_or_below(&zone.apex));
+        // Of two with as many labels, which are one and the same then, the one that is served.
+        holders.reduce(|best, zone| {
+            if zone.apex.labels() > best.apex.labels() {
+                zone
+            } else {
+                best
+            }
+        })
     }
 
-    /// All zones, longest name first.
+    /// All zones whose hosts are served, longest name first.
     pub fn iter(&self) -> impl Iterator<Item = &Zone> {
-        self.0.iter()
+        self.served.iter()
     }
+
+    fn all(&self) -> impl Iterator<Item = &Zone> {
+        self.served.iter().chain(&self.aside)
+    }
+}
+
+/// Longest first, so that the first match is the longest suffix.
+fn in_order(mut zones: Vec<Zone>) -> Vec<Zone> {
+    zones.sort_by(|a, b| {
+        b.apex
+            .labels()
+            .cmp(&a.apex.labels())
+            .then_with(|| a.apex.cmp(&b.apex))
+    });
+    zones.dedup_by(|later, earlier| later.apex == earlier.apex);
+    zones
 }
 
 impl Zone {
@@ -241,6 +274,31 @@ mod tests {
         assert_eq!(of("b.example.com").as_deref(), Some("example.com"));
         assert_eq!(of("other.com").as_deref(), Some("com"));
         assert_eq!(of("example.org"), None);
+    }
+
+    #[test]
+    fn a_zone_aside_holds_records_and_serves_no_hosts() {
+        let zones = Zones::new(vec![zone("example.com", false)]);
+        let aside = vec![zone("acme.example.com", false), zone("acme.example.net", false)];
+        let zones = zones.with_aside(aside);
+        let of = |name: &str| zones.of(&name.parse().unwrap()).map(|zone| zone.apex.as_str());
+        assert_eq!(of("a.acme.example.net"), None);
+        assert_eq!(of("a.acme.example.com"), Some("example.com"));
+        let holds = |record: &str| {
+            let record = RecordName::parse(record).unwrap();
+            zones.of_record(&record).map(|zone| zone.apex.as_str())
+        };
+        assert_eq!(
+            holds("_acme-challenge.a.acme.example.net"),
+            Some("acme.example.net")
+        );
+        assert_eq!(
+            holds("_acme-challenge.a.acme.example.com"),
+            Some("acme.example.com")
+        );
+        assert_eq!(holds("_acme-challenge.example.com"), Some("example.com"));
+        assert!(zones.at(&"acme.example.net".parse().unwrap()).is_some());
+        assert_eq!(zones.iter().count(), 1);
     }
 
     #[test]

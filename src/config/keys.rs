@@ -33,12 +33,19 @@ pub(super) enum Kind {
         unit: &'static str,
         range: RangeInclusive<u64>,
     },
+    /// The same, or this word.
+    IntegerOr {
+        word: &'static str,
+        range: RangeInclusive<u64>,
+    },
     Object,
     Objects,
     /// A string whose value is never shown: somebody may have put there what the file should hold.
     Path,
     String,
     Strings,
+    /// A list, or one of some words.
+    StringsOrWord,
     Switch,
 }
 
@@ -82,10 +89,19 @@ impl fmt::Display for Kind {
             Self::Integer { unit, range } => {
                 write!(f, "integer, {unit}, from {} to {}", range.start(), range.end())
             }
+            Self::IntegerOr { word, range } => {
+                write!(
+                    f,
+                    "integer from {} to {}, or `{word}`",
+                    range.start(),
+                    range.end()
+                )
+            }
             Self::Object => f.write_str("object"),
             Self::Objects => f.write_str("array of objects"),
             Self::Path | Self::String => f.write_str("string"),
             Self::Strings => f.write_str("array of strings"),
+            Self::StringsOrWord => f.write_str("string, or array of strings"),
             Self::Switch => f.write_str("boolean"),
         }
     }

@@ -205,7 +205,19 @@ impl<'r, 'a> Reader<'r, 'a> {
 
     pub(super) fn integer(&mut self, key: &Key) -> Option<u64> {
         let node = self.value(key)?;
-        let (Value::Number(digits), Kind::Integer { unit, range }) = (&node.value, &key.kind) else {
+        let (unit, range) = match &key.kind {
+            Kind::Integer { unit, range } => (*unit, range),
+            Kind::IntegerOr { range, .. } => ("", range),
+            Kind::Anything
+            | Kind::Object
+            | Kind::Objects
+            | Kind::Path
+            | Kind::String
+            | Kind::Strings
+            | Kind::StringsOrWord
+            | Kind::Switch => return self.mistyped(key, &node),
+        };
+        let Value::Number(digits) = &node.value else {
             return self.mistyped(key, &node);
         };
         let what = match digits.parse() {
@@ -407,9 +419,17 @@ fn mistyped(expected: &Kind, node: &Node) -> Fault {
         Kind::Anything => "give anything".to_owned(),
         Kind::Integer { unit: "", .. } => "give an integer without quotes".to_owned(),
         Kind::Integer { unit, .. } => format!("give an integer number of {unit} without quotes"),
+        Kind::IntegerOr { word, range } => {
+            format!(
+                "give an integer from {} to {}, or `{word}`",
+                range.start(),
+                range.end()
+            )
+        }
         Kind::Object => "give an object: keys with values".to_owned(),
         Kind::Objects => "give an array of objects, such as `[{…}]`".to_owned(),
         Kind::Path | Kind::String => "give a string in double quotes".to_owned(),
+        Kind::StringsOrWord => "give one of the words for it, or an array of strings".to_owned(),
         Kind::Strings => "give an array of strings, such as `[\"192.0.2.1\"]` or `[]`".to_owned(),
         Kind::Switch => "give true or false without quotes".to_owned(),
     };

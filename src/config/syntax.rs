@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use faythe_core::budget::Preset;
 use faythe_core::name::DnsName;
-use faythe_core::zone::is_public_suffix;
+use faythe_core::zone::{Servers, is_public_suffix};
 
 use super::Fault;
 use super::tree::shorten;
@@ -94,6 +94,18 @@ pub(super) fn zone(text: &str) -> Result<DnsName, Fault> {
 /// The algorithm of a key that signs updates, and the bits of its signatures, all for 0.
 pub(super) fn tsig_algorithm(text: &str) -> Result<(Algorithm, usize), Fault> {
     keyfile::algorithm(text).map_err(|(what, remedy)| Fault::new(what, remedy))
+}
+
+/// The servers that have to show a record, by a word.
+pub(super) fn checked_servers(text: &str) -> Result<Servers, Fault> {
+    match text {
+        "authoritative" => Ok(Servers::Authoritative),
+        "primary" => Ok(Servers::Primary),
+        _ => Err(Fault::new(
+            format!("{:?} is no word for them", shorten(text)),
+            "give `authoritative`, `primary`, or an array of servers",
+        )),
+    }
 }
 
 /// What becomes of values that are not ours.

@@ -126,13 +126,14 @@ fn s02_every_key_reaches_its_field() {
             key_type: KeyType::Rsa3072,
             zones: vec![ZoneConfig {
                 apex: "example.com".parse().unwrap(),
-                server: "[2001:db8::1]:5353".to_owned(),
+                servers: vec!["[2001:db8::1]:5353".to_owned()],
                 key: file("k.key"),
                 clock_skew_limit: Duration::from_secs(600),
                 rule: Rule::flat(
                     "[2001:db8::1]:5353",
                     &["192.0.2.1".to_owned(), "ns2.example.com:53".to_owned()],
                 ),
+                challenges: None,
                 wildcards: true,
                 ttl: Duration::from_secs(120),
                 stale_values: Foreign::Removed,
@@ -380,8 +381,8 @@ fn servers_are_names_or_addresses_with_an_optional_port() {
     ];
     for server in good {
         assert_eq!(
-            accepted("auth_dns_server", &format!("{server:?}")).zones[0].server,
-            server
+            accepted("auth_dns_server", &format!("{server:?}")).zones[0].servers,
+            [server]
         );
         assert!(
             server.parse::<ServerAddr>().is_ok(),
@@ -503,8 +504,8 @@ fn a_server_that_is_listed_twice_is_asked_once() {
         warnings[0]
     );
     let asked: Vec<_> = config.zones[0]
-        .zone()
         .rule
+        .clone()
         .required
         .into_iter()
         .map(|check| (check.role, check.server))

@@ -113,6 +113,7 @@ pub(super) const SECTIONS: &[&Section] = &[
     &limits::SECTION,
     &limits::LIMIT,
     &zone::ENTRY,
+    &zone::CHECK,
     &zone::DRIVER,
     &zone::NSUPDATE,
     &old::KUBE_MONITOR,

@@ -1,5 +1,7 @@
 //! A file with `zones`.
 
+use faythe_core::zone::{Quorum, Servers};
+
 use super::*;
 use crate::dns::tsig::Algorithm;
 
@@ -58,8 +60,8 @@ fn any_number_of_zones_each_with_its_own_server_and_key() {
         panic!("{config:?}")
     };
     assert_eq!(
-        (com.apex.as_str(), com.server.as_str()),
-        ("example.com", "ns1.example.com")
+        (com.apex.as_str(), &com.servers[..]),
+        ("example.com", &["ns1.example.com".to_owned()][..])
     );
     assert_eq!(com.key, file("one.key"));
     assert!(com.wildcards);
@@ -67,8 +69,8 @@ fn any_number_of_zones_each_with_its_own_server_and_key() {
     assert_eq!(com.stale_values, Foreign::Removed);
     assert_eq!(com.rule.required.len(), 2);
     assert_eq!(
-        (org.apex.as_str(), org.server.as_str()),
-        ("example.org", "[2001:db8::1]:5353")
+        (org.apex.as_str(), &org.servers[..]),
+        ("example.org", &["[2001:db8::1]:5353".to_owned()][..])
     );
     assert_eq!(org.key, file("two.key"));
     assert!(!org.wildcards);
@@ -168,6 +170,107 @@ fn s10_an_entry_asks_its_update_server_and_then_the_others() {
     let zone = zone(&format!(r#"{NEEDED}, "val_dns_servers": ["a", "ns1", "b"]"#));
     let asked = zone.rule.required.into_iter().map(|check| check.server);
     assert_eq!(asked.collect::<Vec<_>>(), ["ns1", "a", "b"]);
+    assert_eq!(zone.rule.servers, Servers::Authoritative);
+    assert_eq!(zone.rule.quorum, Quorum::All);
+}
+
+#[test]
+fn p03_every_part_of_the_check_can_be_said() {
+    let check = |check: &str| zone(&format!("{NEEDED}, \"check\": {{{check}}}")).rule;
+    let rule = check(r#""servers": "primary", "quorum": 2, "dead_after": 7, "deadline": 90000"#);
+    assert_eq!(rule.servers, Servers::Primary);
+    assert_eq!(rule.quorum, Quorum::AtLeast(2));
+    assert_eq!(rule.dead_after, 7);
+    assert_eq!(rule.deadline, Duration::from_secs(90));
+    let rule = check(r#""servers": ["ns2", "ns3"], "quorum": "all""#);
+    assert_eq!(
+        rule.servers,
+        Servers::Listed(vec!["ns2".to_owned(), "ns3".to_owned()])
+    );
+    assert_eq!(check(""), zone(NEEDED).rule);
+    let mistakes = [
+        (
+            r#""servers": "some""#,
+            "give `authoritative`, `primary`, or an array",
+        ),
+        (
+            r#""servers": 7"#,
+            "give one of the words for it, or an array of strings",
+        ),
+        (
+            r#""servers": ["a b"]"#,
+            "check.servers[0]: \"a b\" is not a name server",
+        ),
+        (r#""quorum": "most""#, "give an integer from 1 to 1000, or `all`"),
+        (r#""quorum": 0"#, "too small"),
+        (r#""deadline": 10"#, "a number of milliseconds from 1000"),
+        (
+            r#""quorm": 1"#,
+            "zones.\"example.com\".check.quorm: there is no such key; did you mean `quorum`?",
+        ),
+    ];
+    for (entries, words) in mistakes {
+        let told = told(&format!(
+            "{{\"example.com\": {{{NEEDED}, \"check\": {{{entries}}}}}}}"
+        ));
+        assert!(told[0].contains(words), "{told:?}");
+    }
+}
+
+#[test]
+fn several_update_servers_are_tried_in_order_and_none_is_a_must() {
+    let entries = r#""update_servers": ["ns1", "ns2:5353"], "auth_dns_key": "k", "val_dns_servers": ["a"]"#;
+    let zone = zone(entries);
+    assert_eq!(zone.servers, ["ns1", "ns2:5353"]);
+    let required: Vec<_> = zone
+        .rule
+        .required
+        .iter()
+        .map(|check| check.server.as_str())
+        .collect();
+    assert_eq!(required, ["a"]);
+    let closed = self::zone(&format!(r#"{entries}, "check": {{"servers": "primary"}}"#));
+    assert_eq!(closed.rule.servers, Servers::Listed(zone.servers));
+    let told = |entries: &str| told(&format!("{{\"example.com\": {{{entries}}}}}"));
+    assert!(told(&format!(r#"{NEEDED}, "update_servers": ["ns2"]"#))[0].contains("beside `update_servers`"));
+    assert!(told(r#""update_servers": [], "auth_dns_key": "k""#)[0].contains("it names no server"));
+}
+
+#[test]
+fn p07_a_challenge_suffix_lies_in_a_zone_that_is_listed_or_in_one_of_its_own() {
+    let entry = format!(r#"{{{NEEDED}, "challenge_suffix": "acme.example.net"}}"#);
+    let read = |others: &str| {
+        let rest = zone_with("")
+            .replace("{\"example.com\": {", "{")
+            .replace("}}\n}", "}\n}");
+        let text = rest.replace(
+            "\"zones\": {",
+            &format!("\"zones\": {{{others} \"example.com\": {entry}"),
+        );
+        read_text(&text)
+            .unwrap_or_else(|problems| panic!("{text}: {problems}"))
+            .0
+    };
+    let suffix = |config: &Config| {
+        let zones = config.zones();
+        let zone = zones.at(&"example.com".parse().unwrap()).unwrap();
+        zone.challenges.clone().unwrap().zone.to_string()
+    };
+    let alone = read("");
+    assert_eq!(suffix(&alone), "acme.example.net");
+    let [aside] = &alone.aside()[..] else {
+        panic!("{alone:?}")
+    };
+    assert_eq!(aside.servers, ["ns1"]);
+    assert!(alone.zones().of(&"a.acme.example.net".parse().unwrap()).is_none());
+    assert!(alone.zones().at(&aside.apex).is_some());
+
+    let listed = read(&format!(r#""example.net": {{{NEEDED}}},"#));
+    assert_eq!(suffix(&listed), "example.net");
+    assert_eq!(listed.aside(), []);
+    let listed = read(&format!(r#""acme.example.net": {{{NEEDED}}},"#));
+    assert_eq!(suffix(&listed), "acme.example.net");
+    assert_eq!(listed.aside(), []);
 }
 
 #[test]

@@ -126,6 +126,7 @@ fn grown(flat: &Value) -> Value {
     ] {
         zone.insert(key.to_owned(), grown.remove(key).unwrap());
     }
+    zone.insert("check".to_owned(), json!({"servers": "primary"}));
     let apex = grown.remove("auth_dns_zone").unwrap();
     grown.insert("zones".to_owned(), json!({apex.as_str().unwrap(): zone}));
     Value::Object(grown)

@@ -1,6 +1,6 @@
 //! Nested files of the old tool, as they are.
 
-use faythe_core::zone::Role;
+use faythe_core::zone::{Role, Servers};
 
 use super::*;
 
@@ -54,7 +54,7 @@ fn an_old_nested_file_keeps_its_meaning() {
     let [acme, org] = &config.zones[..] else {
         panic!("{config:?}")
     };
-    assert_eq!(acme.server, "primary.example.com");
+    assert_eq!(acme.servers, ["primary.example.com"]);
     assert_eq!(acme.key, file("acme.key"));
     assert!(acme.wildcards && !org.wildcards);
     let asked: Vec<_> = acme
@@ -71,6 +71,7 @@ fn an_old_nested_file_keeps_its_meaning() {
             (Role::Listed, "8.8.4.4")
         ]
     );
+    assert_eq!(acme.rule.servers, Servers::Primary);
     assert_eq!(acme.stale_values, Foreign::Removed);
     let [touch] = &warnings[..] else {
         panic!("{warnings:?}")
@@ -139,5 +140,25 @@ fn what_cannot_be_honored_is_refused_with_its_reason() {
         "\"issue_wildcard_certs\": true",
         "\"auth_dns_key\": \"other.key\"",
         "it stands beside `challenge_driver`",
+    );
+}
+
+#[test]
+fn a_challenge_suffix_gets_the_drivers_updates() {
+    let text = NESTED.replace(
+        "\"issue_wildcard_certs\": true",
+        "\"challenge_suffix\": \"challenges.example.net\"",
+    );
+    let (config, _) = read_text(&text).unwrap();
+    let [aside] = &config.aside()[..] else {
+        panic!("{config:?}")
+    };
+    assert_eq!(aside.apex.as_str(), "challenges.example.net");
+    assert_eq!(aside.servers, ["primary.example.com"]);
+    assert_eq!(aside.key, file("acme.key"));
+    let asked = aside.rule.required.iter().map(|check| check.server.as_str());
+    assert_eq!(
+        asked.collect::<Vec<_>>(),
+        ["primary.example.com", "8.8.8.8", "8.8.4.4"]
     );
 }

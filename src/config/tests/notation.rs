@@ -159,8 +159,8 @@ fn aliases_are_read_and_bounded() {
         panic!("{config:?}")
     };
     assert_eq!(
-        (&org.server, &org.key, &org.rule),
-        (&com.server, &com.key, &com.rule)
+        (&org.servers, &org.key, &org.rule),
+        (&com.servers, &com.key, &com.rule)
     );
 
     let mut laughs = "a: &a0 [x, x]\n".to_owned();

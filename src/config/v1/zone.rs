@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use faythe_core::name::DnsName;
-use faythe_core::zone::Rule;
+use faythe_core::zone::{DEAD_AFTER, DEADLINE, Quorum, Role, Rule, Servers};
 
 use super::super::keys::{Absent, Key, Kind, Section};
 use super::super::reader::Reader;
@@ -53,6 +53,18 @@ pub(super) const ZONES: Key = Key {
     purpose: "the map from each zone's name to its settings",
 };
 
+const ENTRY_CHALLENGE_SUFFIX: Key = Key {
+    name: "challenge_suffix",
+    kind: Kind::String,
+    absent: Absent::Means("found out for each name"),
+    purpose: "what stands behind the usual name of each challenge",
+};
+const ENTRY_CHECK: Key = Key {
+    name: "check",
+    kind: Kind::Object,
+    absent: Absent::Means("its keys' defaults"),
+    purpose: "who has to show a record before the CA is told",
+};
 const ENTRY_DRIVER: Key = Key {
     name: "challenge_driver",
     kind: Kind::Object,
@@ -85,7 +97,7 @@ const ENTRY_KEY_NAME: Key = Key {
     purpose: "the name of a key whose file has the secret alone",
 };
 const ENTRY_SERVER: Key = Key {
-    absent: Absent::Refused,
+    absent: Absent::RefusedWithout("update_servers"),
     ..AUTH_DNS_SERVER
 };
 const ENTRY_STALE_VALUES: Key = Key {
@@ -103,6 +115,12 @@ const ENTRY_TTL: Key = Key {
     absent: Absent::As("120"),
     purpose: "the time to live of our records",
 };
+const ENTRY_UPDATE_SERVERS: Key = Key {
+    name: "update_servers",
+    kind: Kind::Strings,
+    absent: Absent::Means("the one in `auth_dns_server`"),
+    purpose: "the list of DNS servers that take the dynamic updates",
+};
 const ENTRY_VAL_DNS_SERVERS: Key = Key {
     absent: Absent::Means("those at the top of the file, or none"),
     ..VAL_DNS_SERVERS
@@ -117,16 +135,59 @@ pub(super) const ENTRY: Section = Section {
     prefix: "zones.<zone>.",
     keys: &[
         ENTRY_SERVER,
+        ENTRY_UPDATE_SERVERS,
         ENTRY_KEY,
         ENTRY_KEY_NAME,
         ENTRY_KEY_ALGORITHM,
         ENTRY_CLOCK_SKEW_LIMIT,
         ENTRY_VAL_DNS_SERVERS,
+        ENTRY_CHECK,
         ENTRY_TTL,
         ENTRY_STALE_VALUES,
         ENTRY_WILDCARDS,
+        ENTRY_CHALLENGE_SUFFIX,
         ENTRY_DRIVER,
     ],
+};
+
+const CHECK_DEADLINE: Key = Key {
+    name: "deadline",
+    kind: Kind::Integer {
+        unit: "milliseconds",
+        range: 1_000..=86_400_000,
+    },
+    absent: Absent::As("600000"),
+    purpose: "the time after which servers that lack a record are named",
+};
+const CHECK_DEAD_AFTER: Key = Key {
+    name: "dead_after",
+    kind: Kind::Integer {
+        unit: "",
+        range: 1..=1_000,
+    },
+    absent: Absent::As("5"),
+    purpose: "how often in a row a server may fail before it is done without",
+};
+const CHECK_QUORUM: Key = Key {
+    name: "quorum",
+    kind: Kind::IntegerOr {
+        word: "all",
+        range: 1..=1_000,
+    },
+    absent: Absent::As(r#""all""#),
+    purpose: "how many of the servers have to show it",
+};
+const CHECK_SERVERS: Key = Key {
+    name: "servers",
+    kind: Kind::StringsOrWord,
+    absent: Absent::Means("`authoritative`; with `challenge_driver`, `primary`"),
+    purpose: "which servers have to show it",
+};
+
+/// Who has to show a record.
+pub(super) const CHECK: Section = Section {
+    prefix: "zones.<zone>.check.",
+    keys: &[CHECK_SERVERS, CHECK_QUORUM, CHECK_DEAD_AFTER, CHECK_DEADLINE],
 };
 
 const DRIVER_NSUPDATE: Key = Key {
@@ -218,8 +279,9 @@ fn flat(
     Some(ZoneConfig {
         apex: apex?,
         rule: Rule::flat(&server, &val_servers?),
-        server,
+        servers: vec![server],
         key: key?,
+        challenges: None,
         wildcards: wildcards?,
         clock_skew_limit: CLOCK_SKEW_LIMIT,
         ttl: TTL,
@@ -250,9 +312,10 @@ fn entry(
         );
         reader.refuse(fault);
     }
-    let asked = reader.string(&ENTRY_SERVER, syntax::server);
-    let (server, key) = if reader.has(&ENTRY_DRIVER) {
-        driver(reader).unzip()
+    let asked = servers(reader);
+    let (servers, key) = if reader.has(&ENTRY_DRIVER) {
+        let (server, key) = driver(reader).unzip();
+        (server.map(|server| vec![server]), key)
     } else {
         (asked.clone(), key(reader))
     };
@@ -266,19 +329,127 @@ fn entry(
     } else {
         Some(common.wildcards)
     };
+    let check = check(reader);
+    let suffix = reader
+        .has(&ENTRY_CHALLENGE_SUFFIX)
+        .then(|| reader.string(&ENTRY_CHALLENGE_SUFFIX, syntax::zone));
+    if let Some(None) = suffix {
+        return None;
+    }
     let clock_skew_limit = reader.integer(&ENTRY_CLOCK_SKEW_LIMIT);
     let ttl = reader.integer(&ENTRY_TTL);
     let stale_values = reader.string(&ENTRY_STALE_VALUES, syntax::stale_values);
     Some(ZoneConfig {
         apex: apex?,
-        rule: Rule::flat(&asked?, &val_servers?),
-        server: server?,
+        rule: rule(&asked?, &val_servers?, check?),
+        servers: servers?,
         key: key?,
+        challenges: suffix.flatten(),
         wildcards: wildcards?,
         clock_skew_limit: Duration::from_secs(clock_skew_limit?),
         ttl: Duration::from_secs(ttl?),
         stale_values: stale_values?,
     })
+}
+
+/// The servers that an entry names to take updates, in order.
+fn servers(reader: &mut Reader<'_, '_>) -> Option<Vec<String>> {
+    if !reader.has(&ENTRY_UPDATE_SERVERS) {
+        return Some(vec![reader.string(&ENTRY_SERVER, syntax::server)?]);
+    }
+    let twice = Fault::new(
+        "it stands beside `update_servers`",
+        "keep one of the two; a server that has to be looked at goes into `val_dns_servers`",
+    );
+    reader.refuse_if_given(&ENTRY_SERVER, twice);
+    let both = Fault::new("it stands beside `challenge_driver`", "keep one of the two");
+    if reader.has(&ENTRY_DRIVER) {
+        reader.refuse_if_given(&ENTRY_UPDATE_SERVERS, both);
+    }
+    let servers = reader.strings(&ENTRY_UPDATE_SERVERS, syntax::server)?;
+    if servers.is_empty() {
+        let fault = Fault::new("it names no server", "give at least one");
+        reader.refuse_if_given(&ENTRY_UPDATE_SERVERS, fault);
+        return None;
+    }
+    Some(servers)
+}
+
+/// What an entry says of its check.
+struct CheckConfig {
+    servers: Servers,
+    quorum: Quorum,
+    dead_after: u32,
+    deadline: Duration,
+}
+
+/// Who has to show a record.
+fn check(reader: &mut Reader<'_, '_>) -> Option<CheckConfig> {
+    // The old tool asked nobody but those that its file names.
+    let usual = if reader.has(&ENTRY_DRIVER) {
+        Servers::Primary
+    } else {
+        Servers::Authoritative
+    };
+    if !reader.has(&ENTRY_CHECK) {
+        return Some(CheckConfig {
+            servers: usual,
+            quorum: Quorum::All,
+            dead_after: DEAD_AFTER,
+            deadline: DEADLINE,
+        });
+    }
+    reader.object(&ENTRY_CHECK, &CHECK, |reader| {
+        let servers = if !reader.has(&CHECK_SERVERS) {
+            Some(usual)
+        } else if reader.text(&CHECK_SERVERS).is_some() {
+            reader.string(&CHECK_SERVERS, syntax::checked_servers)
+        } else {
+            reader
+                .strings(&CHECK_SERVERS, syntax::server)
+                .map(Servers::Listed)
+        };
+        let quorum = if !reader.has(&CHECK_QUORUM) || reader.text(&CHECK_QUORUM) == Some("all") {
+            Some(Quorum::All)
+        } else {
+            let number = reader.integer(&CHECK_QUORUM);
+            number
+                .and_then(|number| u32::try_from(number).ok())
+                .map(Quorum::AtLeast)
+        };
+        let dead_after = reader.integer(&CHECK_DEAD_AFTER);
+        let deadline = reader.integer(&CHECK_DEADLINE);
+        Some(CheckConfig {
+            servers: servers?,
+            quorum: quorum?,
+            dead_after: u32::try_from(dead_after?).ok()?,
+            deadline: Duration::from_millis(deadline?),
+        })
+    })
+}
+
+/// The rule of an entry. A single update server has to show the value itself; of several, any may be away.
+fn rule(asked: &[String], val_servers: &[String], check: CheckConfig) -> Rule {
+    let CheckConfig {
+        servers,
+        quorum,
+        dead_after,
+        deadline,
+    } = check;
+    let mut rule = Rule {
+        quorum,
+        dead_after,
+        deadline,
+        ..Rule::of_zone(asked.first().map_or("", String::as_str), val_servers)
+    };
+    rule.servers = match servers {
+        Servers::Primary if asked.len() > 1 => Servers::Listed(asked.to_vec()),
+        servers @ (Servers::Authoritative | Servers::Listed(_) | Servers::Primary) => servers,
+    };
+    if asked.len() > 1 {
+        rule.required.retain(|check| check.role != Role::Update);
+    }
+    rule
 }
 
 /// What signs the updates of an entry.
