@@ -234,7 +234,13 @@ async fn records(dns: &dyn Dns, zone: &Zone, servers: &str, tell: &mut dyn FnMut
     let published = added.is_ok();
     tell(Finding::of(what("adds"), added));
     // Side by side, so that several dead servers cost the patience for one.
-    let checks = visibility::servers(&zone.rule, authoritative, &[]);
+    // As they are configured, and then the others.
+    let mut checks = zone.rule.required.clone();
+    for check in visibility::servers(&zone.rule, authoritative, &[]) {
+        if !checks.contains(&check) {
+            checks.push(check);
+        }
+    }
     let asked = checks.iter().map(|check| async {
         if published {
             shows(dns, apex, check, &record, value).await
