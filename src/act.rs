@@ -3,6 +3,7 @@
 //! No rule lives here: the sequence is `core::order`'s, the reaction to a problem `core::problem`'s, the pauses
 //! `core::schedule`'s. Whatever a step finds goes back as [`Progress`] or as the [`Outcome`].
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -56,6 +57,8 @@ pub struct Outside {
     pub policy: Policy,
     /// What the CA allows, as far as we use it.
     pub limits: Limits,
+    /// The profile that certificates of a zone are ordered with, where it is not the CA's.
+    pub profiles: BTreeMap<DnsName, String>,
     /// Which keys certificates get.
     pub key_type: KeyType,
     /// Orders that share a challenge record.

@@ -10,6 +10,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use crate::ca::acme::{MacAlgorithm, Proxy};
+use crate::dns::client::Primary;
 use crate::dns::keyfile::Hint;
 use crate::dns::{Foreign, keyfile};
 use crate::sealed::Sealed;
@@ -67,6 +69,8 @@ pub struct Config {
     pub monitor_interval: Duration,
     /// When renewal starts.
     pub renewal_threshold: Threshold,
+    /// How many routine renewals begin in a minute at most; `None` for no bound.
+    pub renewals_per_minute: Option<NonZeroU32>,
     /// Time between two attempts for the same domain after the CA has seen one fail; may be zero.
     pub issue_grace: Duration,
     /// What stands for `*` in names and labels of Kubernetes.
@@ -126,16 +130,22 @@ pub struct ZoneConfig {
     /// The servers that take updates, at least one, in order, as configured: `host`, `host:port`, `v4`, `v4:port`, `v6`,
     /// `[v6]` or `[v6]:port`.
     pub servers: Vec<String>,
+    /// Which of the zone's servers is its primary.
+    pub primary: Primary,
     /// What signs updates.
     pub key: KeyConfig,
     /// How far the server's clock is followed when it refuses ours (P12); zero for not at all.
     pub clock_skew_limit: Duration,
     /// Which servers must show a new record before the CA is told.
     pub rule: Rule,
+    /// On which port the name servers listen that the zone's NS records name.
+    pub name_server_port: u16,
     /// What stands behind the usual name of each challenge; `None` to find out for each name where it goes.
     pub challenges: Option<DnsName>,
     /// Serve hosts by the wildcard of their parent (S11).
     pub wildcards: bool,
+    /// The profile to order with; `None` for that of the CA.
+    pub profile: Option<String>,
     /// Time to live of our records.
     pub ttl: Duration,
     /// What becomes of values that are not ours at a challenge's own name (S09).

@@ -1,6 +1,5 @@
 //! Puts the parts together: from a configuration to a running loop.
 
-use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
 
 use anyhow::Context;
@@ -38,8 +37,6 @@ use crate::sweep::{self, Removal};
 
 /// Orders worked on at once: enough that neither CA nor name server waits for us, and no flood for either.
 const ORDERS_AT_ONCE: usize = 32;
-/// Routine renewals that begin in a minute: 100,000 certificates of 45 days need three (P20).
-const RENEWALS_PER_MINUTE: u32 = 60;
 /// Events that may wait to be sent.
 const NOTICES: usize = 1_000;
 
@@ -107,6 +104,11 @@ pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Res
     // Its own signal: it is held until the last step is done.
     let done = CancellationToken::new();
     let tenure = stand(config, &client, &now, &mut tasks, &done)?;
+    let profiles = config.zones.iter().filter_map(|zone| {
+        let profile = zone.profile.clone()?;
+        Some((zone.apex.clone(), profile))
+    });
+    let profiles = profiles.collect();
     let outside = Arc::new(Outside {
         ca: tenure.fence(Arc::<Acme>::clone(&ca) as Arc<dyn Ca>),
         dns: tenure.fence(dns),
@@ -115,6 +117,7 @@ pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Res
         now,
         policy: policy(config),
         limits: config.cas.first().map_or_else(Limits::default, |ca| ca.limits),
+        profiles,
         key_type: config.key_type,
         board: Board::default(),
         health: Mutex::default(),
@@ -187,10 +190,12 @@ pub(crate) async fn sweep(
     tell: &mut dyn FnMut(sweep::Finding),
 ) -> anyhow::Result<()> {
     let adapters = adapters(config).await?;
+    let aside = config.aside();
     let servers = config
         .zones
         .iter()
-        .map(|zone| (zone.apex.clone(), vec![zone.server.clone()]))
+        .chain(&aside)
+        .map(|zone| (zone.apex.clone(), zone.servers.clone()))
         .collect();
     let places = sweep::Places {
         store: &*adapters.store,
@@ -293,10 +298,12 @@ fn setup(zone: &ZoneConfig) -> anyhow::Result<ZoneSetup> {
     Ok(ZoneSetup {
         apex: apex.clone(),
         servers,
+        primary: zone.primary,
         key,
         ttl: zone.ttl,
         foreign: zone.stale_values,
         clock_skew_limit: zone.clock_skew_limit,
+        name_server_port: zone.name_server_port,
     })
 }
 
@@ -316,7 +323,7 @@ fn policy(config: &Config) -> Policy {
         issue_grace: config.issue_grace,
         orders_at_once: ORDERS_AT_ONCE,
         spread: SPREAD,
-        renewals_per_minute: NonZeroU32::new(RENEWALS_PER_MINUTE),
+        renewals_per_minute: config.renewals_per_minute,
     }
 }
 

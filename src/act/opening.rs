@@ -34,7 +34,7 @@ impl Work<'_> {
             () = self.stop.cancelled() => return Ok(Then::GoOn),
         };
         let order = NewOrder {
-            profile: None,
+            profile: self.outside.profiles.get(&self.order.zone).map(String::as_str),
             replaces: self.order.replaces.as_ref(),
         };
         let opened = self.outside.ca.act()?.open(grant, order).await;

@@ -11,6 +11,7 @@ use faythe_core::zone::{Servers, is_public_suffix};
 use super::Fault;
 use super::tree::shorten;
 use crate::ca::acme::{MacAlgorithm, NoProxy, Proxy};
+use crate::dns::client::Primary;
 use crate::dns::tsig::Algorithm;
 use crate::dns::{Foreign, keyfile};
 use crate::x509::KeyType;
@@ -104,6 +105,18 @@ pub(super) fn checked_servers(text: &str) -> Result<Servers, Fault> {
         _ => Err(Fault::new(
             format!("{:?} is no word for them", shorten(text)),
             "give `authoritative`, `primary`, or an array of servers",
+        )),
+    }
+}
+
+/// Which server of a zone is its primary.
+pub(super) fn primary(text: &str) -> Result<Primary, Fault> {
+    match text {
+        "listed" => Ok(Primary::Listed),
+        "soa" => Ok(Primary::FromSoa),
+        _ => Err(Fault::new(
+            format!("{:?} says neither", shorten(text)),
+            "give `listed` or `soa`",
         )),
     }
 }

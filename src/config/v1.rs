@@ -4,6 +4,7 @@
 //! with `zones` has grown out of it; what the old tool's own nested files have besides is `old`'s.
 //! `docs/configuration.md` says the same for people; a test compares the two.
 
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use super::reader::{Look, Reader, Report};
 use super::{Config, Fault, Problems, Warning, syntax, tree};
 
 mod ca;
+mod check;
 mod limits;
 mod old;
 mod zone;
@@ -62,6 +64,15 @@ const MONITOR_INTERVAL: Key = Key {
     absent: Absent::As("5000"),
     purpose: "the time between two re-syncs of the picture of the cluster",
 };
+const RENEWALS_PER_MINUTE: Key = Key {
+    name: "renewals_per_minute",
+    kind: Kind::Integer {
+        unit: "",
+        range: 0..=1_000_000,
+    },
+    absent: Absent::As("60"),
+    purpose: "how many routine renewals begin in a minute at most",
+};
 const RENEWAL_THRESHOLD: Key = Key {
     name: "renewal_threshold",
     kind: Kind::Integer {
@@ -91,6 +102,7 @@ pub(super) const TOP: Section = Section {
         zone::ZONES,
         MONITOR_INTERVAL,
         RENEWAL_THRESHOLD,
+        RENEWALS_PER_MINUTE,
         ISSUE_GRACE,
         zone::ISSUE_WILDCARD_CERTS,
         old::WILDCARD_CERT_K8S_PREFIX,
@@ -113,7 +125,7 @@ pub(super) const SECTIONS: &[&Section] = &[
     &limits::SECTION,
     &limits::LIMIT,
     &zone::ENTRY,
-    &zone::CHECK,
+    &check::SECTION,
     &zone::DRIVER,
     &zone::NSUPDATE,
     &old::KUBE_MONITOR,
@@ -136,6 +148,7 @@ fn read(reader: &mut Reader<'_, '_>) -> Option<Config> {
     let zones = zone::zones(reader);
     let monitor_interval = reader.integer(&MONITOR_INTERVAL);
     let renewal_threshold = reader.integer(&RENEWAL_THRESHOLD);
+    let renewals_per_minute = reader.integer(&RENEWALS_PER_MINUTE);
     let issue_grace = reader.integer(&ISSUE_GRACE);
     let listen = old::listen(reader);
     let leader_election = reader.switch(&LEADER_ELECTION);
@@ -154,6 +167,7 @@ fn read(reader: &mut Reader<'_, '_>) -> Option<Config> {
         monitor_interval: Duration::from_millis(monitor_interval?),
         renewal_threshold: renewal_threshold
             .map_or(Threshold::Default, |number| Threshold::Set(days(number))),
+        renewals_per_minute: NonZeroU32::new(u32::try_from(renewals_per_minute?).ok()?),
         issue_grace: Duration::from_millis(issue_grace?),
         wildcard_cert_k8s_prefix: place.wildcard_prefix,
         listen: listen?,

@@ -11,7 +11,7 @@ use faythe_bed::{Bed, Setup};
 use serde_json::{Value, json};
 
 use crate::live::check;
-use crate::live::stage::{FAYTHE, SOON, Stage, soon};
+use crate::live::stage::{FAYTHE, SOON, Stage, soon, with};
 
 /// A faythe whose file is none that the bed writes.
 struct Raw {
@@ -64,10 +64,15 @@ async fn two_zones(scratch: &Scratch) -> (Bed, String, Value) {
     })
     .await
     .unwrap();
-    let server = bed.bind.address().to_string();
+    let server = bed.bind.address();
+    let zone = json!({
+        "auth_dns_server": server.to_string(),
+        // The NS records of a bed's zones name the one server there is.
+        "check": { "port": server.port() },
+    });
     let zones = json!({
-        bed.zone.as_str(): { "auth_dns_server": server, "auth_dns_key": bed.bind.key_file() },
-        second.as_str(): { "auth_dns_server": server, "auth_dns_key": file, "issue_wildcard_certs": true },
+        bed.zone.as_str(): with(zone.clone(), json!({ "auth_dns_key": bed.bind.key_file() })),
+        second.as_str(): with(zone, json!({ "auth_dns_key": file, "issue_wildcard_certs": true })),
     });
     (bed, second, zones)
 }
@@ -103,7 +108,9 @@ async fn check_has_lines_for_each_zone() {
             .stdout
             .lines()
             .filter(|line| line.contains(&format!(".{zone}")));
-        assert!(lines.count() >= 3, "{zone}: {run:?}");
+        assert_eq!(lines.count(), 3, "{zone}: {run:?}");
+        let survey = format!("serves zone {zone} and names ");
+        assert!(run.stdout.contains(&survey), "{run:?}");
         assert_eq!(bed.bind.all_txt(zone).await.unwrap(), []);
     }
 }
@@ -161,6 +168,9 @@ zones:
     auth_dns_key: {}
     val_dns_servers: []
     ttl: 60
+    check:
+      servers: primary
+      quorum: all
 ",
         text("secret_namespace"),
         text("secret_hostlabel"),

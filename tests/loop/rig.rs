@@ -138,6 +138,7 @@ impl Rig {
                 renewals_per_minute: None,
             },
             limits: self.limits,
+            profiles: std::collections::BTreeMap::new(),
             key_type: KeyType::EcdsaP256,
             board: Board::default(),
             health: Mutex::default(),

@@ -203,6 +203,10 @@ fn p03_every_part_of_the_check_can_be_said() {
         ),
         (r#""quorum": "most""#, "give an integer from 1 to 1000, or `all`"),
         (r#""quorum": 0"#, "too small"),
+        (
+            r#""port": 65536"#,
+            "check.port: 65536 is too large; give a number from 1 to 65535",
+        ),
         (r#""deadline": 10"#, "a number of milliseconds from 1000"),
         (
             r#""quorm": 1"#,
@@ -231,7 +235,10 @@ fn several_update_servers_are_tried_in_order_and_none_is_a_must() {
     assert_eq!(required, ["a"]);
     let closed = self::zone(&format!(r#"{entries}, "check": {{"servers": "primary"}}"#));
     assert_eq!(closed.rule.servers, Servers::Listed(zone.servers));
+    let soa = self::zone(&format!(r#"{entries}, "primary": "soa""#));
+    assert_eq!(soa.primary, Primary::FromSoa);
     let told = |entries: &str| told(&format!("{{\"example.com\": {{{entries}}}}}"));
+    assert!(told(&format!(r#"{NEEDED}, "primary": "ns1""#))[0].contains("`listed` or `soa`"));
     assert!(told(&format!(r#"{NEEDED}, "update_servers": ["ns2"]"#))[0].contains("beside `update_servers`"));
     assert!(told(r#""update_servers": [], "auth_dns_key": "k""#)[0].contains("it names no server"));
 }

@@ -7,13 +7,14 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use faythe_core::name::DnsName;
-use faythe_core::zone::{DEAD_AFTER, DEADLINE, Quorum, Role, Rule, Servers};
+use faythe_core::zone::{Rule, Servers};
 
 use super::super::keys::{Absent, Key, Kind, Section};
 use super::super::reader::Reader;
 use super::super::{Fault, KeyConfig, Referenced, ZoneConfig, syntax};
+use super::check;
 use crate::dns::Foreign;
-use crate::dns::client::{CLOCK_SKEW_LIMIT, TTL};
+use crate::dns::client::{CLOCK_SKEW_LIMIT, Primary, TTL};
 use crate::dns::keyfile::Hint;
 
 pub(super) const AUTH_DNS_KEY: Key = Key {
@@ -59,12 +60,6 @@ const ENTRY_CHALLENGE_SUFFIX: Key = Key {
     absent: Absent::Means("found out for each name"),
     purpose: "what stands behind the usual name of each challenge",
 };
-const ENTRY_CHECK: Key = Key {
-    name: "check",
-    kind: Kind::Object,
-    absent: Absent::Means("its keys' defaults"),
-    purpose: "who has to show a record before the CA is told",
-};
 const ENTRY_DRIVER: Key = Key {
     name: "challenge_driver",
     kind: Kind::Object,
@@ -95,6 +90,18 @@ const ENTRY_KEY_NAME: Key = Key {
     kind: Kind::String,
     absent: Absent::Means("what the file says"),
     purpose: "the name of a key whose file has the secret alone",
+};
+const ENTRY_PRIMARY: Key = Key {
+    name: "primary",
+    kind: Kind::String,
+    absent: Absent::As(r#""listed""#),
+    purpose: "which server is the first to be sent updates",
+};
+const ENTRY_PROFILE: Key = Key {
+    name: "profile",
+    kind: Kind::String,
+    absent: Absent::Means("that of the CA"),
+    purpose: "the profile that certificates in this zone are ordered with",
 };
 const ENTRY_SERVER: Key = Key {
     absent: Absent::RefusedWithout("update_servers"),
@@ -136,58 +143,20 @@ pub(super) const ENTRY: Section = Section {
     keys: &[
         ENTRY_SERVER,
         ENTRY_UPDATE_SERVERS,
+        ENTRY_PRIMARY,
         ENTRY_KEY,
         ENTRY_KEY_NAME,
         ENTRY_KEY_ALGORITHM,
         ENTRY_CLOCK_SKEW_LIMIT,
         ENTRY_VAL_DNS_SERVERS,
-        ENTRY_CHECK,
+        check::CHECK,
         ENTRY_TTL,
         ENTRY_STALE_VALUES,
         ENTRY_WILDCARDS,
+        ENTRY_PROFILE,
         ENTRY_CHALLENGE_SUFFIX,
         ENTRY_DRIVER,
     ],
-};
-
-const CHECK_DEADLINE: Key = Key {
-    name: "deadline",
-    kind: Kind::Integer {
-        unit: "milliseconds",
-        range: 1_000..=86_400_000,
-    },
-    absent: Absent::As("600000"),
-    purpose: "the time after which servers that lack a record are named",
-};
-const CHECK_DEAD_AFTER: Key = Key {
-    name: "dead_after",
-    kind: Kind::Integer {
-        unit: "",
-        range: 1..=1_000,
-    },
-    absent: Absent::As("5"),
-    purpose: "how often in a row a server may fail before it is done without",
-};
-const CHECK_QUORUM: Key = Key {
-    name: "quorum",
-    kind: Kind::IntegerOr {
-        word: "all",
-        range: 1..=1_000,
-    },
-    absent: Absent::As(r#""all""#),
-    purpose: "how many of the servers have to show it",
-};
-const CHECK_SERVERS: Key = Key {
-    name: "servers",
-    kind: Kind::StringsOrWord,
-    absent: Absent::Means("`authoritative`; with `challenge_driver`, `primary`"),
-    purpose: "which servers have to show it",
-};
-
-/// Who has to show a record.
-pub(super) const CHECK: Section = Section {
-    prefix: "zones.<zone>.check.",
-    keys: &[CHECK_SERVERS, CHECK_QUORUM, CHECK_DEAD_AFTER, CHECK_DEADLINE],
 };
 
 const DRIVER_NSUPDATE: Key = Key {
@@ -278,11 +247,14 @@ fn flat(
     let server = server?;
     Some(ZoneConfig {
         apex: apex?,
+        name_server_port: check::USUAL_PORT,
         rule: Rule::flat(&server, &val_servers?),
         servers: vec![server],
+        primary: Primary::Listed,
         key: key?,
         challenges: None,
         wildcards: wildcards?,
+        profile: None,
         clock_skew_limit: CLOCK_SKEW_LIMIT,
         ttl: TTL,
         stale_values: Foreign::Removed,
@@ -329,23 +301,36 @@ fn entry(
     } else {
         Some(common.wildcards)
     };
-    let check = check(reader);
+    let usual = if reader.has(&ENTRY_DRIVER) {
+        // The old tool asked nobody but those that its file names.
+        Servers::Primary
+    } else {
+        Servers::Authoritative
+    };
+    let check = check::read(reader, usual);
     let suffix = reader
         .has(&ENTRY_CHALLENGE_SUFFIX)
         .then(|| reader.string(&ENTRY_CHALLENGE_SUFFIX, syntax::zone));
-    if let Some(None) = suffix {
+    let profile = reader
+        .has(&ENTRY_PROFILE)
+        .then(|| reader.string(&ENTRY_PROFILE, syntax::some_text));
+    if matches!(suffix, Some(None)) || matches!(profile, Some(None)) {
         return None;
     }
+    let primary = reader.string(&ENTRY_PRIMARY, syntax::primary);
     let clock_skew_limit = reader.integer(&ENTRY_CLOCK_SKEW_LIMIT);
     let ttl = reader.integer(&ENTRY_TTL);
     let stale_values = reader.string(&ENTRY_STALE_VALUES, syntax::stale_values);
     Some(ZoneConfig {
         apex: apex?,
-        rule: rule(&asked?, &val_servers?, check?),
+        name_server_port: check.as_ref()?.port,
+        rule: check?.rule(&asked?, &val_servers?),
         servers: servers?,
+        primary: primary?,
         key: key?,
         challenges: suffix.flatten(),
         wildcards: wildcards?,
+        profile: profile.flatten(),
         clock_skew_limit: Duration::from_secs(clock_skew_limit?),
         ttl: Duration::from_secs(ttl?),
         stale_values: stale_values?,
@@ -373,83 +358,6 @@ fn servers(reader: &mut Reader<'_, '_>) -> Option<Vec<String>> {
         return None;
     }
     Some(servers)
-}
-
-/// What an entry says of its check.
-struct CheckConfig {
-    servers: Servers,
-    quorum: Quorum,
-    dead_after: u32,
-    deadline: Duration,
-}
-
-/// Who has to show a record.
-fn check(reader: &mut Reader<'_, '_>) -> Option<CheckConfig> {
-    // The old tool asked nobody but those that its file names.
-    let usual = if reader.has(&ENTRY_DRIVER) {
-        Servers::Primary
-    } else {
-        Servers::Authoritative
-    };
-    if !reader.has(&ENTRY_CHECK) {
-        return Some(CheckConfig {
-            servers: usual,
-            quorum: Quorum::All,
-            dead_after: DEAD_AFTER,
-            deadline: DEADLINE,
-        });
-    }
-    reader.object(&ENTRY_CHECK, &CHECK, |reader| {
-        let servers = if !reader.has(&CHECK_SERVERS) {
-            Some(usual)
-        } else if reader.text(&CHECK_SERVERS).is_some() {
-            reader.string(&CHECK_SERVERS, syntax::checked_servers)
-        } else {
-            reader
-                .strings(&CHECK_SERVERS, syntax::server)
-                .map(Servers::Listed)
-        };
-        let quorum = if !reader.has(&CHECK_QUORUM) || reader.text(&CHECK_QUORUM) == Some("all") {
-            Some(Quorum::All)
-        } else {
-            let number = reader.integer(&CHECK_QUORUM);
-            number
-                .and_then(|number| u32::try_from(number).ok())
-                .map(Quorum::AtLeast)
-        };
-        let dead_after = reader.integer(&CHECK_DEAD_AFTER);
-        let deadline = reader.integer(&CHECK_DEADLINE);
-        Some(CheckConfig {
-            servers: servers?,
-            quorum: quorum?,
-            dead_after: u32::try_from(dead_after?).ok()?,
-            deadline: Duration::from_millis(deadline?),
-        })
-    })
-}
-
-/// The rule of an entry. A single update server has to show the value itself; of several, any may be away.
-fn rule(asked: &[String], val_servers: &[String], check: CheckConfig) -> Rule {
-    let CheckConfig {
-        servers,
-        quorum,
-        dead_after,
-        deadline,
-    } = check;
-    let mut rule = Rule {
-        quorum,
-        dead_after,
-        deadline,
-        ..Rule::of_zone(asked.first().map_or("", String::as_str), val_servers)
-    };
-    rule.servers = match servers {
-        Servers::Primary if asked.len() > 1 => Servers::Listed(asked.to_vec()),
-        servers @ (Servers::Authoritative | Servers::Listed(_) | Servers::Primary) => servers,
-    };
-    if asked.len() > 1 {
-        rule.required.retain(|check| check.role != Role::Update);
-    }
-    rule
 }
 
 /// What signs the updates of an entry.
