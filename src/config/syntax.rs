@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use faythe_core::budget::Preset;
 use faythe_core::name::DnsName;
+use faythe_core::zone::Servers;
 use faythe_core::zone::is_public_suffix;
 
 use super::Fault;
@@ -94,6 +95,18 @@ pub(super) fn zone(text: &str) -> Result<DnsName, Fault> {
 /// The algorithm of a key that signs updates, and the bits of its signatures, all for 0.
 pub(super) fn tsig_algorithm(text: &str) -> Result<(Algorithm, usize), Fault> {
     keyfile::algorithm(text).map_err(|(what, remedy)| Fault::new(what, remedy))
+}
+
+/// Which of a zone's servers must show a challenge.
+pub(super) fn checked_servers(text: &str) -> Result<Servers, Fault> {
+    match text {
+        "authoritative" => Ok(Servers::Authoritative),
+        "primary" => Ok(Servers::Primary),
+        _ => Err(Fault::new(
+            format!("{:?} says neither", shorten(text)),
+            "give `authoritative` or `primary`",
+        )),
+    }
 }
 
 /// What becomes of values that are not ours.

@@ -16,6 +16,7 @@ use super::{Config, Fault, Problems, Warning, syntax, tree};
 mod ca;
 mod limits;
 mod old;
+mod rule;
 mod zone;
 
 const DAY_MS: u64 = 86_400_000;
@@ -113,6 +114,7 @@ pub(super) const SECTIONS: &[&Section] = &[
     &limits::SECTION,
     &limits::LIMIT,
     &zone::ENTRY,
+    &rule::CHECK,
     &zone::DRIVER,
     &zone::NSUPDATE,
     &old::KUBE_MONITOR,

@@ -1,5 +1,7 @@
 //! A file with `zones`.
 
+use faythe_core::zone::{Quorum, Rule, Servers};
+
 use super::*;
 use crate::dns::tsig::Algorithm;
 
@@ -35,6 +37,31 @@ fn told(zones: &str) -> Vec<String> {
     let text = format!("{rest} \"zones\":\n{zones}}}");
     let problems = read_text(&text).expect_err(&text);
     problems.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn p03_a_zone_may_say_which_of_its_servers_must_show_a_challenge() {
+    let of = |check: &str| {
+        let text = format!(
+            r#"{{"secret_namespace": "faythe", "secret_hostlabel": "host",
+            "lets_encrypt_url": "https://acme.example/directory", "lets_encrypt_email": "a@example.com",
+            "zones": {{"example.com": {{"auth_dns_server": "ns1", "auth_dns_key": "one.key"{check}}}}}}}"#
+        );
+        read_text(&text).map(|(config, _)| config.zones[0].rule.clone())
+    };
+    assert_eq!(of("").unwrap(), Rule::flat("ns1", &[]));
+    assert_eq!(of(r#", "check": {}"#).unwrap(), Rule::of_zone("ns1", &[]));
+    let full = of(r#", "check": {"servers": "primary", "quorum": 2, "dead_after": 9, "deadline": 5000}"#);
+    let expected = Rule {
+        servers: Servers::Primary,
+        quorum: Quorum::AtLeast(2),
+        dead_after: 9,
+        deadline: Duration::from_secs(5),
+        ..Rule::of_zone("ns1", &[])
+    };
+    assert_eq!(full.unwrap(), expected);
+    let wrong = of(r#", "check": {"servers": "some"}"#).unwrap_err().to_string();
+    assert!(wrong.contains("give `authoritative` or `primary`"), "{wrong}");
 }
 
 #[test]

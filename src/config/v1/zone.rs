@@ -12,6 +12,7 @@ use faythe_core::zone::Rule;
 use super::super::keys::{Absent, Key, Kind, Section};
 use super::super::reader::Reader;
 use super::super::{Fault, KeyConfig, Referenced, ZoneConfig, syntax};
+use super::rule::{CHECK, rule};
 use crate::dns::Foreign;
 use crate::dns::client::{CLOCK_SKEW_LIMIT, TTL};
 use crate::dns::keyfile::Hint;
@@ -53,6 +54,12 @@ pub(super) const ZONES: Key = Key {
     purpose: "the map from each zone's name to its settings",
 };
 
+const ENTRY_CHECK: Key = Key {
+    name: "check",
+    kind: Kind::Object,
+    absent: Absent::Means("the update server and `val_dns_servers` alone"),
+    purpose: "which of the zone's own name servers must show a challenge too",
+};
 const ENTRY_DRIVER: Key = Key {
     name: "challenge_driver",
     kind: Kind::Object,
@@ -125,6 +132,7 @@ pub(super) const ENTRY: Section = Section {
         ENTRY_TTL,
         ENTRY_STALE_VALUES,
         ENTRY_WILDCARDS,
+        ENTRY_CHECK,
         ENTRY_DRIVER,
     ],
 };
@@ -269,9 +277,15 @@ fn entry(
     let clock_skew_limit = reader.integer(&ENTRY_CLOCK_SKEW_LIMIT);
     let ttl = reader.integer(&ENTRY_TTL);
     let stale_values = reader.string(&ENTRY_STALE_VALUES, syntax::stale_values);
+    let (asked, val_servers) = (asked?, val_servers?);
+    let rule = if reader.has(&ENTRY_CHECK) {
+        reader.object(&ENTRY_CHECK, &CHECK, |reader| rule(reader, &asked, &val_servers))
+    } else {
+        Some(Rule::flat(&asked, &val_servers))
+    };
     Some(ZoneConfig {
         apex: apex?,
-        rule: Rule::flat(&asked?, &val_servers?),
+        rule: rule?,
         server: server?,
         key: key?,
         wildcards: wildcards?,
