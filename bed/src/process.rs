@@ -83,9 +83,24 @@ impl Process {
         }
     }
 
-    /// Stops the process without its noticing, as a hang or a lost network looks from outside.
+    /// Stops the process without its noticing, as a hang or a lost network looks from outside; returns when it stands
+    /// still, since the signal alone lets threads that run at that moment answer once more.
     pub fn freeze(&self) {
         self.signal(Signal::STOP);
+        while self.threads_run() {
+            std::thread::yield_now();
+        }
+    }
+
+    /// Whether any thread of a process that was told to stop still runs. One that has ended has none.
+    fn threads_run(&self) -> bool {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child().id()));
+        tasks.into_iter().flatten().flatten().any(|task| {
+            let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+            // The state follows the name, which stands in parentheses and may hold some itself (proc(5)).
+            let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+            matches!(state, Some('R' | 'S' | 'D'))
+        })
     }
 
     /// Lets a frozen process go on.

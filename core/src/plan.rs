@@ -175,7 +175,7 @@ impl Planner {
     /// When time alone changes something.
     fn wake_at(&self, world: &World, policy: &Policy, now: Timestamp) -> Option<Timestamp> {
         let due = self.due.first().map(|(at, _)| *at);
-        let room = self.running.len() < policy.orders_at_once.max(1);
+        let room = self.running.len() < at_once(world, policy);
         let gates = room.then(|| self.queues.wake_at(view(world, now))).flatten();
         let save = world.ledger().save_at(now).filter(|at| *at > now);
         let poll = self.polls.first().map(|(at, _)| {
@@ -331,7 +331,7 @@ impl Planner {
     /// Starts what may begin, as far as the cap allows. A name and its wildcard start together, even past the cap: they
     /// share a challenge record, and the one that came later would have to wait for the CA's cache (P15).
     fn start(&mut self, world: &mut World, policy: &Policy, now: Timestamp, plan: &mut Plan) {
-        while self.running.len() < policy.orders_at_once.max(1) {
+        while self.running.len() < at_once(world, policy) {
             let Some(first) = self.queues.first(view(world, now)).cloned() else {
                 break;
             };
@@ -351,7 +351,7 @@ impl Planner {
                 self.begin(&other, world, policy, now, plan);
             }
         }
-        if self.running.len() < policy.orders_at_once.max(1) && self.queues.want_account() {
+        if self.running.len() < at_once(world, policy) && self.queues.want_account() {
             world.ledger_mut().want_more(now);
         }
     }
@@ -417,6 +417,16 @@ impl Planner {
             });
             self.reassess(host, world, policy, now, plan);
         }
+    }
+}
+
+/// How many orders may be worked on at once. While the CA is in trouble one at a time asks whether it is over, so that an
+/// outage of days costs a request each time and not one for each order (P22).
+fn at_once(world: &World, policy: &Policy) -> usize {
+    if world.ca_is_in_trouble() {
+        1
+    } else {
+        policy.orders_at_once.max(1)
     }
 }
 

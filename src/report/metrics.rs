@@ -353,6 +353,8 @@ impl Metrics {
             server: server.clone(),
         };
         self.dns_health.get_or_create(&label).set(i64::from(health));
+        // Counted from nothing, so that the first one shows as a change.
+        drop(self.dns_skipped.get_or_create(&label));
         self.dns_looks.get_or_create(&LookLabel { server, result }).inc();
     }
 

@@ -99,7 +99,22 @@ async fn every_metric_is_on_the_page() {
         },
         ..Setup::default()
     };
-    let stage = Stage::start_as(setup, json!({})).await;
+    let bed = Bed::start_as(setup).await.unwrap();
+    let mut config = bed.config();
+    let keys = config.as_object_mut().unwrap();
+    let [url, email, roots] = ["lets_encrypt_url", "lets_encrypt_email", "acme_root_certificates"]
+        .map(|key| keys.remove(key).unwrap());
+    let cas = json!([{
+        "name": "limited",
+        "url": url,
+        "email": email,
+        "root_certificates": roots,
+        "limits": { "preset": "letsencrypt" },
+    }]);
+    keys.insert("cas".to_owned(), cas);
+    let faythe = bed.faythe(FAYTHE, config).await.unwrap();
+    faythe.ready(SOON).await.unwrap();
+    let stage = Stage { faythe, bed };
     let [good, blocked, stuck] = ["good", "blocked", "stuck"].map(|label| stage.host(label));
     stage.ask("good", &[&good]).await;
     stage.certificate(&good).await;

@@ -179,7 +179,7 @@ pub(super) const TABLE: [Row; 27] = [
     },
     Row {
         problem: "`alreadyRevoked`, `badRevocationReason`, `compound`",
-        says: "the first is a success of `faythe revoke`; with subproblems, what the first of them says; else STOP",
+        says: "with subproblems, what the first of them says; else STOP",
         fits: |problem, _| {
             matches!(
                 problem.kind,

@@ -38,8 +38,12 @@ fn walk(zones: &Zones, holds: &BTreeMap<&str, Found>) -> (Result<Route, RouteFau
         match next {
             Ok(Next::Write(route)) => return (Ok(route), asked),
             Ok(Next::Ask(trail)) => {
-                let (_, asked_for) = trail.question();
-                let found = holds.get(asked_for.as_str()).cloned().unwrap_or(Found::Here);
+                let (zone, asked_for) = trail.question();
+                let found = match holds.get(asked_for.as_str()) {
+                    // The servers of a zone know it as theirs.
+                    Some(Found::Cut(cut)) if cut == zone => Found::Here,
+                    found => found.cloned().unwrap_or(Found::Here),
+                };
                 asked += 1;
                 next = trail.follow(found);
             }

@@ -21,10 +21,16 @@ impl World {
 
     /// The CA has answered: what was held because it could not is held no longer.
     pub fn clear_trouble(&mut self) {
-        if self.holds.get(&Scope::Account).is_some_and(|hold| !hold.told) {
+        if self.ca_is_in_trouble() {
             self.holds.remove(&Scope::Account);
             self.holds_changed = true;
         }
+    }
+
+    /// Whether the CA could not be used when it was last asked, and has done nothing that it was asked since.
+    #[must_use]
+    pub fn ca_is_in_trouble(&self) -> bool {
+        self.holds.get(&Scope::Account).is_some_and(|hold| !hold.told)
     }
 
     /// Forgets the holds that are over. One that the CA did not name stays, for it counts how often in a row there was
