@@ -315,7 +315,7 @@ fn a_grace_of_zero_draws_a_warning() {
 
 #[test]
 fn s02_kubeconfig_path_draws_one_warning_whatever_it_says() {
-    for json in [r#""/root/.kube/config""#, "null", "7"] {
+    for json in [r#""/etc/faythe/kubeconfig""#, "null", "7"] {
         let (_, warnings) = read_text(&with("kubeconfig_path", json)).unwrap();
         let [warning] = &warnings[..] else {
             panic!("{warnings:?}")
