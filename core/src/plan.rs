@@ -374,7 +374,7 @@ impl Planner {
             }
         }
         if let Some((rank, _)) = self.assessed.get(host).and_then(|assessed| assessed.place)
-            && rank.urgency == Urgency::Routine
+            && rank.has_time()
         {
             world.turns_mut().renew(policy.renewals_per_minute, now);
         }

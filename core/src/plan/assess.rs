@@ -58,6 +58,8 @@ pub(super) enum Urgency {
     Routine,
     /// It has rested after a fault.
     Rested,
+    /// The same, without an order and with time: when a CA comes back after days, what waits for it is no herd (P22).
+    RestedRoutine,
 }
 
 /// What is left of a life is told in so many steps, so that an order by share changes seldom.
@@ -301,7 +303,14 @@ fn rank(
         Some(Activity::Noted | Activity::Running(_)) => {
             return (Rank::by_arrival(Urgency::Noted, want.arrival), None);
         }
-        Some(Activity::Resting(_)) => return (Rank::by_arrival(Urgency::Rested, want.arrival), None),
+        Some(Activity::Resting(rest)) => {
+            let hurry_at = best(host, world)
+                .filter(|_| !rest.noted && matches!(short, Shortfall::Due(_)))
+                .map(endangered_at)
+                .filter(|at| *at > now);
+            let urgency = hurry_at.map_or(Urgency::Rested, |_| Urgency::RestedRoutine);
+            return (Rank::by_arrival(urgency, want.arrival), hurry_at);
+        }
         None => {}
     }
     let new = || {
@@ -362,7 +371,19 @@ fn rank(
     }
 }
 
+/// When so little is left that a renewal is no routine any more.
+fn endangered_at(facts: &CertFacts) -> Timestamp {
+    let step = (facts.lifetime() / STEPS).max(SignedDuration::from_secs(1));
+    let steps = i32::try_from(ENDANGERED).unwrap_or(STEPS) + 1;
+    back(facts.not_after, step * steps)
+}
+
 impl Rank {
+    /// Whether it keeps the pace of renewals that have time.
+    pub(super) fn has_time(self) -> bool {
+        matches!(self.urgency, Urgency::Routine | Urgency::RestedRoutine)
+    }
+
     fn by_arrival(urgency: Urgency, arrival: u64) -> Self {
         Self {
             urgency,

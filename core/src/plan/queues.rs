@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::assess::{Rank, Urgency};
+use super::assess::Rank;
 use super::line::Line;
 use crate::budget::{Kind, Ledger, registered_domain};
 use crate::name::Hostname;
@@ -249,7 +249,7 @@ impl Queues {
 fn gates(rank: Rank, counted: bool) -> Gates {
     Gates {
         account: counted,
-        routine: rank.urgency == Urgency::Routine,
+        routine: rank.has_time(),
     }
 }
 
