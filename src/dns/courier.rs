@@ -1,8 +1,9 @@
 //! Brings an update to one of the servers of its zone: fail-over, clocks, signatures, and what each try has taught.
 //!
-//! The next server is tried when one is not reached in time, and when it says that it is not the one to ask (NOTAUTH,
-//! NOTIMP) or has trouble of its own (SERVFAIL): another may be the primary, or sound. Any other refusal is the zone's own
-//! and is final: the rest would say the same, or worse, something else. Every try is signed anew (P14).
+//! The next server is tried when one is not reached in time and when it refuses: another may be the primary, know the key,
+//! have a better clock, or be sound. A secondary of BIND that passes no updates on says REFUSED, and one that lacks the key
+//! says BADKEY. Final is what the message itself has wrong, and an answer that nothing proves, since the update may have been
+//! made. Every try is signed anew (P14).
 //!
 //! Must not decide what an update says, nor whether a refused one is tried in parts.
 
@@ -90,13 +91,11 @@ impl Courier {
             }
         }
         self.fleet.failed();
-        // What a server has said is worth more than that others are silent.
-        let telling = failures
-            .iter()
-            .position(|failure| matches!(failure.fault, Fault::Judged(_)))
-            .unwrap_or(0);
-        if telling < failures.len() {
-            let failure = failures.remove(telling);
+        // Of several that tell as much, the first.
+        let telling =
+            (0..failures.len()).min_by_key(|place| failures.get(*place).map(|it| it.fault.reticence()));
+        if let Some(place) = telling {
+            let failure = failures.remove(place);
             Err(failure.after(failures))
         } else {
             Err(Failure {
@@ -299,12 +298,22 @@ impl Fault {
     /// Whether another server may fare better.
     fn is_elsewhere(&self) -> bool {
         match self {
-            Self::Judged(fault) => matches!(
+            Self::Judged(fault) => !matches!(
                 fault,
-                UpdateFault::NotAuth | UpdateFault::NotImp | UpdateFault::ServFail
+                UpdateFault::Forged(_) | UpdateFault::Format(_) | UpdateFault::NotZone
             ),
             Self::Late(_) | Self::Silent(_) => true,
             Self::TooLong(_) => false,
+        }
+    }
+
+    /// How little it tells beside others: a refusal by the primary is what has to be mended, a server that is none says so of
+    /// itself, and one that is silent says nothing.
+    fn reticence(&self) -> u8 {
+        match self {
+            Self::Judged(UpdateFault::NotAuth | UpdateFault::NotImp) => 1,
+            Self::Judged(_) | Self::TooLong(_) => 0,
+            Self::Late(_) | Self::Silent(_) => 2,
         }
     }
 

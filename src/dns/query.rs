@@ -10,7 +10,7 @@ use domain::base::iana::{Opcode, OptRcode, Rcode, Rtype};
 use domain::base::{Message, MessageBuilder, Name};
 use tokio::time::{Instant, timeout_at};
 
-use crate::dns::send::{connect, converse_tcp, converse_udp, note, random_id};
+use crate::dns::send::{connect, converse_tcp, converse_udp, is_cut_off, note, random_id};
 use crate::dns::{LookError, edns};
 
 /// Longest wait for an answer by UDP; a lost datagram costs no more than this.
@@ -93,7 +93,7 @@ pub(crate) async fn ask(
 /// By UDP first, by TCP when that gives nothing whole.
 async fn exchange(peer: SocketAddr, query: &[u8], tried: &mut String) -> Option<Reply> {
     match converse_udp(peer, query, |answer| belongs(answer, query), UDP_TIMEOUT).await {
-        Ok(answer) if !is_truncated(&answer) => return Some(Reply(answer)),
+        Ok(answer) if !is_cut_off(&answer) => return Some(Reply(answer)),
         Ok(_) => {}
         Err(error) => note(tried, peer, "UDP", &error),
     }
@@ -206,10 +206,6 @@ fn belongs(answer: &[u8], query: &[u8]) -> bool {
         (Ok(theirs), Ok(ours)) => theirs == ours,
         _ => false,
     }
-}
-
-fn is_truncated(answer: &[u8]) -> bool {
-    Message::from_slice(answer).is_ok_and(|message| message.header().tc())
 }
 
 #[cfg(test)]

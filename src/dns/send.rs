@@ -186,8 +186,8 @@ impl Link {
                     return Err(SendFault::TooLong(tried));
                 }
                 match converse_udp(*peer, &request.wire, |answer| is_answer(answer, id), wait).await {
-                    Ok(answer) if is_truncated(&answer) => {
-                        // What was cut off is to be asked for by TCP (RFC 2181 §9), be that refused before or not.
+                    Ok(answer) if is_cut_off(&answer) => {
+                        // What was cut off is to be asked for by TCP, be that refused before or not.
                         self.fallback = None;
                         note(
                             &mut tried,
@@ -343,8 +343,20 @@ pub(crate) fn random_id() -> io::Result<u16> {
     Ok(u16::from_be_bytes(bytes))
 }
 
-fn is_truncated(answer: &[u8]) -> bool {
-    Message::from_slice(answer).is_ok_and(|message| message.header().tc())
+/// Whether a datagram is less than the whole answer: the server says so (RFC 2181 §9), or it ends in the middle.
+pub(crate) fn is_cut_off(answer: &[u8]) -> bool {
+    Message::from_slice(answer).is_ok_and(|message| message.header().tc() || !has_all_records(message))
+}
+
+/// Whether all records are there that the header counts.
+fn has_all_records(message: &Message<[u8]>) -> bool {
+    let Ok((_, answer, authority, additional)) = message.sections() else {
+        return false;
+    };
+    [answer, authority, additional]
+        .into_iter()
+        .flatten()
+        .all(|record| record.is_ok())
 }
 
 /// Whether it is an answer to the message with `id`.

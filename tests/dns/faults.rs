@@ -124,7 +124,13 @@ async fn p13_where_every_datagram_is_cut_off_tcp_tells() {
 
 #[tokio::test]
 async fn p08_a_look_gets_past_lost_and_forged_datagrams() {
-    for fault in [Fault::Drop, Fault::WrongId, Fault::Truncate, Fault::Duplicate] {
+    for fault in [
+        Fault::Cut,
+        Fault::Drop,
+        Fault::Duplicate,
+        Fault::Truncate,
+        Fault::WrongId,
+    ] {
         let (server, proxy, client) = scene(Tcp::Served).await;
         server
             .add_txt(&format!("_acme-challenge.{HOST}"), "v")

@@ -226,16 +226,52 @@ async fn p14_a_slow_primary_behind_a_server_that_is_none_gets_its_time() {
 }
 
 #[tokio::test]
-async fn p14_one_that_is_not_primary_or_in_trouble_is_passed_over_and_any_other_refusal_is_final() {
-    for rcode in [Rcode::NOTAUTH, Rcode::NOTIMP, Rcode::SERVFAIL] {
+async fn p14_a_server_that_refuses_is_passed_over_unless_the_message_is_at_fault() {
+    for rcode in [Rcode::NOTAUTH, Rcode::NOTIMP, Rcode::REFUSED, Rcode::SERVFAIL] {
         let (first, second) = (Fake::saying(rcode).await, Fake::saying(Rcode::NOERROR).await);
         deliver(&sound(&[&first.addr, &second.addr])).await.unwrap();
         assert_eq!((first.count(), second.count()), (1, 1), "{rcode}");
     }
-    for rcode in [Rcode::REFUSED, Rcode::NOTZONE, Rcode::FORMERR] {
+    for rcode in [Rcode::NOTZONE, Rcode::FORMERR] {
         let (first, second) = (Fake::saying(rcode).await, Fake::saying(Rcode::NOERROR).await);
         deliver(&sound(&[&first.addr, &second.addr])).await.unwrap_err();
         assert_eq!(second.count(), 0, "{rcode}");
+    }
+}
+
+#[tokio::test]
+async fn p14_a_secondary_without_the_key_or_with_a_bad_clock_is_passed_over() {
+    for (error, clock) in [
+        (TsigRcode::BADKEY, None),
+        (TsigRcode::BADTIME, Some(TIME + 9_000)),
+    ] {
+        let complaint = Said {
+            rcode: Rcode::NOTAUTH,
+            error,
+            time: TIME,
+            clock,
+        };
+        let first = Fake::start(Box::new(move |request| {
+            Some(answer(request, &sha256(), complaint, 32))
+        }))
+        .await;
+        let second = Fake::saying(Rcode::NOERROR).await;
+        deliver(&sound(&[&first.addr, &second.addr])).await.unwrap();
+        assert_eq!((first.count(), second.count()), (1, 1), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn p14_the_refusal_of_the_primary_is_named_before_that_of_a_secondary() {
+    for (first, second) in [(Rcode::NOTAUTH, Rcode::REFUSED), (Rcode::REFUSED, Rcode::NOTAUTH)] {
+        let (first, second) = (Fake::saying(first).await, Fake::saying(second).await);
+        let failure = deliver(&sound(&[&first.addr, &second.addr])).await.unwrap_err();
+        assert!(
+            failure.more[0].contains("NOTAUTH: the server is not primary"),
+            "{:?}",
+            failure.more
+        );
+        assert!(matches!(failure.fault.into_update(), UpdateFault::Refused(_)));
     }
 }
 

@@ -130,6 +130,26 @@ async fn p08_a_server_that_refuses_edns_is_asked_without() {
     assert_eq!(said(&reply.unwrap().unwrap().0), "answered FORMERR");
 }
 
+#[tokio::test]
+async fn p13_a_datagram_that_ends_in_the_middle_is_asked_for_by_tcp() {
+    let cut: Says = |query| {
+        let mut whole = answer(query, Rcode::NOERROR, &["value"]);
+        whole.truncate(whole.len() - 3);
+        vec![whole]
+    };
+    let reply = asked(cut, Some(|query| vec![answer(query, Rcode::NOERROR, &["value"])])).await;
+    let whole = records(&reply.unwrap().unwrap());
+    assert_eq!(whole, 1);
+    // Without TCP it is no answer.
+    assert!(asked(cut, None).await.unwrap().is_none());
+}
+
+/// How many records an answer has.
+fn records(reply: &Reply) -> usize {
+    let section = reply.message().unwrap().answer().unwrap();
+    section.filter(Result::is_ok).count()
+}
+
 #[test]
 fn p11_extended_errors_are_shown_with_code_and_words() {
     let query = question(Recursion::Off);

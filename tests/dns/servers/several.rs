@@ -192,4 +192,50 @@ async fn p14_the_primary_that_the_soa_names_gets_the_update() {
     let client = Client::new(vec![setup(Primary::Listed)], clock());
     publish(&client, "www.example.test", "w").await.unwrap_err();
     assert_eq!(cluster.primary.txt(name).await.unwrap(), ["v"]);
+
+    // Nor is what it says final where the primary is listed too.
+    let primary = cluster.primary.address().to_string().parse().unwrap();
+    let both = ZoneSetup {
+        servers: vec![secondary.clone(), primary],
+        ..setup(Primary::Listed)
+    };
+    let client = Client::new(vec![both], clock());
+    publish(&client, "www.example.test", "x").await.unwrap();
+    assert_eq!(cluster.primary.txt(name).await.unwrap(), ["x"]);
+}
+
+/// A host name with an A and an AAAA record, behind one of which there is nobody.
+#[tokio::test]
+async fn p13_one_dead_address_of_a_host_name_is_no_end() {
+    for listen in ["127.0.0.1", "::1"] {
+        let server = start_as(Setup {
+            listen: vec![listen.parse().unwrap()],
+            records: vec![(ZONE.to_owned(), "ns IN AAAA ::1".to_owned())],
+            ..setup(Make::Bind)
+        })
+        .await;
+        let setup = ZoneSetup {
+            // That is where the name is from.
+            primary: Primary::FromSoa,
+            name_server_port: server.address().port(),
+            ..ZoneSetup::new(
+                apex(ZONE),
+                server.address().to_string().parse().unwrap(),
+                read(server.key().unwrap()),
+            )
+        };
+        let client = Client::new(vec![setup], clock());
+        for value in ["one", "two"] {
+            publish(&client, "www.example.test", value).await.unwrap();
+        }
+        assert_eq!(shown(&server, "www.example.test").await, ["one", "two"]);
+        // Each address is a matter of its own where the value has to be seen.
+        let dead = client.survey(&apex(ZONE)).await.unwrap();
+        let [dead] = &dead[..] else { panic!("{dead:?}") };
+        let error = client
+            .look(&apex(ZONE), dead, &record("www.example.test"))
+            .await
+            .unwrap_err();
+        assert!(matches!(error, LookError::Unreachable(_)), "{error}");
+    }
 }
