@@ -294,7 +294,7 @@ struct Work<'a> {
 
 impl Work<'_> {
     async fn run(&mut self, goal: &watch::Receiver<Goal>) -> Outcome {
-        if self.order.session.is_none() && *goal.borrow() == Goal::Wanted {
+        if self.order.session.is_none() && *goal.borrow() != Goal::Unwanted {
             self.outside.board.prepare(&self.order.host);
         }
         loop {

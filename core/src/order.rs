@@ -93,10 +93,13 @@ pub enum ChallengeStatus {
 /// Whether the certificate is still to be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Goal {
+    /// Nobody asks any more: an order that has been made goes on to its end as long as it meets no fault, for its
+    /// certificate is what an Ingress that is made anew gets without another order (P18, P35).
+    Carried,
+    /// Nobody asks any more and it has met a fault, or it is of no use: clean up, unless the CA is looking or making it.
+    Unwanted,
     /// Somebody asks for it.
     Wanted,
-    /// Nobody asks any more, or the order is of no use: clean up, unless the CA is looking or making it.
-    Unwanted,
 }
 
 /// What stands where the certificate is to go.
@@ -282,7 +285,7 @@ pub fn next(known: &Known<'_>, now: Timestamp) -> Step {
     };
     match place {
         Place::Served => return clean_up(known),
-        Place::Taken if known.goal == Goal::Unwanted => return clean_up(known),
+        Place::Taken if known.goal != Goal::Wanted => return clean_up(known),
         Place::Taken => {
             // An issued certificate waits at the CA for its place; its values need not wait in the DNS.
             let left = known.note.is_some_and(|note| !note.values.is_empty());
@@ -296,9 +299,9 @@ pub fn next(known: &Known<'_>, now: Timestamp) -> Step {
     }
     let Some(ca) = known.ca else {
         return match (known.note, known.goal) {
-            (Some(_), Goal::Wanted) => Step::Resume,
+            (Some(_), Goal::Carried | Goal::Wanted) => Step::Resume,
             (None, Goal::Wanted) => Step::Open,
-            (_, Goal::Unwanted) => clean_up(known),
+            (None, Goal::Carried) | (_, Goal::Unwanted) => clean_up(known),
         };
     };
     if ca.status == OrderStatus::Invalid {
@@ -310,12 +313,11 @@ pub fn next(known: &Known<'_>, now: Timestamp) -> Step {
         };
     }
     if known.note.is_none() {
-        // Noted before anything is published. Wanted no more, it is left to the CA, which hands it out again or lets it
-        // lapse.
-        return if known.goal == Goal::Wanted {
-            Step::Note
-        } else {
+        // Noted before anything is published. One of no use is left to the CA, which hands it out again or lets it lapse.
+        return if known.goal == Goal::Unwanted {
             Step::End(End::Settled)
+        } else {
+            Step::Note
         };
     }
     match ca.status {

@@ -281,7 +281,11 @@ impl Planner {
             self.running.remove(host);
             return;
         }
-        let goal = goal(host, world);
+        let goal = match (goal(host, world), self.running.get(host)) {
+            // Begun to be cleaned up, it goes on being cleaned up as long as nobody asks.
+            (Goal::Carried, Some(Goal::Unwanted)) => Goal::Unwanted,
+            (goal, _) => goal,
+        };
         if self
             .running
             .insert(host.clone(), goal)

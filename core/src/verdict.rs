@@ -103,7 +103,7 @@ pub enum State {
     Queued,
     /// Waiting after a fault on our side.
     Stalled,
-    /// Being cleaned up.
+    /// Being brought to an end, for nobody.
     Unwanted,
     /// Served.
     Valid,
@@ -277,7 +277,7 @@ impl fmt::Display for Reason {
                     at(rest.until)
                 )
             }
-            Self::Unwanted => f.write_str("no Ingress asks for it any more; its order is being cleaned up"),
+            Self::Unwanted => f.write_str("no Ingress asks for it any more; its order is brought to an end"),
             Self::Valid {
                 secret,
                 not_after,

@@ -380,6 +380,7 @@ impl Theater {
 fn transcript(plan: &Plan, planner: &Planner) -> String {
     let mut text = String::new();
     let goal = |goal: &Goal| match goal {
+        Goal::Carried => "carried",
         Goal::Unwanted => "unwanted",
         Goal::Wanted => "wanted",
     };

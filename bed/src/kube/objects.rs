@@ -1,9 +1,9 @@
 //! The objects that tests put into the cluster.
 
 use ::kube::Client;
-use ::kube::api::{Api, DeleteParams, Patch, PatchParams};
+use ::kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use anyhow::Result;
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::core::v1::{Namespace, NamespaceSpec};
 use k8s_openapi::api::networking::v1::Ingress;
 use serde_json::{Value, json};
 
@@ -33,6 +33,23 @@ pub async fn apply_ingress(client: &Client, namespace: &str, name: &str, hosts: 
 pub async fn delete_ingress(client: &Client, namespace: &str, name: &str) -> Result<()> {
     let ingresses: Api<Ingress> = Api::namespaced(client.clone(), namespace);
     ingresses.delete(name, &DeleteParams::default()).await?;
+    Ok(())
+}
+
+/// Deletes a namespace and its Ingresses, as the controller does that the bed does not have.
+pub async fn delete_namespace(client: &Client, name: &str) -> Result<()> {
+    let ingresses: Api<Ingress> = Api::namespaced(client.clone(), name);
+    let all = ListParams::default();
+    ingresses
+        .delete_collection(&DeleteParams::default(), &all)
+        .await?;
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    namespaces.delete(name, &DeleteParams::default()).await?;
+    let mut namespace = namespaces.get(name).await?;
+    namespace.spec = Some(NamespaceSpec::default());
+    namespaces
+        .replace_subresource::<Namespace>("finalize", name, &PostParams::default(), &namespace)
+        .await?;
     Ok(())
 }
 

@@ -183,6 +183,27 @@ fn an_unwanted_order_is_cleaned_up_unless_the_ca_is_making_it() {
 }
 
 #[test]
+fn p18_an_order_that_was_made_goes_on_though_nobody_asks() {
+    let check = |change: fn(&mut Known<'_>), expected| {
+        check(
+            |k, _| {
+                k.goal = Goal::Carried;
+                change(k);
+            },
+            expected,
+        );
+    };
+    // What has not been made is not made for nobody.
+    check(|k| (k.note, k.ca) = (None, None), Step::End(End::Settled));
+    check(|k| k.note = None, Step::Note);
+    check(|k| k.ca = None, Step::Resume);
+    check(|_| {}, Step::Publish);
+    check(|k| k.published = Published::Shown(at(99)), Step::Tell);
+    // And nobody waits for a place that is taken.
+    check(|k| k.place = Some(Place::Taken), Step::Withdraw);
+}
+
+#[test]
 fn a_wish_that_vanishes_while_the_ca_looks_makes_no_failure() {
     check(|k, f| (k.goal, k.ca) = (Goal::Unwanted, Some(&f.told)), Step::Ask);
     // Who lost sight of the CA cleans up without asking.

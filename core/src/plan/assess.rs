@@ -423,11 +423,16 @@ fn settling(host: &Hostname, short: &Shortfall, world: &World, policy: &Policy) 
     })
 }
 
+/// What an order for `host` is to be worked on for, should it begin now.
+///
+/// To wait for a value to be seen, or for the CA's cache, is no fault the first time.
 pub(super) fn goal(host: &Hostname, world: &World) -> Goal {
     if world.want(host).is_some() {
-        Goal::Wanted
-    } else {
-        Goal::Unwanted
+        return Goal::Wanted;
+    }
+    match world.activity(host) {
+        Some(Activity::Resting(rest)) if rest.stage != Stage::Checking || rest.tries > 1 => Goal::Unwanted,
+        Some(Activity::Noted | Activity::Resting(_) | Activity::Running(_)) | None => Goal::Carried,
     }
 }
 

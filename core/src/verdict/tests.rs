@@ -161,7 +161,7 @@ fn golden() -> Vec<(Reason, &'static str, &'static str)> {
         (
             Reason::Unwanted,
             "unwanted/unwanted",
-            "no Ingress asks for it any more; its order is being cleaned up",
+            "no Ingress asks for it any more; its order is brought to an end",
         ),
         (
             Reason::Valid {

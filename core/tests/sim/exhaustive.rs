@@ -77,6 +77,8 @@ struct Process {
     published: u8,
     /// The order is of no use; it is cleaned up as if nobody wanted it.
     abandoned: bool,
+    /// A step has failed: with nobody who asks, the order goes on no more.
+    faulted: bool,
 }
 
 const OPEN: u8 = 0;
@@ -233,6 +235,7 @@ impl State {
                     if matches!(step, Step::Publish | Step::Withdraw) {
                         memory.published = NO;
                     }
+                    memory.faulted = true;
                     (s.process, s.faults) = (Some(memory), s.faults + 1);
                 });
                 all.extend([dead, lost]);
@@ -261,10 +264,10 @@ impl State {
             .zip(process.order)
             .map(|(seen, order)| view(seen, value(order)));
         let known = Known {
-            goal: if self.wanted && !process.abandoned {
-                Goal::Wanted
-            } else {
-                Goal::Unwanted
+            goal: match (self.wanted, process.abandoned, process.faulted) {
+                (_, true, _) | (false, _, true) => Goal::Unwanted,
+                (true, false, _) => Goal::Wanted,
+                (false, false, false) => Goal::Carried,
             },
             place: process.place.map(|place| match place {
                 OPEN => Place::Open,
@@ -387,6 +390,7 @@ impl Process {
             seen: None,
             published: NO,
             abandoned: false,
+            faulted: false,
         }
     }
 }
