@@ -16,7 +16,7 @@ use crate::bind::{self, Bind};
 use crate::certificate::Certificate;
 use crate::faythe::{Faythe, Launch, absolute};
 use crate::kube::{Identity, Kube, objects};
-use crate::names::Make;
+use crate::names::{Cluster, Secondary};
 use crate::pebble::{self, Pebble};
 use crate::ports::Port;
 use crate::proxy::Proxy;
@@ -36,10 +36,11 @@ pub struct Setup {
     /// Whether there is a second name server that gets the zone from the first; the configuration then has
     /// it under `val_dns_servers`.
     pub secondary: bool,
-    /// Further zones of the name server, each with the only key that may change it.
-    pub owned: Vec<(String, bind::Key)>,
-    /// Who made the name server; it is BIND if there is a secondary.
-    pub make: Make,
+    /// How many further name servers get the zones from the first, on 127.0.0.2 and so on; the zones' NS records name
+    /// them. The configuration does not.
+    pub secondaries: u8,
+    /// What the name server is and has besides the bed's zone and the key `faythe`; it is BIND if there are secondaries.
+    pub names: bind::Setup,
     /// How Pebble behaves.
     pub pebble: pebble::Setup,
 }
@@ -57,6 +58,8 @@ pub struct Bed {
     pub bind: Bind,
     /// The one that gets the zone from it, if the setup has one.
     pub secondary: Option<Bind>,
+    /// Those that the zones' NS records name.
+    pub secondaries: Vec<Secondary>,
     /// The CA.
     pub pebble: Pebble,
     /// The zone, without a dot at the end.
@@ -125,7 +128,7 @@ impl Bed {
         };
         let zone = format!("{namespace}.test");
 
-        let (kube, (bind, secondary, pebble)) =
+        let (kube, (names, pebble)) =
             futures::try_join!(Server::start(setup.own_kube), start_names_and_ca(&setup, &zone))?;
 
         let client = kube.client().await?;
@@ -137,8 +140,9 @@ impl Bed {
         let bed = Self {
             kube,
             client,
-            bind,
-            secondary,
+            bind: names.bind,
+            secondary: names.secondary,
+            secondaries: names.secondaries,
             pebble,
             zone,
             namespace,
@@ -286,20 +290,42 @@ fn start(binary: impl AsRef<Path>, config: Value, kubeconfig: &Path) -> Result<F
     })
 }
 
+/// The name servers of a bed.
+struct Names {
+    bind: Bind,
+    secondary: Option<Bind>,
+    secondaries: Vec<Secondary>,
+}
+
 /// Starts the name servers and the CA, which asks the first of them.
-async fn start_names_and_ca(setup: &Setup, zone: &str) -> Result<(Bind, Option<Bind>, Pebble)> {
-    let names = bind::Setup {
-        owned: setup.owned.clone(),
-        ..bind::Setup::one_zone(zone)
-    };
-    let (bind, secondary) = if setup.secondary {
+async fn start_names_and_ca(setup: &Setup, zone: &str) -> Result<(Names, Pebble)> {
+    let mut names = setup.names.clone();
+    let usual = bind::Setup::one_zone(zone);
+    names.zones.splice(..0, usual.zones);
+    names.keys.splice(..0, usual.keys);
+    let names = if setup.secondary {
         let (bind, secondary) = Bind::start_with_secondary(names).await?;
-        (bind, Some(secondary))
+        Names {
+            bind,
+            secondary: Some(secondary),
+            secondaries: Vec::new(),
+        }
+    } else if setup.secondaries > 0 {
+        let Cluster { primary, secondaries } = Cluster::start(names, setup.secondaries).await?;
+        Names {
+            bind: primary,
+            secondary: None,
+            secondaries,
+        }
     } else {
-        (Bind::start(names.of_make(setup.make)).await?, None)
+        Names {
+            bind: Bind::start(names).await?,
+            secondary: None,
+            secondaries: Vec::new(),
+        }
     };
-    let pebble = Pebble::start(setup.pebble.clone(), bind.address()).await?;
-    Ok((bind, secondary, pebble))
+    let pebble = Pebble::start(setup.pebble.clone(), names.bind.address()).await?;
+    Ok((names, pebble))
 }
 
 impl Drop for Bed {

@@ -88,6 +88,8 @@ pub struct Setup {
     pub listen: Vec<IpAddr>,
     /// The names of BIND's views of the zones, if there are several. Helpers see the first; see [`NameServer::view`].
     pub views: Vec<String>,
+    /// A server that BIND asks about whatever it does not serve itself, and whose answers it remembers, as a resolver does.
+    pub resolves_at: Option<SocketAddr>,
     /// Where its files are.
     pub storage: Storage,
     /// Further lines for the block of the server's own settings: `options` of BIND, `server` of Knot.
@@ -403,7 +405,7 @@ fn zone_file(setup: &Setup, zone: &str) -> String {
     format!(
         "$ORIGIN {zone}.
 $TTL 60
-@ IN SOA ns.{zone}. hostmaster.{zone}. 1 3600 60 86400 60
+@ 3600 IN SOA ns.{zone}. hostmaster.{zone}. 1 3600 60 86400 3600
 @ IN NS ns.{zone}.
 ns IN A 127.0.0.1
 {further}"

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::process::Command;
 
-use faythe_bed::bind::{Algorithm, Key};
+use faythe_bed::bind::{self, Algorithm, Key};
 use faythe_bed::ports::Port;
 use faythe_bed::process::{Process, Signal};
 use faythe_bed::scratch::Scratch;
@@ -59,7 +59,10 @@ async fn two_zones(scratch: &Scratch) -> (Bed, String, Value) {
     let key = Key::new("second", Algorithm::HmacSha512);
     let file = scratch.write("second.key", key.file()).unwrap();
     let bed = Bed::start_as(Setup {
-        owned: vec![(second.clone(), key)],
+        names: bind::Setup {
+            owned: vec![(second.clone(), key)],
+            ..bind::Setup::default()
+        },
         ..Setup::default()
     })
     .await

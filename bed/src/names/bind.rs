@@ -47,6 +47,10 @@ pub(super) fn grant(setup: &Setup, zone: &str) -> String {
 fn config(setup: &Setup, role: &Role, listen: &[SocketAddr], directory: &Path) -> Result<String> {
     let directory = directory.display();
     let options = &setup.options;
+    let recursion = match setup.resolves_at {
+        Some(server) => format!("recursion yes;\n    forward only;\n    forwarders {{ {}}};", list(&[server])),
+        None => "recursion no;".to_owned(),
+    };
     let mut listens = String::new();
     for address in listen {
         let (ip, port) = (address.ip(), address.port());
@@ -58,7 +62,7 @@ fn config(setup: &Setup, role: &Role, listen: &[SocketAddr], directory: &Path) -
     directory \"{directory}\";
     {listens}pid-file none;
     session-keyfile none;
-    recursion no;
+    {recursion}
     dnssec-validation no;
     empty-zones-enable no;
     allow-query {{ 127.0.0.0/8; ::1; }};

@@ -40,9 +40,23 @@ pub(super) async fn prepare(
         let mut sqlite = Command::new(tools::powerdns("sqlite3")?);
         sqlite.arg("-bail").arg(&database);
         process::run(sqlite, &std::fs::read_to_string(SCHEMA)?).await?;
-        for zone in setup.all_zones() {
-            let file = scratch.write(&format!("{zone}.zone"), zone_file(setup, zone))?;
-            pdnsutil(directory, &format!("load-zone {zone} {}", file.display())).await?;
+    }
+    let served = pdnsutil(directory, "list-all-zones").await?;
+    let served: Vec<&str> = served.lines().map(|line| line.trim_end_matches('.')).collect();
+    for zone in setup.all_zones().filter(|zone| !served.contains(zone)) {
+        let file = scratch.write(&format!("{zone}.zone"), zone_file(setup, zone))?;
+        pdnsutil(directory, &format!("load-zone {zone} {}", file.display())).await?;
+    }
+    for zone in served {
+        if !setup.all_zones().any(|wanted| wanted == zone) {
+            pdnsutil(directory, &format!("delete-zone {zone}")).await?;
+        }
+    }
+    // As a database is changed by hand, a key that is no longer wanted has to be taken out of it.
+    let known = pdnsutil(directory, "list-tsig-keys").await?;
+    for name in known.lines().filter_map(|line| line.split(['.', ' ']).next()) {
+        if !setup.known_keys().any(|wanted| wanted.name() == name) {
+            pdnsutil(directory, &format!("delete-tsig-key {name}")).await?;
         }
     }
     for command in grants(setup) {
