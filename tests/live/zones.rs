@@ -42,7 +42,7 @@ impl Raw {
 }
 
 /// The bed's configuration with `zones` in place of the flat keys for one.
-fn grown(mut config: Value, zones: Value) -> Value {
+pub(crate) fn grown(mut config: Value, zones: Value) -> Value {
     let keys = config.as_object_mut().unwrap();
     keys.retain(|key, _| !key.starts_with("auth_dns_"));
     keys.insert("zones".to_owned(), zones);
