@@ -27,6 +27,7 @@ mod live {
     mod pace;
     mod process;
     mod quiet;
+    mod resolvers;
     mod secondaries;
     mod secrets;
     mod secrets_faults;

@@ -68,7 +68,13 @@ async fn p03_the_ca_waits_for_the_late_one_and_the_dead_and_the_refusing_are_nam
     stage.certificate(&host).await;
 
     let [refusing, dead] = [refusing, dead].map(|server| format!("({})", server.address()));
-    let words = ["done without name servers", "did not answer", &dead, &refusing, "REFUSED"];
+    let words = [
+        "done without name servers",
+        "did not answer",
+        &dead,
+        &refusing,
+        "REFUSED",
+    ];
     stage.event("web", "CertificateIssued", &words).await;
     said(&stage.faythe, &["WARN", "done without", &dead]).await;
     let skipped = stage.faythe.metric("faythe_dns_servers_skipped_total", &[]).await;
@@ -164,5 +170,9 @@ async fn p02_two_views_of_one_zone_need_no_setting() {
     stage.clean().await;
     let zone = &stage.bed.zone;
     assert!(stage.bed.bind.serial(zone).await.unwrap() > serials.0);
-    assert_eq!(inside.serial(zone).await.unwrap(), serials.1, "the inside has changed");
+    assert_eq!(
+        inside.serial(zone).await.unwrap(),
+        serials.1,
+        "the inside has changed"
+    );
 }

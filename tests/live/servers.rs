@@ -144,7 +144,11 @@ async fn check_refusals(make: Make) {
         let words = [&host, place.as_str(), "with key faythe. (hmac-sha256): ", text];
         stage.event(&ingress, "IssuanceStalled", &words[1..]).await;
         let code = format!("code=\"{code}\"");
-        said(&stage.faythe, &[&["WARN", "state=\"stalled\"", &code], &words[..]].concat()).await;
+        said(
+            &stage.faythe,
+            &[&["WARN", "state=\"stalled\"", &code], &words[..]].concat(),
+        )
+        .await;
         assert_eq!(stage.validations(), n, "the CA was told");
 
         stage.bed.bind.restart(original.clone()).await.unwrap();

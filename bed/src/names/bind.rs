@@ -48,7 +48,10 @@ fn config(setup: &Setup, role: &Role, listen: &[SocketAddr], directory: &Path) -
     let directory = directory.display();
     let options = &setup.options;
     let recursion = match setup.resolves_at {
-        Some(server) => format!("recursion yes;\n    forward only;\n    forwarders {{ {}}};", list(&[server])),
+        Some(server) => format!(
+            "recursion yes;\n    forward only;\n    forwarders {{ {}}};",
+            list(&[server])
+        ),
         None => "recursion no;".to_owned(),
     };
     let mut listens = String::new();
