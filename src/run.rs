@@ -198,7 +198,11 @@ impl Loop {
                     }
                 }
                 Action::Forget(host) => self.forget(host.clone()),
-                Action::AskHint { host, certificate } => self.ask_hint(host.clone(), certificate.clone()),
+                Action::AskHint {
+                    host,
+                    certificate,
+                    question,
+                } => self.ask_hint(host.clone(), certificate.clone(), *question),
             }
         }
         let refusals = self.world.take_refusals();

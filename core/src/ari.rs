@@ -4,6 +4,7 @@
 //! reduces to a [`CertificateId`].
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -13,7 +14,7 @@ use thiserror::Error;
 ///
 /// Two parts in base64url without padding, with a dot between them; safe in a URL as it is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CertificateId(Box<str>);
+pub struct CertificateId(Arc<str>);
 
 /// A text that names no certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]

@@ -9,6 +9,7 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use thiserror::Error;
 
@@ -22,7 +23,7 @@ const CHALLENGE_LABEL: &str = "_acme-challenge";
 /// A fully qualified domain name of letters, digits and hyphens, and underscores where it is a zone's: lower case,
 /// A-labels, no trailing dot.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct DnsName(Box<str>);
+pub struct DnsName(Arc<str>);
 
 /// A hostname that wants a certificate: a domain name, or the wildcard of one (RFC 8555 §7.1.3).
 ///
@@ -37,7 +38,7 @@ pub struct Hostname {
 ///
 /// Apart from [`DnsName`] because its labels may have underscores, which no hostname may have.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RecordName(Box<str>);
+pub struct RecordName(Arc<str>);
 
 /// Why a text is no hostname.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]

@@ -13,9 +13,8 @@ use crate::ari::CertificateId;
 use crate::name::Hostname;
 use crate::order::{Goal, Stage};
 use crate::policy::Policy;
-use crate::renewal;
 use crate::verdict::{Reason, State, Turn, Verdict};
-use crate::world::{Changes, World};
+use crate::world::{Changes, Pressing, Question, World};
 
 mod assess;
 mod line;
@@ -47,6 +46,8 @@ pub enum Action {
         host: Hostname,
         /// Its name at the CA.
         certificate: CertificateId,
+        /// What the answer belongs to.
+        question: Question,
     },
     /// Work on the certificate's order until it ends or comes to rest.
     Drive {
@@ -72,7 +73,6 @@ pub enum Action {
 pub struct Planner {
     assessed: BTreeMap<Hostname, Assessed>,
     due: BTreeSet<(Timestamp, Hostname)>,
-    polls: BTreeSet<(Timestamp, Hostname)>,
     queues: Queues,
     /// Those who need a turn, by arrival.
     fresh: BTreeSet<(u64, Hostname)>,
@@ -86,7 +86,6 @@ struct Assessed {
     /// Where it stands in the queues, and whether its order counts for account and domain.
     place: Option<(Rank, bool)>,
     revisit: Option<Timestamp>,
-    poll: Option<Timestamp>,
 }
 
 impl Planner {
@@ -104,7 +103,7 @@ impl Planner {
         let mut plan = self.look(world, policy, now);
         if world.is_known() {
             self.start(world, policy, now, &mut plan);
-            self.poll(world, policy, now, &mut plan);
+            Self::poll(world, now, &mut plan);
             plan.wake_at = self.wake_at(world, policy, now);
         }
         plan
@@ -178,9 +177,9 @@ impl Planner {
         let room = self.running.len() < at_once(world, policy);
         let gates = room.then(|| self.queues.wake_at(view(world, now))).flatten();
         let save = world.ledger().save_at(now).filter(|at| *at > now);
-        let poll = self.polls.first().map(|(at, _)| {
-            let pace = world.turns().next_poll().unwrap_or(*at);
-            (*at).max(pace).max(world.without_hints_until().unwrap_or(*at))
+        let poll = world.next_question_at().map(|at| {
+            let pace = world.turns().next_poll().unwrap_or(at);
+            at.max(pace).max(world.without_hints_until().unwrap_or(at))
         });
         let poll = poll.filter(|_| world.asking() < POLLS_AT_ONCE);
         [due, gates, save, poll].into_iter().flatten().min()
@@ -225,12 +224,13 @@ impl Planner {
             self.drop_unwanted(&host, world, policy, now);
         }
         let conclusion = assess(&host, world, policy, now);
+        follow(&host, conclusion.as_ref(), world, now);
         let Some(Assessment {
             reason,
             rank,
             counted,
             revisit,
-            poll,
+            followed: _,
         }) = conclusion
         else {
             if before.is_some() {
@@ -248,9 +248,6 @@ impl Planner {
         }
         if let Some(at) = revisit {
             self.due.insert((at, host.clone()));
-        }
-        if let Some(at) = poll {
-            self.polls.insert((at, host.clone()));
         }
         // Who is new gets a turn first, all of them in order of arrival.
         let is_fresh =
@@ -270,7 +267,6 @@ impl Planner {
                 verdict: Verdict { reason, since },
                 place,
                 revisit,
-                poll,
             },
         );
     }
@@ -319,9 +315,6 @@ impl Planner {
         let before = self.assessed.remove(host)?;
         if let Some(at) = before.revisit {
             self.due.remove(&(at, host.clone()));
-        }
-        if let Some(at) = before.poll {
-            self.polls.remove(&(at, host.clone()));
         }
         if let Some((rank, _)) = before.place {
             self.queues.remove(rank, host, view);
@@ -400,28 +393,34 @@ impl Planner {
         true
     }
 
-    /// Asks the CA about certificates whose time to be asked about has come, at an even pace.
-    fn poll(&mut self, world: &mut World, policy: &Policy, now: Timestamp, plan: &mut Plan) {
+    /// Asks the CA about certificates whose time to be asked about has come, at an even pace. That changes no verdict, so
+    /// nothing is judged anew.
+    fn poll(world: &mut World, now: Timestamp, plan: &mut Plan) {
         let later = |at: Option<Timestamp>| at.is_some_and(|at| at > now);
         while world.asking() < POLLS_AT_ONCE
             && !later(world.turns().next_poll())
             && !later(world.without_hints_until())
-            && let Some((at, host)) = self.polls.first().cloned()
-            && at <= now
+            && let Some((host, certificate, question)) = world.next_question(now)
         {
-            let Some(id) = best(&host, world).and_then(|facts| facts.id.clone()) else {
-                self.polls.pop_first();
-                continue;
-            };
-            world.ask_for_hint(&host, renewal::key(&id), now);
             world.turns_mut().poll(now);
             plan.actions.push(Action::AskHint {
-                host: host.clone(),
-                certificate: id,
+                host,
+                certificate,
+                question,
             });
-            self.reassess(host, world, policy, now, plan);
         }
     }
+}
+
+/// Keeps up which certificates the CA is asked about.
+fn follow(host: &Hostname, conclusion: Option<&Assessment>, world: &mut World, now: Timestamp) {
+    let followed = conclusion.filter(|assessment| assessment.followed);
+    let pressing = match followed.map(|assessment| assessment.reason.state()) {
+        Some(State::Valid) => Pressing::Routine,
+        Some(_) | None => Pressing::Awaited,
+    };
+    let id = followed.and_then(|_| best(host, world)?.id.clone());
+    world.follow(host, id.as_ref(), pressing, now);
 }
 
 /// How many orders may be worked on at once. While the CA is in trouble one at a time asks whether it is over, so that an

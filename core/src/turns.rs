@@ -22,7 +22,7 @@ pub struct Turns {
     last: BTreeMap<Box<str>, u64>,
     of: BTreeMap<Hostname, u64>,
     renewals: Row,
-    polls: Row,
+    polls: Batch,
 }
 
 /// A row of those that begin at a pace.
@@ -32,9 +32,18 @@ struct Row {
     next: Option<Timestamp>,
 }
 
+/// So many that begin together, once in a second.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Batch {
+    /// When the next second begins.
+    next: Option<Timestamp>,
+    /// How many have begun in this one.
+    begun: u32,
+}
+
 /// Questions about renewal in a second: all certificates of a large cluster four times a day, and far below what any CA
-/// allows (Let's Encrypt: 1,000 a second and address, 2026-08).
-const POLLS_PER_SECOND: i32 = 8;
+/// allows (Let's Encrypt: 1,000 a second and address, 2026-08). They are asked together, so that nobody wakes up for each.
+const POLLS_PER_SECOND: u32 = 8;
 
 impl Turns {
     /// The turn of `host`, if it has one.
@@ -78,24 +87,27 @@ impl Turns {
         }
     }
 
-    /// When the next question about renewal may be asked.
+    /// When the next question about renewal may be asked; `None` for at once.
     pub(crate) fn next_poll(&self) -> Option<Timestamp> {
-        self.polls.next
+        self.polls.next.filter(|_| self.polls.begun >= POLLS_PER_SECOND)
     }
 
     /// A question about renewal is asked.
     pub(crate) fn poll(&mut self, now: Timestamp) {
-        self.polls
-            .begin(SignedDuration::from_secs(1) / POLLS_PER_SECOND, now);
+        if self.polls.next.is_none_or(|next| next <= now) {
+            self.polls = Batch {
+                next: Some(ahead(now, SignedDuration::from_secs(1))),
+                begun: 0,
+            };
+        }
+        self.polls.begun += 1;
     }
 
     /// A clock that was set back makes nobody wait for long.
     pub(crate) fn mend(&mut self, now: Timestamp) {
-        for row in [&mut self.renewals, &mut self.polls] {
-            row.next = row
-                .next
-                .map(|next| next.min(ahead(now, SignedDuration::from_mins(1))));
-        }
+        let soonest = |next: Timestamp| next.min(ahead(now, SignedDuration::from_mins(1)));
+        self.renewals.next = self.renewals.next.map(soonest);
+        self.polls.next = self.polls.next.map(soonest);
     }
 }
 
@@ -127,6 +139,21 @@ mod tests {
             let host = format!("{namespace}{i}.example.com").parse().unwrap();
             turns.join(&host, namespace);
         }
+    }
+
+    #[test]
+    fn p20_questions_are_asked_together_once_in_a_second() {
+        let mut turns = Turns::default();
+        let start = Timestamp::UNIX_EPOCH;
+        let mut now = start;
+        for _ in 0..100 {
+            now = turns.next_poll().unwrap_or(now).max(now);
+            turns.poll(now);
+        }
+        // The last of a hundred begin with the thirteenth second.
+        assert_eq!(start.duration_until(now).as_secs(), 12);
+        turns.mend(start);
+        assert!(turns.next_poll().unwrap_or(start) <= ahead(start, SignedDuration::from_mins(1)));
     }
 
     #[test]

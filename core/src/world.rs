@@ -24,7 +24,8 @@ mod holds;
 mod purse;
 
 use hints::Hints;
-pub use hints::{Answer, Asked};
+pub(crate) use hints::Pressing;
+pub use hints::{Answer, Question};
 
 /// One snapshot of everything known.
 #[derive(Debug)]

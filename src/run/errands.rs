@@ -6,7 +6,7 @@ use faythe_core::ari::CertificateId;
 use faythe_core::budget::{Ledger, Record};
 use faythe_core::name::Hostname;
 use faythe_core::schedule;
-use faythe_core::world::Answer;
+use faythe_core::world::{Answer, Question};
 
 use tokio_util::sync::CancellationToken;
 
@@ -19,11 +19,7 @@ use crate::store::{Saved, StoreError};
 #[derive(Debug)]
 pub(super) enum Errand {
     /// The CA has been asked about a certificate.
-    Asked {
-        host: Hostname,
-        certificate: CertificateId,
-        answer: Answer,
-    },
+    Asked { question: Question, answer: Answer },
     /// The ledger has been saved, or not; then what another instance has saved meanwhile.
     Saved(Result<(), Option<Record>>),
 }
@@ -128,7 +124,7 @@ impl Loop {
         }
     }
 
-    pub(super) fn ask_hint(&mut self, host: Hostname, certificate: CertificateId) {
+    pub(super) fn ask_hint(&mut self, host: Hostname, certificate: CertificateId, question: Question) {
         let outside = Arc::clone(&self.outside);
         self.errands.spawn(async move {
             let asked = outside.ca.read().renewal_info(&certificate).await;
@@ -148,22 +144,14 @@ impl Loop {
                     failed(&error)
                 }
             };
-            Errand::Asked {
-                host,
-                certificate,
-                answer,
-            }
+            Errand::Asked { question, answer }
         });
     }
 
     pub(super) fn errand(&mut self, errand: Errand) {
         let now = self.now();
         match errand {
-            Errand::Asked {
-                host,
-                certificate,
-                answer,
-            } => self.world.hinted(&host, &certificate, answer, now),
+            Errand::Asked { question, answer } => self.world.hinted(question, answer, now),
             Errand::Saved(Ok(())) => self.world.ledger_mut().saved(true, now),
             Errand::Saved(Err(theirs)) => {
                 let ledger = self.world.ledger_mut();

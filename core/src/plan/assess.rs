@@ -10,7 +10,7 @@ use crate::order::{Goal, Stage};
 use crate::policy::Policy;
 use crate::renewal;
 use crate::schedule::{ahead, back, settled_at};
-use crate::verdict::{Reason, State};
+use crate::verdict::Reason;
 use crate::world::{Want, World};
 
 /// How long the place of a certificate counts as somebody else's before it is looked at again: half as long as it has
@@ -28,8 +28,8 @@ pub(super) struct Assessment {
     pub(super) counted: bool,
     /// When time alone changes the conclusion.
     pub(super) revisit: Option<Timestamp>,
-    /// When the CA is to be asked whether it wants the certificate renewed.
-    pub(super) poll: Option<Timestamp>,
+    /// Whether the CA is to be asked now and then whether it wants the certificate renewed.
+    pub(super) followed: bool,
 }
 
 /// Who goes first, when not all can: by urgency, then by what counts within it.
@@ -66,8 +66,6 @@ pub(super) enum Urgency {
 const STEPS: i32 = 32;
 /// With so many steps left or fewer, a renewal is no routine any more: half of what a renewal has as a rule.
 const ENDANGERED: u64 = STEPS as u64 / 6;
-/// Asked at once, and before all others: its renewal waits for the answer.
-const ASK_FIRST: Timestamp = Timestamp::MIN;
 
 /// Judges one certificate; `None` when there is nothing to say or do.
 pub(super) fn assess(host: &Hostname, world: &World, policy: &Policy, now: Timestamp) -> Option<Assessment> {
@@ -78,22 +76,9 @@ pub(super) fn assess(host: &Hostname, world: &World, policy: &Policy, now: Times
     // A certificate that expires while it waits for its turn goes first; one whose validity begins waits no more.
     let turn = turns_at(host, world.claims(host), world.rule(host, policy), now);
     assessment.revisit = earlier(assessment.revisit, turn);
-    assessment.poll = poll_at(host, world, &assessment, now);
+    // Never again once it has expired (RFC 9773 §4.3).
+    assessment.followed = best(host, world).is_some_and(|facts| facts.not_after > now);
     Some(assessment)
-}
-
-/// When the CA is to be asked about the certificate of `host`: never again once it has expired (RFC 9773 §4.3).
-fn poll_at(host: &Hostname, world: &World, assessment: &Assessment, now: Timestamp) -> Option<Timestamp> {
-    let facts = best(host, world).filter(|facts| facts.not_after > now)?;
-    let of = renewal::key(facts.id.as_ref()?);
-    match world.asked(host, of) {
-        Some(asked) if asked.asking => None,
-        Some(asked) => Some(asked.next),
-        None if assessment.reason.state() == State::Valid => {
-            Some(ahead(ASK_FIRST, SignedDuration::from_secs(1)))
-        }
-        None => Some(ASK_FIRST),
-    }
 }
 
 /// The certificate for `host` that serves longest.
@@ -111,10 +96,7 @@ fn awaits_hint(host: &Hostname, world: &World, now: Timestamp) -> bool {
         return false;
     };
     let without = world.without_hints_until().is_some_and(|until| until > now);
-    !without
-        && world
-            .asked(host, of)
-            .is_none_or(|asked| asked.window.is_none() && asked.tries == 0)
+    !without && world.is_untold(host, of)
 }
 
 fn earlier(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {
@@ -139,7 +121,7 @@ fn assess_unwanted(host: &Hostname, world: &World, policy: &Policy, now: Timesta
         rank: ready.then_some(Rank::by_arrival(Urgency::Noted, 0)),
         counted: false,
         revisit,
-        poll: None,
+        followed: false,
     })
 }
 
@@ -150,7 +132,7 @@ fn assess_wanted(host: &Hostname, want: &Want, world: &World, policy: &Policy, n
         rank: None,
         counted: false,
         revisit: Some(until),
-        poll: None,
+        followed: false,
     };
     let exemption = world.exemption(host, now);
     let short = match standing(host, world.claims(host), world.rule(host, policy), now) {
@@ -180,7 +162,7 @@ fn assess_wanted(host: &Hostname, want: &Want, world: &World, policy: &Policy, n
                 rank,
                 counted: false,
                 revisit: Some(revisit),
-                poll: None,
+                followed: false,
             };
         }
         Standing::Short(short) => short,
@@ -195,7 +177,7 @@ fn assess_wanted(host: &Hostname, want: &Want, world: &World, policy: &Policy, n
                 rank: None,
                 counted: false,
                 revisit: None,
-                poll: None,
+                followed: false,
             };
         }
         return Assessment {
@@ -203,7 +185,7 @@ fn assess_wanted(host: &Hostname, want: &Want, world: &World, policy: &Policy, n
             rank: None,
             counted: false,
             revisit: None,
-            poll: None,
+            followed: false,
         };
     }
     if let Some(taken) = world.taken(host) {
@@ -286,7 +268,7 @@ fn assess_wanted(host: &Hostname, want: &Want, world: &World, policy: &Policy, n
         rank: (!awaits).then_some(rank),
         counted: !ordered && exemption == Exemption::Nothing,
         revisit: earlier(revisit, turn),
-        poll: None,
+        followed: false,
     }
 }
 

@@ -1,7 +1,7 @@
 //! The part of the world that concerns renewal: what the CA has said about certificates, and when it is asked again
 //! (RFC 9773 §4.3).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -23,19 +23,11 @@ const FIRST_RETRY: Duration = Duration::from_secs(60);
 /// A CA without renewal information may have learned it by then.
 const WITHOUT: SignedDuration = SignedDuration::from_hours(24);
 
-/// What is known of the CA's wishes for one certificate.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Asked {
-    /// The certificate: [`renewal::key`] of its name at the CA.
-    pub of: u64,
-    /// What the CA said last; `None` while it has said nothing that can be followed.
-    pub window: Option<Window>,
-    /// When it is asked again.
-    pub next: Timestamp,
-    /// How often in a row it has not answered.
-    pub tries: u32,
-    /// Whether it is being asked.
-    pub asking: bool,
+/// A question to the CA about one certificate: what an answer has to name, so that it finds its place without a search.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Question {
+    place: u32,
+    of: u64,
 }
 
 /// How a question about a certificate ended.
@@ -57,23 +49,74 @@ pub enum Answer {
 }
 
 /// Everything known of the CA's wishes.
+///
+/// What is asked about again and again stands in places with a number, and in lists by the minute: an answer that brings
+/// nothing new costs a few steps, however many certificates there are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Hints {
-    pub(super) asked: BTreeMap<Hostname, Asked>,
+    places: Vec<Place>,
+    of: BTreeMap<Hostname, u32>,
+    /// Places that nobody has.
+    free: Vec<u32>,
+    /// Those of which nothing is known yet; the pressing ones first.
+    first: BTreeSet<(Pressing, Hostname)>,
+    /// Those that are asked about again, by the minute, from 1970, at whose start that may be.
+    again: BTreeMap<i64, Vec<u32>>,
     /// How many questions are under way.
     asking: usize,
     /// The CA has no renewal information; nothing is asked before this.
     without_until: Option<Timestamp>,
 }
 
+/// What is known of the CA's wishes for one certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Place {
+    host: Hostname,
+    id: CertificateId,
+    /// The certificate: [`renewal::key`] of its name at the CA.
+    of: u64,
+    /// What the CA said last; `None` while it has said nothing that can be followed.
+    window: Option<Window>,
+    /// When it is asked again.
+    next: Timestamp,
+    /// How often in a row it has not answered.
+    tries: u32,
+    /// The certificate that it is being asked about.
+    asking: Option<u64>,
+    /// Where it waits to be asked about.
+    waits: Waits,
+}
+
+/// Where a certificate waits to be asked about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Waits {
+    /// In the list of this minute.
+    Again(i64),
+    /// Among those of which nothing is known yet.
+    First(Pressing),
+    /// Nowhere: it is not to be asked about.
+    Not,
+    /// Nowhere yet: it is being asked about.
+    Later(Pressing),
+}
+
+/// How pressing the first question about a certificate is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Pressing {
+    /// Its renewal waits for the answer.
+    Awaited,
+    /// It has time.
+    Routine,
+}
+
 impl World {
     /// What the CA has said about the certificate of `host`.
     #[must_use]
     pub fn hint(&self, host: &Hostname) -> Option<Hint> {
-        let asked = self.hints.asked.get(host)?;
+        let place = self.hints.place(host)?;
         Some(Hint {
-            of: asked.of,
-            window: asked.window?,
+            of: place.of,
+            window: place.window?,
         })
     }
 
@@ -99,46 +142,36 @@ impl World {
         renewal::predecessor(host, self.claims(host), self.hint(host).as_ref())
     }
 
-    /// The CA was asked about the certificate `id` of `host`, and this is what it said.
-    pub fn hinted(&mut self, host: &Hostname, id: &CertificateId, answer: Answer, now: Timestamp) {
+    /// Whether the CA has said nothing of the certificate `of` of `host`, and has not failed to either.
+    #[must_use]
+    pub fn is_untold(&self, host: &Hostname, of: u64) -> bool {
+        self.hints
+            .place(host)
+            .is_none_or(|place| place.of != of || place.is_untold())
+    }
+
+    /// The CA was asked this, and that is what it said.
+    ///
+    /// What has not changed concerns nobody: only the next question is put off.
+    pub fn hinted(&mut self, question: Question, answer: Answer, now: Timestamp) {
         if answer == Answer::Unsupported {
             self.hints.without_until = Some(ahead(now, WITHOUT));
             self.holds_changed = true;
         }
-        let of = renewal::key(id);
-        let Some(asked) = self.hints.asked.get_mut(host).filter(|asked| asked.asking) else {
+        let Some(place) = self.hints.places.get_mut(question.place as usize) else {
             return;
         };
-        asked.asking = false;
-        self.hints.asking -= 1;
-        self.dirty.insert(host.clone());
-        if asked.of != of {
+        if place.asking != Some(question.of) {
             return;
         }
-        let wait = match answer {
-            Answer::Told { window, retry_after } => {
-                asked.window = Some(window);
-                asked.tries = 0;
-                retry_after.unwrap_or(USUAL).clamp(POLLS.0, POLLS.1)
-            }
-            Answer::Busy => {
-                asked.tries = asked.tries.saturating_add(1);
-                FIRST_RETRY
-                    .saturating_mul(1 << (asked.tries - 1).min(12))
-                    .min(USUAL)
-            }
-            Answer::Refused | Answer::Unsupported => {
-                asked.tries = asked.tries.saturating_add(1);
-                USUAL
-            }
-        };
-        asked.next = after(now, wait);
-    }
-
-    /// What is known of the CA's wishes for the certificate `of` of `host`; nothing before it was asked.
-    #[must_use]
-    pub fn asked(&self, host: &Hostname, of: u64) -> Option<&Asked> {
-        self.hints.asked.get(host).filter(|asked| asked.of == of)
+        place.asking = None;
+        self.hints.asking -= 1;
+        if place.of == question.of && place.take_in(answer, now) {
+            self.dirty.insert(place.host.clone());
+        }
+        if let Waits::Later(pressing) = place.waits {
+            self.hints.wait(question.place, pressing);
+        }
     }
 
     /// Before when no CA is asked for renewal information, because it has none.
@@ -153,35 +186,199 @@ impl World {
         self.hints.asking
     }
 
-    /// The CA is about to be asked about the certificate `of` of `host`.
-    pub(crate) fn ask_for_hint(&mut self, host: &Hostname, of: u64, now: Timestamp) {
-        let asked = self.hints.asked.entry(host.clone()).or_insert(Asked {
-            of,
-            window: None,
-            next: now,
-            tries: 0,
-            asking: false,
-        });
-        if asked.of != of {
-            *asked = Asked {
-                of,
-                window: None,
-                next: now,
-                tries: 0,
-                ..*asked
-            };
+    /// The certificate of `host` is to be asked about from now on, or nothing is.
+    pub(crate) fn follow(
+        &mut self,
+        host: &Hostname,
+        certificate: Option<&CertificateId>,
+        pressing: Pressing,
+        now: Timestamp,
+    ) {
+        let hints = &mut self.hints;
+        let Some(id) = certificate else {
+            if let Some(&at) = hints.of.get(host) {
+                hints.leave(at);
+            }
+            return;
+        };
+        let at = hints.place_for(host, id, now);
+        let place = &mut hints.places[at as usize];
+        if place.id != *id {
+            (place.id, place.of) = (id.clone(), renewal::key(id));
+            (place.window, place.next, place.tries) = (None, now, 0);
         }
-        if !asked.asking {
-            asked.asking = true;
-            self.hints.asking += 1;
+        let stays = match place.waits {
+            Waits::Again(minute) => !place.is_untold() && minute == minute_of(place.next),
+            Waits::First(known) => place.is_untold() && known == pressing,
+            Waits::Later(known) => known == pressing,
+            Waits::Not => false,
+        };
+        if !stays {
+            hints.leave(at);
+            hints.wait(at, pressing);
         }
-        self.dirty.insert(host.clone());
+    }
+
+    /// When the next question is due.
+    pub(crate) fn next_question_at(&self) -> Option<Timestamp> {
+        if !self.hints.first.is_empty() {
+            return Some(Timestamp::MIN);
+        }
+        let (minute, _) = self.hints.again.first_key_value()?;
+        Some(Timestamp::from_second(minute * 60).unwrap_or(Timestamp::MAX))
+    }
+
+    /// The next question that is due; it counts as asked.
+    pub(crate) fn next_question(&mut self, now: Timestamp) -> Option<(Hostname, CertificateId, Question)> {
+        let hints = &mut self.hints;
+        let (at, pressing) = if let Some((pressing, host)) = hints.first.pop_first() {
+            (*hints.of.get(&host)?, pressing)
+        } else {
+            let mut list = hints
+                .again
+                .first_entry()
+                .filter(|list| *list.key() <= now.as_second().div_euclid(60))?;
+            let at = list.get_mut().pop();
+            if list.get().is_empty() {
+                list.remove();
+            }
+            (at?, Pressing::Routine)
+        };
+        let place = &mut hints.places[at as usize];
+        place.waits = Waits::Later(pressing);
+        place.asking = Some(place.of);
+        hints.asking += 1;
+        let question = Question {
+            place: at,
+            of: place.of,
+        };
+        Some((place.host.clone(), place.id.clone(), question))
     }
 
     /// Forgets what the CA said of a certificate that is of no interest any more.
     pub(super) fn drop_hint(&mut self, host: &Hostname) {
-        if self.hints.asked.remove(host).is_some_and(|asked| asked.asking) {
-            self.hints.asking -= 1;
+        let hints = &mut self.hints;
+        if let Some(at) = hints.of.remove(host) {
+            hints.leave(at);
+            if hints.places[at as usize].asking.take().is_some() {
+                hints.asking -= 1;
+            }
+            hints.free.push(at);
         }
     }
+
+    /// After a clock was set back, nobody is asked about later than a CA can have wished.
+    pub(super) fn mend_hints(&mut self, now: Timestamp) {
+        let latest = after(now, POLLS.1);
+        let hints = &mut self.hints;
+        for (_, list) in std::mem::take(&mut hints.again) {
+            for at in list {
+                let place = &mut hints.places[at as usize];
+                place.next = place.next.min(latest);
+                hints.wait(at, Pressing::Routine);
+            }
+        }
+    }
+}
+
+impl Hints {
+    fn place(&self, host: &Hostname) -> Option<&Place> {
+        self.of.get(host).map(|at| &self.places[*at as usize])
+    }
+
+    /// The place of `host`, made where it has none.
+    fn place_for(&mut self, host: &Hostname, id: &CertificateId, now: Timestamp) -> u32 {
+        if let Some(&at) = self.of.get(host) {
+            return at;
+        }
+        let place = Place {
+            host: host.clone(),
+            id: id.clone(),
+            of: renewal::key(id),
+            window: None,
+            next: now,
+            tries: 0,
+            asking: None,
+            waits: Waits::Not,
+        };
+        let at = if let Some(at) = self.free.pop() {
+            self.places[at as usize] = place;
+            at
+        } else {
+            self.places.push(place);
+            u32::try_from(self.places.len() - 1).unwrap_or(u32::MAX)
+        };
+        self.of.insert(host.clone(), at);
+        at
+    }
+
+    /// Puts it where it waits until it is asked about.
+    fn wait(&mut self, at: u32, pressing: Pressing) {
+        let place = &mut self.places[at as usize];
+        place.waits = if place.asking.is_some() {
+            Waits::Later(pressing)
+        } else if place.is_untold() {
+            self.first.insert((pressing, place.host.clone()));
+            Waits::First(pressing)
+        } else {
+            let minute = minute_of(place.next);
+            self.again.entry(minute).or_default().push(at);
+            Waits::Again(minute)
+        };
+    }
+
+    /// Takes it out of where it waits.
+    fn leave(&mut self, at: u32) {
+        let place = &mut self.places[at as usize];
+        match std::mem::replace(&mut place.waits, Waits::Not) {
+            Waits::Again(minute) => {
+                if let Some(list) = self.again.get_mut(&minute) {
+                    list.retain(|other| *other != at);
+                    if list.is_empty() {
+                        self.again.remove(&minute);
+                    }
+                }
+            }
+            Waits::First(pressing) => {
+                self.first.remove(&(pressing, place.host.clone()));
+            }
+            Waits::Later(_) | Waits::Not => {}
+        }
+    }
+}
+
+impl Place {
+    fn is_untold(&self) -> bool {
+        self.window.is_none() && self.tries == 0
+    }
+
+    /// Takes in what the CA said; whether that is news.
+    fn take_in(&mut self, answer: Answer, now: Timestamp) -> bool {
+        let before = (self.window, self.is_untold());
+        let wait = match answer {
+            Answer::Told { window, retry_after } => {
+                self.window = Some(window);
+                self.tries = 0;
+                retry_after.unwrap_or(USUAL).clamp(POLLS.0, POLLS.1)
+            }
+            Answer::Busy => {
+                self.tries = self.tries.saturating_add(1);
+                FIRST_RETRY
+                    .saturating_mul(1 << (self.tries - 1).min(12))
+                    .min(USUAL)
+            }
+            Answer::Refused | Answer::Unsupported => {
+                self.tries = self.tries.saturating_add(1);
+                USUAL
+            }
+        };
+        self.next = after(now, wait);
+        before != (self.window, self.is_untold())
+    }
+}
+
+/// The first minute that begins then or later.
+fn minute_of(at: Timestamp) -> i64 {
+    let up = i64::from(at.subsec_nanosecond() > 0);
+    (at.as_second() + up + 59).div_euclid(60)
 }

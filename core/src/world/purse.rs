@@ -50,6 +50,7 @@ impl World {
         let set_back = self.ledger.pass(now);
         if set_back {
             self.turns.mend(now);
+            self.mend_hints(now);
         }
         set_back
     }

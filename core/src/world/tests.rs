@@ -1,9 +1,15 @@
 //! What a world takes in and what it passes over.
 
+use std::time::Duration;
+
+use jiff::SignedDuration;
+
 use super::*;
 use crate::activity::Rest;
+use crate::ari::{CertificateId, Window};
 use crate::budget::Exemption;
 use crate::cert::{CertFacts, Unreadable};
+use crate::schedule;
 use crate::zone::{Rule, Zone};
 
 fn world() -> World {
@@ -214,4 +220,42 @@ fn p15_the_last_look_is_that_of_the_name_or_its_wildcard() {
     world.hold(Some(host("a.example.com")), issued("n", at(20)));
     assert_eq!(world.last_look(&wildcard), Some(at(20)));
     assert_eq!(world.last_look(&host("b.example.com")), None);
+}
+
+#[test]
+fn p21_an_answer_that_brings_nothing_new_only_puts_off_the_next_question() {
+    let mut world = world();
+    let (name, start) = (host("a.example.com"), Timestamp::UNIX_EPOCH);
+    let at = |secs| schedule::ahead(start, SignedDuration::from_secs(secs));
+    let id = CertificateId::parse("key.01").unwrap();
+    let window = |days: i64| Window::new(at(days * 86_400), at(days * 86_400 + 3_600)).unwrap();
+    let told = |days: i64| Answer::Told {
+        window: window(days),
+        retry_after: Some(Duration::from_secs(6 * 3_600)),
+    };
+    world.follow(&name, Some(&id), Pressing::Routine, start);
+    for (answer, news) in [(told(60), true), (told(60), false), (told(50), true)] {
+        let now = world.next_question_at().unwrap().max(start);
+        let (of, _, question) = world.next_question(now).unwrap();
+        assert_eq!((of, world.next_question(now)), (name.clone(), None));
+        drop(world.take_changes());
+        world.hinted(question, answer, now);
+        assert_eq!(!world.take_changes().dirty.is_empty(), news, "{answer:?}");
+        // Not before the CA wishes, and in the minute after it at the latest (RFC 9773 §4.3.2).
+        let next = world.next_question_at().unwrap();
+        let wait = now.duration_until(next).as_secs();
+        assert!((6 * 3_600..6 * 3_600 + 60).contains(&wait), "{wait}");
+        assert_eq!(world.next_question(at(wait - 61).max(now)), None);
+    }
+    // A late answer about a certificate that was replaced meanwhile says nothing of the new one, which is asked about first.
+    let now = world.next_question_at().unwrap();
+    let (.., question) = world.next_question(now).unwrap();
+    let newer = CertificateId::parse("key.02").unwrap();
+    world.follow(&name, Some(&newer), Pressing::Awaited, now);
+    world.hinted(question, told(40), now);
+    assert_eq!((world.hint(&name), world.asking()), (None, 0));
+    assert!(world.next_question(now).is_some_and(|(_, id, _)| id == newer));
+    // And nobody asks about a host that nobody wants.
+    world.drop_hint(&name);
+    assert_eq!((world.asking(), world.next_question_at()), (0, None));
 }

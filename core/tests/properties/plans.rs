@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use faythe_core::Timestamp;
 use faythe_core::activity::{Activity, Hold, Rest};
-use faythe_core::ari::CertificateId;
 use faythe_core::audit::{audit, may_order};
 use faythe_core::budget::{Ledger, Record, Spending};
 use faythe_core::name::Hostname;
@@ -13,7 +12,7 @@ use faythe_core::plan::{Action, Plan, Planner};
 use faythe_core::policy::Policy;
 use faythe_core::schedule::ahead;
 use faythe_core::verdict::State;
-use faythe_core::world::{Answer, World};
+use faythe_core::world::{Answer, Question, World};
 use jiff::SignedDuration;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -31,7 +30,7 @@ struct Course {
     policy: Policy,
     now: Timestamp,
     /// What the CA is being asked.
-    asked: BTreeMap<Hostname, CertificateId>,
+    asked: BTreeMap<Hostname, Question>,
     record: Option<Record>,
 }
 
@@ -89,12 +88,12 @@ impl Course {
             }
             Event::Hinted(host, window) => {
                 let host = &hosts()[host];
-                if let Some(id) = self.asked.remove(host) {
+                if let Some(question) = self.asked.remove(host) {
                     let answer = window.map_or(Answer::Busy, |window| Answer::Told {
                         window: self::window(self.now, window),
                         retry_after: None,
                     });
-                    self.world.hinted(host, &id, answer, self.now);
+                    self.world.hinted(question, answer, self.now);
                 }
             }
             Event::Answered => self.world.clear_trouble(),
@@ -156,8 +155,8 @@ impl Course {
     fn turn(&mut self) -> Plan {
         let plan = self.planner.turn(&mut self.world, &self.policy, self.now);
         for action in &plan.actions {
-            if let Action::AskHint { host, certificate } = action {
-                self.asked.insert(host.clone(), certificate.clone());
+            if let Action::AskHint { host, question, .. } = action {
+                self.asked.insert(host.clone(), *question);
             }
         }
         plan

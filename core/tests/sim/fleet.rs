@@ -18,11 +18,11 @@ use faythe_core::problem::Scope;
 use faythe_core::renewal::SPREAD;
 use faythe_core::schedule::{self, Failures, Threshold, after};
 use faythe_core::want::Asker;
-use faythe_core::world::{Answer, World};
+use faythe_core::world::{Answer, Question, World};
 use faythe_core::zone::{Rule, Zone, Zones};
 
+use crate::certificates::{Ca, No};
 use crate::dice::Dice;
-use crate::limits::{Ca, No};
 
 /// What `src/daemon.rs` sets.
 const ORDERS_AT_ONCE: usize = 32;
@@ -30,9 +30,13 @@ const GRACE: Duration = Duration::from_secs(8 * 3_600);
 
 enum Event {
     /// An order ends, one way or the other.
-    End { host: Hostname, renewal: bool },
+    End {
+        host: Hostname,
+        number: usize,
+        renewal: bool,
+    },
     /// The CA has been asked about a certificate.
-    Told { host: Hostname, id: CertificateId },
+    Told(Vec<(Question, CertificateId)>),
 }
 
 /// A fleet with its CA.
@@ -183,22 +187,22 @@ impl Fleet {
 
     fn turn(&mut self) -> Option<Timestamp> {
         let plan = self.planner.turn(&mut self.world, &self.policy, self.now);
+        let mut asked = Vec::new();
         for action in plan.actions {
             match action {
-                Action::AskHint { host, certificate } => {
-                    self.polls += 1;
-                    self.later(
-                        100,
-                        Event::Told {
-                            host,
-                            id: certificate,
-                        },
-                    );
-                }
+                Action::AskHint {
+                    certificate,
+                    question,
+                    ..
+                } => asked.push((question, certificate)),
                 Action::Drive { host, .. } => self.drive(&host),
                 Action::Forget(host) => self.world.set_activity(&host, None),
                 Action::Steer { .. } => {}
             }
+        }
+        if !asked.is_empty() {
+            self.polls += asked.len();
+            self.later(100, Event::Told(asked));
         }
         // The ledger is saved where that is due, and what waited for it goes on.
         if self
@@ -221,12 +225,19 @@ impl Fleet {
         };
         let replaces = self.world.predecessor(host);
         match self.ca.open(host, replaces.as_ref(), self.now) {
-            Ok(renewal) => {
+            Ok((number, renewal)) => {
                 self.world.clear_trouble();
                 self.world.tell(host, Spending::Ordered, self.now);
                 let takes = self.dice.between(4_000, 15_000);
                 let host = host.clone();
-                self.later(takes, Event::End { host, renewal });
+                self.later(
+                    takes,
+                    Event::End {
+                        host,
+                        number,
+                        renewal,
+                    },
+                );
             }
             Err(No::Away) => {
                 self.world.tell(host, Spending::Ordered, self.now);
@@ -268,9 +279,8 @@ impl Fleet {
 
     fn happen(&mut self, event: Event) {
         match event {
-            Event::End { host, renewal } if (self.cursed)(&host) => {
-                let _ = renewal;
-                self.ca.fail(&host, self.now);
+            Event::End { host, number, .. } if (self.cursed)(&host) => {
+                self.ca.counts.fail(number, self.now);
                 self.world.tell(&host, Spending::Failed, self.now);
                 let before = self.world.failures(&host).map_or(0, |before| before.count);
                 let failures = Failures {
@@ -284,28 +294,30 @@ impl Fleet {
                 self.world.set_failures(&host, Some(failures));
                 self.world.set_activity(&host, None);
             }
-            Event::End { host, renewal } => {
-                let old = self.world.claims(&host).next().cloned();
-                let facts = self.ca.issue(&host, renewal, self.now);
-                if let Some(id) = old.and_then(|held| held.content.ok()?.id) {
-                    self.ca.drop_certificate(&id);
-                }
+            Event::End {
+                host,
+                number,
+                renewal,
+            } => {
+                let facts = self.ca.issue(number, renewal, self.now);
                 self.world.tell(&host, Spending::Issued, self.now);
                 self.issued.push((self.now, host.clone()));
                 self.world.set_failures(&host, None);
                 self.hold(&host, facts, self.now);
                 self.world.set_activity(&host, None);
             }
-            Event::Told { host, id } => {
-                let answer = match self.ca.window(&id, self.now) {
-                    _ if self.ca.away => Answer::Busy,
-                    None => Answer::Refused,
-                    Some(window) => Answer::Told {
-                        window,
-                        retry_after: Some(Duration::from_secs(6 * 3_600)),
-                    },
-                };
-                self.world.hinted(&host, &id, answer, self.now);
+            Event::Told(asked) => {
+                for (question, id) in asked {
+                    let answer = match self.ca.window(&id, self.now) {
+                        _ if self.ca.away => Answer::Busy,
+                        None => Answer::Refused,
+                        Some(window) => Answer::Told {
+                            window,
+                            retry_after: Some(Duration::from_secs(6 * 3_600)),
+                        },
+                    };
+                    self.world.hinted(question, answer, self.now);
+                }
             }
         }
     }

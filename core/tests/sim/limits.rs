@@ -1,11 +1,9 @@
 //! Let's Encrypt's limits to the letter (`docs/rate-limits`, 2026-08-05; Boulder, 2026-08-07), made without the budget of
 //! the core, so that neither hides the other's mistakes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use faythe_core::Timestamp;
-use faythe_core::ari::{CertificateId, Window};
-use faythe_core::cert::CertFacts;
 use faythe_core::name::Hostname;
 use faythe_core::schedule::ahead;
 use jiff::SignedDuration;
@@ -15,186 +13,175 @@ const DAY: i64 = 86_400;
 /// A certificate for the same names makes an order a renewal for so long.
 const RENEWAL: SignedDuration = SignedDuration::from_hours(120 * 24);
 
-/// A token bucket as Boulder has it (GCRA): `count` at most, refilled evenly over `period` seconds.
-struct Bucket<K> {
+/// A token bucket as Boulder has it (GCRA): `count` at most, refilled evenly. What is kept for each key is when it will be
+/// full again, in milliseconds.
+#[derive(Clone, Copy)]
+struct Bucket {
     count: i64,
-    interval_ms: i64,
-    /// When it will be full again.
-    full: BTreeMap<K, i64>,
+    interval: i64,
 }
 
-impl<K: Ord + Clone> Bucket<K> {
-    fn new(count: i64, period_secs: i64) -> Self {
-        Self {
-            count,
-            interval_ms: period_secs * 1_000 / count,
-            full: BTreeMap::new(),
-        }
-    }
-
-    fn has_one(&self, key: &K, now: i64) -> bool {
-        let full = self.full.get(key).copied().unwrap_or(now).max(now);
-        full + self.interval_ms - now <= self.interval_ms * self.count
-    }
-
-    fn spend(&mut self, key: K, now: i64) {
-        let full = self.full.get(&key).copied().unwrap_or(now).max(now) + self.interval_ms;
-        self.full.insert(key, full);
+const fn bucket(count: i64, period_secs: i64) -> Bucket {
+    Bucket {
+        count,
+        interval: period_secs * 1_000 / count,
     }
 }
 
-/// A CA that counts, and a journal of what it saw.
-pub(crate) struct Ca {
-    orders: Bucket<()>,
-    domains: Bucket<String>,
-    sets: Bucket<Hostname>,
-    failures: Bucket<Hostname>,
-    rows: Bucket<Hostname>,
-    issued: BTreeMap<Hostname, Timestamp>,
-    certificates: BTreeMap<CertificateId, CertFacts>,
-    replaced: BTreeSet<CertificateId>,
-    /// Hosts whose certificates were revoked.
-    revoked: BTreeSet<CertificateId>,
-    /// How long a certificate lives, in hours.
-    pub(crate) lifetime_hours: i64,
-    pub(crate) away: bool,
-    serials: u64,
-    /// Answers 429.
+/// New orders of an account.
+const ORDERS: Bucket = bucket(300, 3 * HOUR);
+/// Certificates for a registered domain that are no renewal.
+const DOMAIN: Bucket = bucket(50, 7 * DAY);
+/// Certificates for exactly one set of names.
+const SET: Bucket = bucket(5, 7 * DAY);
+/// Failed authorizations of a name.
+const FAILURES: Bucket = bucket(5, HOUR);
+/// Failed authorizations of a name in a row, one of which is forgiven a day; past it the CA pauses the name.
+const ROW: Bucket = bucket(1_152, 1_152 * DAY);
+
+impl Bucket {
+    /// When there will be one, from now on.
+    fn at(self, full: i64, now: i64) -> i64 {
+        full.max(now) + self.interval - self.interval * self.count
+    }
+
+    fn has_one(self, full: i64, now: i64) -> bool {
+        self.at(full, now) <= now
+    }
+
+    fn spend(self, full: &mut i64, now: i64) {
+        *full = (*full).max(now) + self.interval;
+    }
+}
+
+/// Everything that the CA counts for one account.
+#[derive(Default)]
+pub(crate) struct Counts {
+    orders: i64,
+    domains: Vec<i64>,
+    numbers_of_domains: BTreeMap<String, usize>,
+    names: Vec<Name>,
+    numbers: BTreeMap<Hostname, usize>,
+    /// How often it has answered 429.
     pub(crate) limited: usize,
-    /// New orders asked for, by host.
-    pub(crate) asked: BTreeMap<Hostname, Vec<Timestamp>>,
-    /// When new orders were asked for, in order.
-    pub(crate) requests: Vec<Timestamp>,
 }
 
-/// Why there is no order.
-#[derive(Debug)]
-pub(crate) enum No {
-    Away,
-    Limited,
+/// What is counted for one set of names, which is one name here.
+pub(crate) struct Name {
+    pub(crate) host: Hostname,
+    domain: usize,
+    set: i64,
+    failures: i64,
+    row: i64,
+    paused: bool,
+    /// When a certificate was issued for it last.
+    issued: Option<Timestamp>,
+    /// When an order was asked for, answered well or not.
+    pub(crate) asked: Vec<Timestamp>,
 }
 
-impl Ca {
-    pub(crate) fn new(lifetime_hours: i64) -> Self {
-        Self {
-            orders: Bucket::new(300, 3 * HOUR),
-            domains: Bucket::new(50, 7 * DAY),
-            sets: Bucket::new(5, 7 * DAY),
-            failures: Bucket::new(5, HOUR),
-            rows: Bucket::new(1_152, 1_152 * DAY),
-            issued: BTreeMap::new(),
-            certificates: BTreeMap::new(),
-            replaced: BTreeSet::new(),
-            revoked: BTreeSet::new(),
-            lifetime_hours,
-            away: false,
-            serials: 0,
-            limited: 0,
-            asked: BTreeMap::new(),
-            requests: Vec::new(),
+/// Answers 429.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Limited {
+    /// Until a person has visited a page.
+    Paused,
+    /// Until then; for what, in the CA's words.
+    Until(Timestamp, &'static str),
+}
+
+impl Counts {
+    /// The number of a name.
+    pub(crate) fn number(&mut self, host: &Hostname) -> usize {
+        if let Some(number) = self.numbers.get(host) {
+            return *number;
         }
+        let next = self.domains.len();
+        let domain = *self.numbers_of_domains.entry(domain(host)).or_insert(next);
+        if domain == next {
+            self.domains.push(i64::MIN / 2);
+        }
+        let number = self.names.len();
+        self.names.push(Name {
+            host: host.clone(),
+            domain,
+            set: 0,
+            failures: 0,
+            row: 0,
+            paused: false,
+            issued: None,
+            asked: Vec::new(),
+        });
+        self.numbers.insert(host.clone(), number);
+        number
     }
 
-    /// new-order; answers whether it counts as a renewal.
-    pub(crate) fn open(
-        &mut self,
-        host: &Hostname,
-        replaces: Option<&CertificateId>,
-        now: Timestamp,
-    ) -> Result<bool, No> {
-        self.requests.push(now);
-        self.asked.entry(host.clone()).or_default().push(now);
-        if self.away {
-            return Err(No::Away);
-        }
+    pub(crate) fn name(&self, number: usize) -> &Name {
+        &self.names[number]
+    }
+
+    /// new-order; answers whether it counts as a renewal. `in_window` says that it names a certificate that it replaces,
+    /// inside the window of that.
+    pub(crate) fn open(&mut self, number: usize, in_window: bool, now: Timestamp) -> Result<bool, Limited> {
         let ms = now.as_millisecond();
-        let renewal = self.issued.get(host).is_some_and(|at| ahead(*at, RENEWAL) > now);
-        let in_window = replaces
-            .filter(|id| !self.replaced.contains(*id))
-            .is_some_and(|id| {
-                let window = self.window(id, now);
-                window.is_some_and(|window| window.start() <= now && now < window.end())
-            });
-        let fits = self.rows.has_one(host, ms)
-            && (in_window || (self.sets.has_one(host, ms) && self.failures.has_one(host, ms)))
-            && (in_window
-                || renewal
-                || (self.orders.has_one(&(), ms) && self.domains.has_one(&domain(host), ms)));
-        if !fits {
+        let name = &self.names[number];
+        let renewal = name.issued.is_some_and(|at| ahead(at, RENEWAL) > now);
+        if name.paused {
             self.limited += 1;
-            return Err(No::Limited);
+            return Err(Limited::Paused);
+        }
+        let mut checks = Vec::with_capacity(4);
+        if !in_window {
+            checks.push((SET.at(name.set, ms), "exact set of identifiers"));
+            checks.push((FAILURES.at(name.failures, ms), "failed authorizations"));
+            if !renewal {
+                checks.push((ORDERS.at(self.orders, ms), "new orders"));
+                checks.push((DOMAIN.at(self.domains[name.domain], ms), "certificates"));
+            }
+        }
+        // Of several limits the one that resets last is told.
+        if let Some((at, words)) = checks.into_iter().filter(|(at, _)| *at > ms).max() {
+            self.limited += 1;
+            // In whole seconds, and a little more.
+            let at = Timestamp::from_millisecond(at + 1_000).unwrap();
+            return Err(Limited::Until(at, words));
         }
         if !renewal && !in_window {
-            self.orders.spend((), ms);
-        }
-        if let Some(id) = replaces {
-            self.replaced.insert(id.clone());
+            ORDERS.spend(&mut self.orders, ms);
         }
         Ok(renewal || in_window)
     }
 
     /// A validation has failed.
-    pub(crate) fn fail(&mut self, host: &Hostname, now: Timestamp) {
-        self.failures.spend(host.clone(), now.as_millisecond());
-        self.rows.spend(host.clone(), now.as_millisecond());
+    pub(crate) fn fail(&mut self, number: usize, now: Timestamp) {
+        let (name, ms) = (&mut self.names[number], now.as_millisecond());
+        FAILURES.spend(&mut name.failures, ms);
+        ROW.spend(&mut name.row, ms);
+        name.paused |= !ROW.has_one(name.row, ms);
     }
 
-    /// The certificate is made.
-    pub(crate) fn issue(&mut self, host: &Hostname, renewal: bool, now: Timestamp) -> CertFacts {
+    /// A certificate is made; whether something was over its limit, which Boulder does not look at here any more.
+    pub(crate) fn issue(&mut self, number: usize, renewal: bool, now: Timestamp) -> bool {
         let ms = now.as_millisecond();
-        self.sets.spend(host.clone(), ms);
+        let name = &mut self.names[number];
+        let mut over = !renewal && !DOMAIN.has_one(self.domains[name.domain], ms);
+        SET.spend(&mut name.set, ms);
         if !renewal {
-            self.domains.spend(domain(host), ms);
+            over |= !SET.has_one(name.set - SET.interval, ms);
+            DOMAIN.spend(&mut self.domains[name.domain], ms);
         }
-        self.make(host, now)
+        self.made(number, now);
+        over
     }
 
-    /// A certificate that was made at some time before the run, for which nothing is counted any more.
-    pub(crate) fn make(&mut self, host: &Hostname, now: Timestamp) -> CertFacts {
-        self.serials += 1;
-        self.rows.full.remove(host);
-        self.issued.insert(host.clone(), now);
-        let not_before = ahead(now, SignedDuration::from_hours(-1));
-        let serial = format!("{:x}", self.serials);
-        let id = CertificateId::parse(&format!("issuer.{serial}")).unwrap();
-        let facts = CertFacts {
-            names: vec![host.clone()],
-            not_before,
-            not_after: ahead(not_before, SignedDuration::from_hours(self.lifetime_hours)),
-            serial,
-            issuer: "Model".into(),
-            id: Some(id.clone()),
-        };
-        self.certificates.insert(id, facts.clone());
-        facts
+    /// A certificate was made of which nothing is counted any more.
+    pub(crate) fn made(&mut self, number: usize, now: Timestamp) {
+        self.names[number].row = 0;
+        self.names[number].issued = Some(now);
     }
 
-    pub(crate) fn revoke(&mut self, id: &CertificateId) {
-        self.revoked.insert(id.clone());
-    }
-
-    /// The window as Boulder makes it: about the last third, or half of a short life, a fiftieth of the life to either
-    /// side; for what is revoked, half an hour that is past already.
-    pub(crate) fn window(&self, id: &CertificateId, now: Timestamp) -> Option<Window> {
-        if self.revoked.contains(id) {
-            let minutes = |count| ahead(now, -SignedDuration::from_mins(count));
-            return Window::new(minutes(60), minutes(30));
-        }
-        let facts = self.certificates.get(id)?;
-        let life = facts.not_before.duration_until(facts.not_after);
-        let offset = if life < SignedDuration::from_hours(240) {
-            life / 2
-        } else {
-            life / 3
-        };
-        let ideal = ahead(facts.not_after, -offset);
-        Window::new(ahead(ideal, -(life / 50)), ahead(ideal, life / 50))
-    }
-
-    /// The certificate is of no interest any more.
-    pub(crate) fn drop_certificate(&mut self, id: &CertificateId) {
-        self.certificates.remove(id);
-        self.replaced.remove(id);
+    /// It was asked for an order.
+    pub(crate) fn asked(&mut self, number: usize, now: Timestamp) {
+        self.names[number].asked.push(now);
     }
 }
 

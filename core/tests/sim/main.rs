@@ -6,6 +6,7 @@
     reason = "fresh seeds come from the clock, chosen ones from the environment"
 )]
 
+mod certificates;
 mod closed_loop;
 mod dice;
 mod exhaustive;

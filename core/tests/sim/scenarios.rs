@@ -22,6 +22,10 @@ fn is_full() -> bool {
     env::var("FAYTHE_SIM").is_ok_and(|size| size == "full")
 }
 
+fn number(name: &str) -> Option<usize> {
+    env::var(name).ok()?.parse().ok()
+}
+
 /// The figure of a full run, or of a small one.
 fn scaled(full: usize, small: usize) -> usize {
     if is_full() { full } else { small }
@@ -72,7 +76,7 @@ fn report(scenario: &str, began: Instant, figures: &str) {
 fn check(fleet: &Fleet) {
     let late = fleet.ends.values().filter(|end| **end < fleet.now).count();
     assert_eq!(
-        (fleet.ca.limited, fleet.expired, late),
+        (fleet.ca.counts.limited, fleet.expired, late),
         (0, 0, 0),
         "429, expired, late"
     );
@@ -81,7 +85,10 @@ fn check(fleet: &Fleet) {
 #[test]
 fn a_year_of_a_fleet_stays_flat() {
     let began = Instant::now();
-    let (count, days) = (scaled(5_000, 200), scaled(365, 120) as i64);
+    let (count, days) = (
+        number("FAYTHE_HOSTS").unwrap_or_else(|| scaled(5_000, 200)),
+        scaled(365, 120) as i64,
+    );
     let mut fleet = Fleet::new(seed(), 45 * 24);
     let all = hosts(count, count / 5);
     fleet.ask(&all);
@@ -212,7 +219,8 @@ fn p22_names_that_never_succeed_hold_up_nobody() {
     let took = first.last().unwrap().as_second() - start().as_second();
     let mut most = 0;
     for host in all.iter().filter(|host| is_bad(host)) {
-        let asked = &fleet.ca.asked[host];
+        let number = fleet.ca.counts.number(host);
+        let asked = &fleet.ca.counts.name(number).asked;
         for (number, at) in asked.iter().enumerate() {
             let within = asked[number..]
                 .iter()
