@@ -11,7 +11,7 @@ mod udp;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
@@ -78,6 +78,8 @@ impl Setup {
 /// A request that came by.
 #[derive(Debug, Clone)]
 pub struct Passed {
+    /// When.
+    pub at: Instant,
     /// How it travelled.
     pub transport: Transport,
     /// The message from the client.
@@ -190,6 +192,7 @@ impl Shared {
     fn decide(&self, transport: Transport, request: &[u8]) -> Fault {
         let fault = lock(&self.rule).decide(transport, request);
         lock(&self.passed).push(Passed {
+            at: Instant::now(),
             transport,
             request: request.to_owned(),
             fault,

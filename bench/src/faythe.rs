@@ -9,6 +9,7 @@ use faythe_bed::faythe::Faythe;
 use faythe_bed::until;
 use futures::{StreamExt, TryStreamExt, stream};
 use kube::api::ListParams;
+use serde_json::Value;
 
 use crate::driver::{PAUSE, WARM_UP, arrived};
 use crate::fill;
@@ -101,23 +102,14 @@ pub(crate) async fn burst(binary: &Path, count: usize) -> Result<(Load, Vec<Star
     let warm: Vec<String> = (0..WARM_UP)
         .map(|number| scene.bed.host(&format!("warm{number}")))
         .collect();
-    for host in &warm {
-        let begin = Instant::now();
-        scene.ingress(host, &[host]).await?;
-        arrived(&scene, begin, std::slice::from_ref(host)).await?;
-    }
-    quiet(&scene).await?;
+    warm_up(&scene, &warm).await?;
 
     let before = Tally::of(&scene, &faythe).await?;
     let hosts: Vec<String> = (0..count)
         .map(|number| scene.bed.host(&format!("host{number}")))
         .collect();
     let meter = Meter::start()?;
-    stream::iter(&hosts)
-        .map(async |host| scene.ingress(host, &[host]).await)
-        .buffer_unordered(AT_ONCE)
-        .try_for_each(async |_| Ok(()))
-        .await?;
+    ask_for(&scene, &hosts).await?;
     let arrivals = scene.arrivals(&hosts).await;
     let strangers = meter.strangers()?;
     quiet(&scene).await?;
@@ -155,9 +147,43 @@ pub(crate) async fn large(binary: &Path, count: usize) -> Result<Start> {
 }
 
 async fn start(scene: &Scene, binary: &Path) -> Result<Faythe> {
-    let faythe = scene.bed.faythe(binary, scene.bed.config()).await?;
+    start_as(scene, binary, scene.bed.config()).await
+}
+
+/// Starts one with these zones in place of the bed's.
+pub(crate) async fn start_with(scene: &Scene, binary: &Path, zones: Value) -> Result<Faythe> {
+    let mut config = scene.bed.config();
+    let keys = config
+        .as_object_mut()
+        .context("the bed's configuration is no object")?;
+    keys.retain(|key, _| !key.starts_with("auth_dns_"));
+    keys.insert("zones".to_owned(), zones);
+    start_as(scene, binary, config).await
+}
+
+async fn start_as(scene: &Scene, binary: &Path, config: Value) -> Result<Faythe> {
+    let faythe = scene.bed.faythe(binary, config).await?;
     faythe.ready(START).await?;
     Ok(faythe)
+}
+
+/// Gets certificates for these hosts one after another, so that connections are there, and waits until all is quiet.
+pub(crate) async fn warm_up(scene: &Scene, hosts: &[String]) -> Result<()> {
+    for host in hosts {
+        let begin = Instant::now();
+        scene.ingress(host, &[host]).await?;
+        arrived(scene, begin, std::slice::from_ref(host)).await?;
+    }
+    quiet(scene).await
+}
+
+/// Creates an Ingress for each of these hosts.
+pub(crate) async fn ask_for(scene: &Scene, hosts: &[String]) -> Result<()> {
+    stream::iter(hosts)
+        .map(async |host| scene.ingress(host, &[host]).await)
+        .buffer_unordered(AT_ONCE)
+        .try_for_each(async |_| Ok(()))
+        .await
 }
 
 async fn start_again(scene: &Scene, faythe: &mut Faythe) -> Result<Start> {
@@ -177,7 +203,8 @@ async fn start_again(scene: &Scene, faythe: &mut Faythe) -> Result<Start> {
     })
 }
 
-async fn end(scene: Scene, faythe: Faythe) -> Result<()> {
+/// Ends it, and leaves nothing behind for the next.
+pub(crate) async fn end(scene: Scene, faythe: Faythe) -> Result<()> {
     faythe.kill();
     drop(faythe);
     scene.clear().await

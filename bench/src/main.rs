@@ -13,6 +13,8 @@ mod plot;
 mod report;
 mod samples;
 mod scene;
+mod visible;
+mod zones;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -60,6 +62,10 @@ enum Part {
     Single,
     /// 1,000 certificates at once, and a start with all of them there.
     Thousand,
+    /// How soon a value is seen on secondaries that hear of it late.
+    Visible,
+    /// 1,000 certificates at once over 20 zones, and the same in one.
+    Zones,
 }
 
 /// Everything that was measured; what is absent was not asked for.
@@ -67,6 +73,10 @@ enum Part {
 struct Results {
     /// Names published a second.
     dns: Vec<dns::Rate>,
+    /// How soon a value on all secondaries is seen.
+    visible: Vec<visible::Sighting>,
+    /// The same hosts at once, by rounds: in one zone, over many.
+    zones: Vec<(Burst, Burst)>,
     /// One certificate at a time: driver, Faythe.
     single: Option<(Latencies, Latencies)>,
     /// A name with its wildcard: driver, Faythe.
@@ -113,6 +123,13 @@ async fn measure(arguments: &Arguments) -> Result<Results> {
         say("names published a second: Faythe and nsupdate …")?;
         results.dns = dns::rates().await?;
     }
+    if wanted(Part::Visible) {
+        say("secondaries that hear of changes late: Faythe …")?;
+        results.visible = visible::sightings(binary).await?;
+        for sighting in &results.visible {
+            say(&format!("  {sighting}"))?;
+        }
+    }
     if wanted(Part::Single) {
         say("one certificate at a time: the driver …")?;
         let driver = driver::one_by_one(arguments.samples).await?;
@@ -147,6 +164,18 @@ async fn measure(arguments: &Arguments) -> Result<Results> {
                 results.thousand.push((driver, faythe));
                 results.starts.extend(starts);
             }
+        }
+    }
+    if wanted(Part::Zones) {
+        for round in 1..=arguments.rounds {
+            say(&format!("1,000 at once in one zone, round {round}: Faythe …"))?;
+            let one = zones::burst(binary, zones::Layout::One).await?;
+            say(&format!(
+                "  {one}\nthe same over 20 zones, round {round}: Faythe …"
+            ))?;
+            let many = zones::burst(binary, zones::Layout::Many).await?;
+            say(&format!("  {many}"))?;
+            results.zones.push((one, many));
         }
     }
     if wanted(Part::Memory) {

@@ -11,12 +11,19 @@ use crate::dns::Rate;
 use crate::faythe::{Load, Start, mib};
 use crate::machine::Machine;
 use crate::samples::{Burst, Latencies, median};
+use crate::visible::Sighting;
 
 /// Above this share of the machine, others disturbed a burst so much that its absolute figures say little.
 const DISTURBED: f64 = 0.05;
 
 /// How many times as many names group commit has to publish on a disk.
 const GROUP_COMMIT: f64 = 10.0;
+
+/// By how much a value may be seen later than it was everywhere.
+const SEEN_WITHIN: Duration = Duration::from_millis(300);
+
+/// How many times as long the same hosts may take over many zones as in one.
+const ZONES: f64 = 1.2;
 
 /// All figures with their goals.
 pub(crate) struct Report {
@@ -83,8 +90,12 @@ impl Report {
         }
         rows.extend(starts(&results.starts));
         rows.extend(published(&results.dns));
+        rows.extend(results.visible.iter().flat_map(visible));
+        rows.extend(zones(&results.zones));
         let bursts = results.forty.iter().chain(&results.thousand);
         let strangers = bursts.flat_map(|(driver, load)| [driver.strangers, load.burst.strangers]);
+        let zones = results.zones.iter();
+        let strangers = strangers.chain(zones.flat_map(|(one, many)| [one.strangers, many.strangers]));
         Self {
             rows,
             machine: machine.to_string(),
@@ -186,6 +197,45 @@ fn published(rates: &[Rate]) -> Vec<Row> {
         });
     }
     rows
+}
+
+/// How soon a value is seen, with the goal for p99.
+fn visible(sighting: &Sighting) -> [Row; 2] {
+    let what = |percent| {
+        let propagation = sighting.propagation.as_secs();
+        format!("seen after it is on three secondaries, {propagation} s after the update, p{percent}")
+    };
+    let p99 = sighting.after.percentile(99);
+    [
+        Row::plain(what(50), shown(sighting.after.percentile(50))),
+        Row {
+            goal: format!("≤ {}", shown(SEEN_WITHIN)),
+            reached: Some(p99 <= SEEN_WITHIN),
+            ..Row::plain(what(99), shown(p99))
+        },
+    ]
+}
+
+/// The same hosts over many zones and in one.
+fn zones(rounds: &[(Burst, Burst)]) -> Vec<Row> {
+    let one = median(rounds, |(one, _)| one.whole()).map(|(one, _)| one);
+    let many = median(rounds, |(_, many)| many.whole()).map(|(_, many)| many);
+    let (Some(one), Some(many)) = (one, many) else {
+        return Vec::new();
+    };
+    let lost = rounds.iter().map(|(one, many)| one.lost + many.lost).sum();
+    let ratio = ratio(many.whole(), one.whole());
+    vec![
+        Row {
+            what: "1000 at once over 20 zones with two keys".to_owned(),
+            goal: format!("≤ {ZONES} × one zone"),
+            figure: shown(many.whole()),
+            driver: format!("one zone: {}", shown(one.whole())),
+            ratio: format!("{ratio:.2}"),
+            reached: Some(ratio <= ZONES),
+        },
+        Row::exactly(format!("the same, {} times each: lost", rounds.len()), 0, lost),
+    ]
 }
 
 impl Row {

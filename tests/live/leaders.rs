@@ -66,6 +66,16 @@ impl Pair {
         );
     }
 
+    /// Asks for certificates, and waits until something is under way.
+    async fn get_busy(&self, hosts: &[String]) {
+        ask(&self.bed, hosts).await;
+        until(SOON, "something is under way", async || {
+            Ok((self.bed.pebble.orders_created() >= 2).then_some(()))
+        })
+        .await
+        .unwrap();
+    }
+
     /// Cuts the first off the API server.
     fn partition(&self) {
         self.api.fault_always(" ", Fault::Cut);
@@ -97,12 +107,7 @@ async fn follows(faythe: &Faythe) {
 async fn p38_a_crash_is_made_up_for_and_the_other_goes_on_with_what_was_under_way() {
     let pair = Pair::start().await;
     let hosts = hosts(&pair.bed, 5);
-    ask(&pair.bed, &hosts).await;
-    until(SOON, "something is under way", async || {
-        Ok((pair.bed.pebble.orders_created() >= 2).then_some(()))
-    })
-    .await
-    .unwrap();
+    pair.get_busy(&hosts).await;
     pair.first.kill();
     leads(&pair.second, TAKEOVER).await;
     pair.all_well(&pair.second, &hosts, faythe::act::UNNOTED_AT_ONCE)
@@ -113,12 +118,7 @@ async fn p38_a_crash_is_made_up_for_and_the_other_goes_on_with_what_was_under_wa
 async fn p38_a_clean_end_hands_over_at_once_and_nothing_is_ordered_twice() {
     let pair = Pair::start().await;
     let hosts = hosts(&pair.bed, 5);
-    ask(&pair.bed, &hosts).await;
-    until(SOON, "something is under way", async || {
-        Ok((pair.bed.pebble.orders_created() >= 2).then_some(()))
-    })
-    .await
-    .unwrap();
+    pair.get_busy(&hosts).await;
     pair.first.terminate();
     assert!(pair.first.wait(SOON).await.unwrap().success());
     let began = Instant::now();
@@ -166,12 +166,7 @@ async fn p38_a_partition_between_finalize_and_download_costs_nothing() {
 async fn p38_an_instance_that_wakes_up_after_another_has_taken_over_does_no_harm() {
     let pair = Pair::start().await;
     let hosts = hosts(&pair.bed, 6);
-    ask(&pair.bed, &hosts[..5]).await;
-    until(SOON, "something is under way", async || {
-        Ok((pair.bed.pebble.orders_created() >= 2).then_some(()))
-    })
-    .await
-    .unwrap();
+    pair.get_busy(&hosts[..5]).await;
     pair.first.process().freeze();
     leads(&pair.second, TAKEOVER).await;
     issued(&pair.bed, &pair.second, &hosts[..5]).await;

@@ -196,6 +196,17 @@ impl Rig {
         }
     }
 
+    /// The same where something has just failed that the CA has seen: it takes as long as such failures are spaced (S13).
+    pub(crate) async fn settled_after_grace(&self, process: &mut Process) {
+        let began = Instant::now();
+        self.settled(process).await;
+        let waited = began.elapsed();
+        assert!(
+            waited + Duration::from_secs(1) >= GRACE && waited <= GRACE + Duration::from_secs(60),
+            "{waited:?}"
+        );
+    }
+
     /// Runs the process until the fuse ends it, or until everything is settled.
     pub(crate) async fn settled_or_crashed(&self, mut process: Process) {
         tokio::select! {

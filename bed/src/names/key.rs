@@ -1,4 +1,6 @@
 //! TSIG keys and the files that hold them.
+//!
+//! Not those of `src/dns/tsig.rs`, though alike: what checks the program knows the algorithms' names by itself.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

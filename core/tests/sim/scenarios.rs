@@ -109,6 +109,32 @@ fn a_year_of_a_fleet_stays_flat() {
 }
 
 #[test]
+fn p19_certificates_cost_fewer_than_ten_questions_a_second_however_many_there_are() {
+    let began = Instant::now();
+    let (count, hours) = (scaled(100_000, 3_000), scaled(8, 1));
+    let mut fleet = Fleet::new(seed(), 90 * 24);
+    let all = hosts(count, count / 5);
+    fleet.ask(&all);
+    fleet.hold_all_ages(&all);
+    fleet.begin();
+    // All are due to be asked about at once, which is the worst there is.
+    let mut most = 0;
+    for second in 1..=hours as i64 * HOUR {
+        let before = fleet.polls;
+        fleet.run(later(start(), second), |_| false);
+        most = most.max(fleet.polls - before);
+    }
+    check(&fleet);
+    let text = format!(
+        "{count} certificates, {} questions in {hours} h, at most {most} a second",
+        fleet.polls
+    );
+    report("questions about renewal", began, &text);
+    assert!(most < 10, "{most}");
+    assert!(fleet.polls >= count, "{}", fleet.polls);
+}
+
+#[test]
 fn p17_new_hosts_at_once_take_what_the_limit_takes() {
     let began = Instant::now();
     let count = scaled(5_000, 600);
