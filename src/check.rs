@@ -6,7 +6,7 @@ use std::time::Duration;
 use faythe_core::name::{DnsName, Hostname, RecordName};
 use faythe_core::schedule;
 use faythe_core::visibility;
-use faythe_core::zone::{Check, Servers, Zone};
+use faythe_core::zone::{Check, Role, Servers, Zone};
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
 };
@@ -22,6 +22,10 @@ use crate::dns::{Dns, Foreign};
 
 /// How long a server may take to show the throw-away record.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// The throw-away record's value.
+const VALUE: &str = "faythe-check";
+/// How far apart clocks may be before signatures are refused (RFC 8945 §10).
+const FUDGE_SECS: u64 = 300;
 
 /// One line of the check.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,12 +79,24 @@ pub(crate) async fn run(config: &Config, tell: &mut dyn FnMut(Finding)) -> Verdi
     };
     match daemon::adapters(config).await {
         Ok(adapters) => {
-            let Adapters { client, ca, dns, .. } = adapters;
+            let Adapters {
+                client,
+                ca,
+                dns,
+                metrics,
+                ..
+            } = adapters;
             permissions(&client, config, &mut tell).await;
             let zones = config.zones();
             for configured in &config.zones {
                 if let Some(zone) = zones.at(&configured.apex) {
                     records(&*dns, zone, &configured.servers.join(", "), &mut tell).await;
+                }
+            }
+            // Each answer to an update has told them.
+            for server in config.zones.iter().flat_map(|zone| &zone.servers) {
+                if let Some(offset) = metrics.updates.clock_offset("tsig", server) {
+                    tell(clock(server, offset));
                 }
             }
             for CaConfig { url, .. } in &config.cas {
@@ -192,8 +208,24 @@ impl fmt::Display for Right<'_> {
     }
 }
 
-/// Asks for the zone's name servers where they matter; adds, looks for and removes a throw-away record, named as a challenge
-/// is, so that the same policy applies.
+/// What is said of the clock of a server; `offset_secs` is ours minus that.
+fn clock(server: &str, offset_secs: i64) -> Finding {
+    let apart = offset_secs.unsigned_abs();
+    let result = if apart <= FUDGE_SECS {
+        Ok(())
+    } else {
+        Err("mend the time synchronization".to_owned())
+    };
+    let side = if offset_secs < 0 { "behind" } else { "ahead of" };
+    let what = match apart {
+        0 => format!("our clock agrees with that of {server}"),
+        _ => format!("our clock is {apart} s {side} that of {server}"),
+    };
+    Finding::of(what, result)
+}
+
+/// Looks who serves the zone; adds, looks for and removes a throw-away record, named as a challenge is, so that the same
+/// policy applies.
 async fn records(dns: &dyn Dns, zone: &Zone, servers: &str, tell: &mut dyn FnMut(Finding)) {
     // Two checks at once must not meet.
     let label = format!("faythe-check-{}", std::process::id());
@@ -209,7 +241,37 @@ async fn records(dns: &dyn Dns, zone: &Zone, servers: &str, tell: &mut dyn FnMut
             return;
         }
     };
-    let authoritative = match zone.rule.servers {
+    for (server, serial) in dns.authority(apex).await {
+        tell(match serial {
+            Ok(serial) => Finding::pass(format!("{server} holds zone {apex}, with serial {serial}")),
+            Err(error) => Finding::of(format!("{server} holds zone {apex}"), Err(format!("it {error}"))),
+        });
+    }
+    let authoritative = authoritative(dns, zone, apex, servers, tell).await;
+    let what = |verb: &str| format!("{servers} {verb} TXT {record}");
+    let added = dns
+        .publish(apex, &record, VALUE, Foreign::Removed)
+        .await
+        .map_err(|error| chain(&error));
+    let published = added.is_ok();
+    tell(Finding::of(what("adds"), added));
+    look_around(dns, zone, apex, &record, authoritative, published, tell).await;
+    let removed = match dns.withdraw(apex, &record, VALUE).await {
+        Ok(()) => is_gone(dns, zone, apex, &record).await,
+        Err(error) => Err(chain(&error)),
+    };
+    tell(Finding::of(what("removes"), removed));
+}
+
+/// The zone's name servers, where they matter.
+async fn authoritative(
+    dns: &dyn Dns,
+    zone: &Zone,
+    apex: &DnsName,
+    servers: &str,
+    tell: &mut dyn FnMut(Finding),
+) -> Vec<Check> {
+    match zone.rule.servers {
         Servers::Authoritative => {
             let found = dns.survey(apex).await.map_err(|error| chain(&error));
             let what = match &found {
@@ -224,16 +286,19 @@ async fn records(dns: &dyn Dns, zone: &Zone, servers: &str, tell: &mut dyn FnMut
             checks
         }
         Servers::Listed(_) | Servers::Primary => Vec::new(),
-    };
-    let value = "faythe-check";
-    let what = |verb: &str| format!("{servers} {verb} TXT {record}");
-    let added = dns
-        .publish(apex, &record, value, Foreign::Removed)
-        .await
-        .map_err(|error| chain(&error));
-    let published = added.is_ok();
-    tell(Finding::of(what("adds"), added));
-    // Side by side, so that several dead servers cost the patience for one.
+    }
+}
+
+/// Tells of each server that has to show challenges whether it shows the throw-away record.
+async fn look_around(
+    dns: &dyn Dns,
+    zone: &Zone,
+    apex: &DnsName,
+    record: &RecordName,
+    authoritative: Vec<Check>,
+    published: bool,
+    tell: &mut dyn FnMut(Finding),
+) {
     // As they are configured, and then the others.
     let mut checks = zone.rule.required.clone();
     for check in visibility::servers(&zone.rule, authoritative, &[]) {
@@ -241,22 +306,63 @@ async fn records(dns: &dyn Dns, zone: &Zone, servers: &str, tell: &mut dyn FnMut
             checks.push(check);
         }
     }
-    let asked = checks.iter().map(|check| async {
-        if published {
-            shows(dns, apex, check, &record, value).await
-        } else {
-            answers(dns, apex, check, &record).await
+    // Those that may be resolvers come last: they would remember that there is nothing (P09).
+    checks.sort_by_key(|check| check.role);
+    let mut hidden = !published;
+    for checks in checks.chunk_by(|a, b| (a.role == Role::Listed) == (b.role == Role::Listed)) {
+        let too_early = hidden && checks.iter().any(|check| check.role == Role::Listed);
+        // Side by side, so that several dead servers cost the patience for one.
+        let asked = checks.iter().map(|check| async {
+            if too_early {
+                Look::Early
+            } else if published {
+                shows(dns, apex, check, record).await
+            } else {
+                answers(dns, apex, check, record).await
+            }
+        });
+        let looks = futures::future::join_all(asked).await;
+        for (check, look) in checks.iter().zip(looks) {
+            hidden |= matches!(look, Look::Hidden);
+            tell(look.finding(format!("{check} shows TXT {record}")));
         }
-    });
-    let results = futures::future::join_all(asked).await;
-    for (check, result) in checks.iter().zip(results) {
-        tell(Finding::of(format!("{check} shows TXT {record}"), result));
     }
-    let removed = dns
-        .withdraw(apex, &record, value)
-        .await
-        .map_err(|error| chain(&error));
-    tell(Finding::of(what("removes"), removed));
+}
+
+/// What came of looking at one server.
+enum Look {
+    /// It was not asked: the record does not stand everywhere else.
+    Early,
+    /// It gave no answer that says anything.
+    Failed(String),
+    /// It answers without the record.
+    Hidden,
+    /// The record could not be added, and it does answer.
+    InVain,
+    /// It shows the record after this time.
+    Shown(Duration),
+}
+
+impl Look {
+    fn finding(self, what: String) -> Finding {
+        let fault = match self {
+            Self::Shown(took) => return Finding::pass(format!("{what}, after {} ms", took.as_millis())),
+            Self::Early => {
+                "not tried, because the zone's own servers do not show it; a resolver would remember that \
+                            there is none"
+                    .to_owned()
+            }
+            Self::Failed(fault) => fault,
+            Self::Hidden => {
+                "it answers without the record; is it a server of this zone, and does it get notified?"
+                    .to_owned()
+            }
+            Self::InVain => {
+                "not tried, because the record could not be added; the server does answer".to_owned()
+            }
+        };
+        Finding::of(what, Err(fault))
+    }
 }
 
 /// Where the challenges of a zone's hosts go by the configuration.
@@ -271,34 +377,49 @@ fn place<'a>(zone: &'a Zone, host: &Hostname) -> Result<(&'a DnsName, RecordName
         .map_err(|error| format!("`challenge_suffix` makes its challenge records too long: {error}"))
 }
 
-async fn shows(
-    dns: &dyn Dns,
-    zone: &DnsName,
-    check: &Check,
-    record: &RecordName,
-    value: &str,
-) -> Result<(), String> {
+/// Looks until the server shows the record or patience ends.
+async fn shows(dns: &dyn Dns, zone: &DnsName, check: &Check, record: &RecordName) -> Look {
     let began = tokio::time::Instant::now();
-    for round in 0.. {
+    let mut round = 0;
+    loop {
         tokio::time::sleep(schedule::poll(Duration::from_millis(20), round)).await;
-        let found = dns.look(zone, check, record).await;
-        let fault = match found {
-            Ok(answer) if answer.values.iter().any(|found| found == value) => return Ok(()),
-            Ok(_) => "it answers without the record; is it a server of this zone, and does it get notified?"
-                .to_owned(),
-            Err(error) => format!("it {error}"),
+        let look = match dns.look(zone, check, record).await {
+            Ok(answer) if answer.values.iter().any(|found| found == VALUE) => {
+                return Look::Shown(began.elapsed());
+            }
+            Ok(_) => Look::Hidden,
+            Err(error) => Look::Failed(format!("it {error}")),
         };
         if began.elapsed() >= PATIENCE {
-            return Err(fault);
+            return look;
         }
+        round += 1;
     }
-    Ok(())
 }
 
 /// Where nothing could be published, a server can at least answer.
-async fn answers(dns: &dyn Dns, zone: &DnsName, check: &Check, record: &RecordName) -> Result<(), String> {
+async fn answers(dns: &dyn Dns, zone: &DnsName, check: &Check, record: &RecordName) -> Look {
     match dns.look(zone, check, record).await {
-        Ok(_) => Err("not tried, because the record could not be added; the server does answer".to_owned()),
-        Err(error) => Err(format!("it {error}")),
+        Ok(_) => Look::InVain,
+        Err(error) => Look::Failed(format!("it {error}")),
     }
+}
+
+/// Whether the update server, which has taken the removal, shows the record no more; of several it is not known which has.
+async fn is_gone(dns: &dyn Dns, zone: &Zone, apex: &DnsName, record: &RecordName) -> Result<(), String> {
+    for check in zone
+        .rule
+        .required
+        .iter()
+        .filter(|check| check.role == Role::Update)
+    {
+        let answer = dns
+            .look(apex, check, record)
+            .await
+            .map_err(|error| format!("it {error}"))?;
+        if answer.values.iter().any(|found| found == VALUE) {
+            return Err("it says that it did, and shows the record still".to_owned());
+        }
+    }
+    Ok(())
 }

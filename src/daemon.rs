@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::Context;
 use faythe_core::budget::Limits;
+use faythe_core::name::DnsName;
 use faythe_core::policy::Policy;
 use faythe_core::renewal::SPREAD;
 use futures::StreamExt;
@@ -97,6 +98,8 @@ pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Res
         stop.clone(),
     ));
 
+    tasks.spawn(look_at_zones(Arc::clone(&dns), apexes(config), stop.clone()));
+
     let inputs = Inputs {
         requests: ingress::follow_all(&client, config.monitor_interval).boxed(),
         secrets: secrets::follow_held(&client, layout(config), config.monitor_interval).boxed(),
@@ -151,6 +154,34 @@ pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Res
         task.context("a task has failed")??;
     }
     ended
+}
+
+/// Says at the start which update servers do not hold their zone (P10). It is no reason to end: a server may come later.
+async fn look_at_zones(
+    dns: Arc<dyn Dns>,
+    zones: Vec<DnsName>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    for zone in &zones {
+        let answers = tokio::select! {
+            answers = dns.authority(zone) => answers,
+            () = stop.cancelled() => break,
+        };
+        for (server, answer) in answers {
+            if let Err(error) = answer {
+                tracing::warn!(%zone, server, "asked whether it holds zone {zone}, {server} {error}");
+            }
+        }
+    }
+    stop.cancelled().await;
+    Ok(())
+}
+
+/// The zones that take updates.
+fn apexes(config: &Config) -> Vec<DnsName> {
+    let aside = config.aside();
+    let all = config.zones.iter().chain(&aside);
+    all.map(|zone| zone.apex.clone()).collect()
 }
 
 /// Stands for election, where that is wanted.

@@ -19,6 +19,7 @@ use thiserror::Error;
 
 use crate::dns::server::ServerAddr;
 
+mod authority;
 mod batch;
 pub mod client;
 mod courier;
@@ -111,6 +112,10 @@ pub trait Dns: Send + Sync {
     fn repaired(&self) -> BoxFuture<'_, ()> {
         Box::pin(std::future::pending())
     }
+
+    /// Asks each update server of `zone`, as configured, for the zone's serial number: one that holds the zone answers with
+    /// authority (P10).
+    fn authority<'a>(&'a self, zone: &'a DnsName) -> BoxFuture<'a, Vec<(String, Result<u32, LookError>)>>;
 
     /// Asks one server once which TXT values stand at `record`, a record of `zone`.
     ///
@@ -281,6 +286,11 @@ pub enum LookError {
         "is lame: it answers without authority; let it serve the zone, or remove it from the zone's NS records"
     )]
     Lame,
+    /// An update server does not hold the zone.
+    #[error(
+        "answers without authority: it does not hold this zone; check the zone's name and its update server"
+    )]
+    NotServed,
     /// The server answered with a response code that is neither success nor absence.
     #[error("answered {0}")]
     Rcode(String),
@@ -294,7 +304,7 @@ impl LookError {
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Lame => "dns-lame",
+            Self::Lame | Self::NotServed => "dns-lame",
             Self::Format(_) | Self::Rcode(_) | Self::Unreachable(_) => "no-answer",
         }
     }

@@ -23,7 +23,9 @@ use crate::dns::server::{ServerAddr, ServerAddrError, addresses};
 use crate::dns::signer::{KeySource, Signer};
 use crate::dns::survey::Surveys;
 use crate::dns::update::wire_name;
-use crate::dns::{Answer, AskError, Dns, DnsError, Foreign, LookError, Observe, UpdateFault, route};
+use crate::dns::{
+    Answer, AskError, Dns, DnsError, Foreign, LookError, Observe, UpdateFault, authority, route,
+};
 
 /// Time to live of our records unless a zone has its own (S08).
 pub const TTL: Duration = Duration::from_secs(120);
@@ -236,6 +238,16 @@ impl Dns for Client {
         Box::pin(self.rekeyed.notified())
     }
 
+    fn authority<'a>(&'a self, zone: &'a DnsName) -> BoxFuture<'a, Vec<(String, Result<u32, LookError>)>> {
+        Box::pin(async move {
+            let servers = self.zones.get(zone).map_or(&[][..], |entry| &entry.servers);
+            let asked = servers
+                .iter()
+                .map(|server| async move { (server.to_string(), serial_at(server, zone).await) });
+            futures::future::join_all(asked).await
+        })
+    }
+
     fn look<'a>(
         &'a self,
         zone: &'a DnsName,
@@ -290,6 +302,13 @@ impl Entry {
             cause,
         }
     }
+}
+
+/// Asks one server for a zone's serial number.
+async fn serial_at(server: &ServerAddr, zone: &DnsName) -> Result<u32, LookError> {
+    let apex = wire_name(zone.as_str()).map_err(|fault| LookError::Format(fault.to_string()))?;
+    let peers = server.addresses().await.map_err(|error| LookError::io(&error))?;
+    authority::serial(&peers, &apex).await
 }
 
 /// Asks one server, at its one address or at any.

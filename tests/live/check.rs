@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use faythe_bed::bind::{Algorithm, Key};
+use faythe_bed::bind::{self, Algorithm, Key};
+use faythe_bed::dns_proxy::{DnsProxy, Fault, Opcode, Rule};
 use faythe_bed::kube::{Identity, shipped_rights};
 use faythe_bed::ports::Port;
 use faythe_bed::scratch::Scratch;
@@ -10,7 +11,9 @@ use faythe_bed::{Bed, Setup};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::live::stage::{FAYTHE, with};
+use crate::live::look::said;
+use crate::live::stage::{FAYTHE, Stage, with};
+use crate::live::zones::grown;
 
 /// What a run of the program came to.
 #[derive(Debug)]
@@ -84,6 +87,8 @@ async fn all_well_is_a_pass_on_each_line_and_leaves_nothing() {
     let primary = bed.bind.address();
     for part in [
         "configuration ".to_owned(),
+        format!("{primary} holds zone {}, with serial 1", bed.zone),
+        format!("our clock agrees with that of {primary}"),
         "ingresses in all namespaces".to_owned(),
         format!("secrets in namespace {}", bed.secret_namespace),
         "events in all namespaces".to_owned(),
@@ -145,6 +150,85 @@ async fn a_name_server_that_is_dead_or_has_not_the_zone_is_told() {
 }
 
 #[tokio::test]
+async fn p09_what_each_secondary_says_is_told_and_a_resolver_is_not_asked_too_early() {
+    let mut bed = Bed::start_as(Setup {
+        secondaries: 3,
+        ..Setup::default()
+    })
+    .await
+    .unwrap();
+    let listed = DnsProxy::start(bed.bind.address()).await.unwrap();
+    let (server, resolver) = (bed.bind.address(), listed.address().to_string());
+    let zone = json!({
+        "auth_dns_server": server.to_string(),
+        "auth_dns_key": bed.bind.key_file(),
+        "val_dns_servers": [resolver],
+        "check": { "port": server.port() },
+    });
+    let config = grown(bed.config(), json!({ bed.zone.as_str(): zone }));
+    let run = check(&bed, FAYTHE, config.clone()).await;
+    assert_eq!(run.code, Some(0), "{run:?}");
+    assert!(!listed.passed().is_empty());
+
+    bed.secondaries[0].hold();
+    bed.secondaries[1].refuse().await.unwrap();
+    bed.secondaries[2].die();
+    let before = listed.passed().len();
+    let run = check(&bed, FAYTHE, config).await;
+    let names = [2, 3, 4].map(|n| format!("ns{n}.{} (127.0.0.{n}:{})", bed.zone, server.port()));
+    run.assert_failures(&[
+        &[&names[0], "answers without the record"],
+        &[&names[1], "it answered REFUSED"],
+        &[&names[2], "it did not answer"],
+        &[&resolver, "not tried", "a resolver would remember"],
+    ]);
+    assert_eq!(listed.passed().len(), before, "the resolver was asked");
+    assert_eq!(bed.bind.all_txt(&bed.zone).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn p10_who_does_not_hold_the_zone_is_told_and_the_zone_stays_the_configured_one() {
+    let bed = Bed::start().await.unwrap();
+    let proxy = DnsProxy::start(bed.bind.address()).await.unwrap();
+    // The end of a name, type SOA, class IN.
+    let about_soa = |request: &[u8]| request.windows(5).any(|part| part == [0, 0, 6, 0, 1]);
+    let no_zone = move |_, request: &[u8]| {
+        if about_soa(request) {
+            Fault::Rcode(3)
+        } else {
+            Fault::None
+        }
+    };
+    proxy.set(Rule::of(no_zone).only(Opcode::Query));
+    let server = proxy.address().to_string();
+    let stage = Stage::on(bed, json!({ "auth_dns_server": server })).await;
+    said(
+        &stage.faythe,
+        &["WARN", &server, "holds zone", "answered NXDOMAIN"],
+    )
+    .await;
+    let host = stage.host("www");
+    stage.ask("web", &[&host]).await;
+    stage.certificate(&host).await;
+
+    // A resolver knows the zone and does not hold it.
+    let resolver = bind::Bind::start(bind::Setup {
+        resolves_at: Some(stage.bed.bind.address()),
+        ..bind::Setup::default()
+    })
+    .await
+    .unwrap();
+    let server = resolver.address().to_string();
+    let run = check_with(&stage.bed, json!({ "auth_dns_server": server })).await;
+    let failures = run.failures();
+    assert!(
+        failures[0].contains(&format!("{server} holds zone")) && failures[0].contains("without authority"),
+        "{run:?}"
+    );
+    assert_eq!(run.code, Some(3));
+}
+
+#[tokio::test]
 async fn an_update_server_or_a_ca_that_is_dead_is_told_and_the_rest_is_tried() {
     let mut bed = Bed::start().await.unwrap();
     let dead = Port::claim().unwrap().address().to_string();
@@ -152,6 +236,7 @@ async fn an_update_server_or_a_ca_that_is_dead_is_told_and_the_rest_is_tried() {
     let url = bed.pebble.directory_url();
     let run = check_with(&bed, json!({ "auth_dns_server": dead })).await;
     run.assert_failures(&[
+        &[&dead, "holds zone"],
         &[&dead, "adds TXT"],
         &[&dead, "shows TXT"],
         &[&dead, "removes TXT"],

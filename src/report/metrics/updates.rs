@@ -103,6 +103,14 @@ impl Updates {
             .get_or_create(&ClockLabels { source, server })
             .set(offset_secs);
     }
+
+    /// Our clock minus a server's, in seconds, if it has told it.
+    #[must_use]
+    pub fn clock_offset(&self, source: &'static str, server: &str) -> Option<i64> {
+        let server = server.to_owned();
+        let offset = self.clocks.get(&ClockLabels { source, server })?;
+        Some(offset.get())
+    }
 }
 
 #[cfg(test)]
@@ -121,6 +129,8 @@ mod tests {
             .sent("example.com", "ns1", "badkey", Duration::from_millis(2));
         metrics.updates.key_read("example.com", "failed");
         metrics.updates.clock("tsig", "ns1", -480);
+        assert_eq!(metrics.updates.clock_offset("tsig", "ns1"), Some(-480));
+        assert_eq!(metrics.updates.clock_offset("tsig", "ns2"), None);
         let text = metrics.exposition().unwrap();
         for line in [
             "faythe_dns_updates_total{zone=\"example.com\",server=\"ns1\",result=\"badkey\"} 1",
