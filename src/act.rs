@@ -18,7 +18,7 @@ use faythe_core::renewal::Rule;
 use faythe_core::route::Route;
 use faythe_core::schedule::{self, Failures, Threshold};
 use faythe_core::visibility::{Health, Sight};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -36,10 +36,12 @@ mod fault;
 mod look;
 mod note;
 mod opening;
+mod room;
 mod steps;
 
 pub(crate) use fault::chain;
 pub use fault::{Fault, Pause};
+pub use room::{Room, UNNOTED_AT_ONCE};
 
 /// Everything an order needs of the outside, shared by all.
 pub struct Outside {
@@ -70,12 +72,8 @@ pub struct Outside {
     /// How long the CA usually takes to validate, and to make a certificate.
     pub usual: Mutex<Usual>,
     /// Room for orders that the CA has made and no note tells of.
-    pub unnoted: Arc<Semaphore>,
+    pub unnoted: Room,
 }
-
-/// How many orders may be without a note at a time. Each of them is lost to a process that dies at that moment, and its
-/// certificate costs another order. One at a time would halve the pace of a thousand; two cost nothing of it.
-pub const UNNOTED_AT_ONCE: usize = 2;
 
 /// How long the CA took lately.
 #[derive(Clone, Copy, Debug, Default)]
@@ -104,6 +102,8 @@ pub struct Order {
     note: Option<Note>,
     key: Option<Sealed>,
     session: Option<Fenced<Box<dyn CaOrder>>>,
+    /// Held while the CA has made it and no note tells of it.
+    unnoted: Option<room::Place>,
     published: Published,
     /// Where its values go, or why they can go nowhere, as found before the order was made.
     way: Option<Result<Route, Fault>>,
@@ -207,6 +207,7 @@ impl Order {
             note: None,
             key: None,
             session: None,
+            unnoted: None,
             published: Published::No,
             way: None,
             route: None,
@@ -238,6 +239,11 @@ impl Order {
         self.session.is_some() && self.note.is_none()
     }
 
+    /// Nobody wants it any more, so that it costs nothing if it is lost.
+    pub fn make_room(&mut self) {
+        self.unnoted = None;
+    }
+
     /// What is known of earlier attempts when work on it begins.
     pub fn remember(&mut self, failures: Option<Failures>, earlier_look: Option<Timestamp>) {
         self.failures = failures;
@@ -267,17 +273,24 @@ pub async fn drive(
         outside.board.place(&order.host, &route.record);
     }
     let begun = *order.begun.get_or_insert_with(|| (outside.now)());
+    order
+        .unnoted
+        .iter_mut()
+        .for_each(|place| place.set_resting(false));
     let mut work = Work {
         order: &mut order,
         outside,
         progress,
         stop,
         begun,
-        unnoted: None,
     };
     let outcome = work.run(&goal).await;
     // What was not needed this time is given back by the ledger.
     order.grant = None;
+    if !order.is_unnoted() {
+        order.unnoted = None;
+    }
+    order.unnoted.iter_mut().for_each(|place| place.set_resting(true));
     outside.board.prepared(&order.host);
     (order, outcome)
 }
@@ -288,8 +301,6 @@ struct Work<'a> {
     progress: &'a mpsc::UnboundedSender<Progress>,
     stop: &'a CancellationToken,
     begun: Timestamp,
-    /// Held while the CA has made an order and no note tells of it.
-    unnoted: Option<OwnedSemaphorePermit>,
 }
 
 impl Work<'_> {

@@ -8,12 +8,12 @@ use faythe_core::name::DnsName;
 use faythe_core::policy::Policy;
 use faythe_core::renewal::SPREAD;
 use futures::StreamExt;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::act::{self, Outside, UNNOTED_AT_ONCE};
+use crate::act::{self, Outside, Room};
 use crate::ca::Ca;
 use crate::ca::acme::{Acme, Binding, Registration, Settings};
 use crate::clock::{self, Now};
@@ -126,7 +126,7 @@ pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Res
         health: Mutex::default(),
         metrics: Arc::clone(&metrics),
         usual: Mutex::default(),
-        unnoted: Arc::new(Semaphore::new(UNNOTED_AT_ONCE)),
+        unnoted: Room::default(),
     });
     let report = Report::new(metrics, notices, health);
     tracing::info!(

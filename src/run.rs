@@ -189,6 +189,13 @@ impl Loop {
         };
         self.check(&plan, now);
         self.keep_ledger();
+        for host in &plan.changed {
+            if self.planner.verdict(host).is_none()
+                && let Some(order) = self.parked.get_mut(host)
+            {
+                order.make_room();
+            }
+        }
         for action in &plan.actions {
             match action {
                 Action::Drive { host, goal } => self.start(host, *goal),

@@ -193,6 +193,11 @@ impl Proxy {
         })
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.port.address()
+    }
+
     /// The URL by which something at the server is reached through this proxy.
     pub fn url_of(&self, url: &str) -> Result<String> {
         let url = url.parse::<Uri>()?;
@@ -238,6 +243,11 @@ impl Proxy {
     /// All requests so far whose end has come, or the beginning of their answer; in that order.
     pub fn exchanges(&self) -> Vec<Exchange> {
         lock(&self.shared.exchanges).clone()
+    }
+
+    /// How many they are.
+    pub fn exchanges_so_far(&self) -> usize {
+        lock(&self.shared.exchanges).len()
     }
 
     /// How many of them contain `request`.

@@ -279,6 +279,18 @@ impl Fault {
         }
     }
 
+    /// Orders before it of which no note can be saved: each more would be one more to lose (P16).
+    #[must_use]
+    pub fn unnoted() -> Self {
+        let text =
+            "no note can be saved of the orders before it, which say why; none is made until there is one";
+        Self {
+            code: "not-noted".to_owned(),
+            text: text.to_owned(),
+            pause: rest(None),
+        }
+    }
+
     /// An order whose challenges are not those that were noted.
     #[must_use]
     pub fn strange_order(url: &str) -> Self {

@@ -39,7 +39,7 @@ impl Work<'_> {
         match self.outside.store.act()?.save(&saved).await {
             Ok(()) => {
                 self.order.note = Some(note);
-                self.unnoted = None;
+                self.order.unnoted = None;
                 // From here on nobody else begins an order for this host. Whoever did so before, by an accident of two
                 // leaders, and has ended it meanwhile, has left a certificate.
                 self.order.place = None;
@@ -57,7 +57,7 @@ impl Work<'_> {
         let there = self.outside.store.read().note(&self.order.host).await?;
         self.order.session = None;
         self.order.key = None;
-        self.unnoted = None;
+        self.order.unnoted = None;
         // It may have come to its end by now.
         self.order.place = None;
         if let Some(Saved { order, failures, .. }) = there {

@@ -1,8 +1,6 @@
 //! The step that costs something at the CA: making an order, with the ledger's leave, and telling the ledger what became
 //! of it.
 
-use std::sync::Arc;
-
 use faythe_core::budget::Spending;
 use faythe_core::problem::Exchange;
 
@@ -28,9 +26,8 @@ impl Work<'_> {
         if self.order.key.is_none() {
             self.order.key = Some(new_key(self.outside.key_type).await?);
         }
-        let room = Arc::clone(&self.outside.unnoted).acquire_owned();
-        self.unnoted = tokio::select! {
-            room = room => room.ok(),
+        self.order.unnoted = tokio::select! {
+            place = self.outside.unnoted.take() => Some(place.ok_or_else(Fault::unnoted)?),
             () = self.stop.cancelled() => return Ok(Then::GoOn),
         };
         let order = NewOrder {

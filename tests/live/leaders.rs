@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::look::{FAYTHE, SOON, ask, before_ca, clean, hosts, issued};
 
 /// What the requirement allows for a take-over, and some for a machine that does other things too.
-const TAKEOVER: Duration = Duration::from_secs(20);
+pub(crate) const TAKEOVER: Duration = Duration::from_secs(20);
 
 /// Two instances of one configuration, of which the first leads; between it and the API server there is a proxy.
 struct Pair {
@@ -83,16 +83,17 @@ impl Pair {
     }
 }
 
-async fn is_leading(faythe: &Faythe) -> anyhow::Result<bool> {
+pub(crate) async fn is_leading(faythe: &Faythe) -> anyhow::Result<bool> {
     Ok(faythe.metric("faythe_leader", &[]).await? == Some(1.0))
 }
 
-async fn leads(faythe: &Faythe, within: Duration) {
-    until(within, "it leads", async || {
+pub(crate) async fn leads(faythe: &Faythe, within: Duration) {
+    let leads = until(within, "it leads", async || {
         Ok(is_leading(faythe).await?.then_some(()))
-    })
-    .await
-    .unwrap();
+    });
+    if let Err(error) = leads.await {
+        panic!("{error:#}; its log ends in:\n{}", faythe.process().log_tail());
+    }
 }
 
 async fn follows(faythe: &Faythe) {

@@ -174,19 +174,24 @@ impl Stage {
 
     /// The Secrets that hold certificates, by name.
     pub(crate) async fn held(&self) -> BTreeMap<String, Secret> {
-        let params = ListParams::default().labels(&self.label());
-        let secrets = self.bed.secrets().list(&params).await.unwrap();
-        secrets
-            .items
-            .into_iter()
-            .map(|secret| (secret.metadata.name.clone().unwrap(), secret))
-            .collect()
+        held(&self.bed).await
     }
 
     /// The label key of hosts.
     pub(crate) fn label(&self) -> String {
         label_of(&self.bed)
     }
+}
+
+/// The Secrets that hold certificates, by name.
+pub(crate) async fn held(bed: &Bed) -> BTreeMap<String, Secret> {
+    let params = ListParams::default().labels(&label_of(bed));
+    let secrets = bed.secrets().list(&params).await.unwrap();
+    secrets
+        .items
+        .into_iter()
+        .map(|secret| (secret.metadata.name.clone().unwrap(), secret))
+        .collect()
 }
 
 /// The label key of hosts in the configuration of a bed.

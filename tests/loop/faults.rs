@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use faythe::act::UNNOTED_AT_ONCE;
 use faythe_core::name::Hostname;
 use faythe_core::problem::{Problem, ProblemKind};
 use tokio::time::Instant;
@@ -161,6 +162,28 @@ async fn a_store_that_is_away_costs_no_second_order() {
     rig.settled(&mut process).await;
     let state = rig.place.state();
     assert_eq!((state.orders.len(), state.calls("finalize")), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn p16_where_no_note_can_be_saved_two_orders_are_made_and_not_one_for_each_host() {
+    let hosts: Vec<String> = (0..10 * AT_ONCE)
+        .map(|number| format!("h{number}.example.com"))
+        .collect();
+    let rig = Rig::new(&hosts.iter().map(String::as_str).collect::<Vec<_>>());
+    rig.place.state().faults.refuse_notes = true;
+    let mut process = rig.process();
+    rig.pass(&mut process, Duration::from_secs(3600)).await;
+    assert_eq!(rig.place.state().orders.len(), UNNOTED_AT_ONCE);
+    // Those who ask for these two may go: they do not keep the others waiting.
+    rig.show_requests(&process, &[]);
+    rig.pass(&mut process, Duration::from_secs(60)).await;
+    rig.show_requests(&process, &hosts);
+    rig.pass(&mut process, Duration::from_secs(600)).await;
+    assert!(rig.place.state().orders.len() <= 2 * UNNOTED_AT_ONCE);
+    rig.place.state().faults.refuse_notes = false;
+    let before = rig.place.state().orders.len();
+    rig.settled(&mut process).await;
+    assert!(rig.place.state().orders.len() <= before + hosts.len() - UNNOTED_AT_ONCE);
 }
 
 #[tokio::test(start_paused = true)]

@@ -91,6 +91,8 @@ pub(crate) struct Faults {
     pub(crate) fail_validation: bool,
     /// The store does not take certificates.
     pub(crate) store_is_away: bool,
+    /// The store takes no notes, though it can be read.
+    pub(crate) refuse_notes: bool,
 }
 
 /// On which side of a call's effect the process ends.
@@ -615,6 +617,12 @@ impl Store for Place {
         let what = if saved.order.is_some() { "note" } else { "failure" };
         self.call(format!("save {what} {}", saved.host), move |state| {
             self.check_note(state, &saved.host)?;
+            if state.faults.refuse_notes {
+                return Err(StoreError::Refused {
+                    object: format!("the note of {}", saved.host),
+                    reason: "exceeded quota".into(),
+                });
+            }
             state.notes.insert(saved.host.clone(), saved.clone());
             state.versions += 1;
             state.note_versions.insert(saved.host.clone(), state.versions);

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use faythe::act::{Outside, UNNOTED_AT_ONCE};
+use faythe::act::{Outside, Room};
 use faythe::clock::Now;
 use faythe::lease::{Office, Tenure};
 use faythe::neighbors::Board;
@@ -22,7 +22,7 @@ use faythe_core::want::Asker;
 use faythe_core::zone::{Rule, Zone, Zones};
 use futures::StreamExt;
 use futures::channel::mpsc::{UnboundedSender, unbounded};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -144,7 +144,7 @@ impl Rig {
             health: Mutex::default(),
             metrics: Arc::clone(&metrics),
             usual: Mutex::default(),
-            unnoted: Arc::new(Semaphore::new(UNNOTED_AT_ONCE)),
+            unnoted: Room::default(),
         };
         let (notices, _) = mpsc::channel(1);
         let (health, _) = watch::channel(Health {

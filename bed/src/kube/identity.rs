@@ -91,7 +91,9 @@ impl Kube {
             "server": proxy.url_of(&self.url())?,
             "certificate-authority-data": STANDARD.encode(proxy.https_roots()),
         });
-        let path = direct.with_extension("proxied");
+        // Several proxies stand before one server: each has its own.
+        let port = proxy.address().port();
+        let path = direct.with_extension(format!("through-{port}"));
         std::fs::write(&path, serde_json::to_string_pretty(&file)?)?;
         Ok(path)
     }
