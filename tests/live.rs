@@ -35,5 +35,6 @@ mod live {
     mod stage;
     mod step_ca;
     mod sweep;
+    mod ways;
     mod zones;
 }

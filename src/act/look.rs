@@ -53,6 +53,10 @@ impl Work<'_> {
 
     /// Takes in where the value goes, so that neighbors at the record are seen (P15).
     pub(super) fn take_way(&mut self, route: Route) {
+        let usual = Route::direct(&self.order.zone, &self.order.host.challenge_record());
+        if (&route.zone, &route.record) != (&usual.zone, &usual.record) {
+            tracing::info!(host = %self.order.host, record = %route.record, zone = %route.zone, "the challenge is delegated");
+        }
         self.outside.board.place(&self.order.host, &route.record);
         self.order.route = Some(route);
     }
