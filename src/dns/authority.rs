@@ -25,7 +25,7 @@ pub(crate) async fn serial(peers: &[SocketAddr], apex: &Name<Vec<u8>>) -> Result
 }
 
 /// Reads the serial number out of an answer.
-fn read(message: &Message<[u8]>, apex: &Name<Vec<u8>>) -> Result<u32, LookError> {
+pub(super) fn read(message: &Message<[u8]>, apex: &Name<Vec<u8>>) -> Result<u32, LookError> {
     let garbled = |error: &dyn std::fmt::Display| LookError::Format(error.to_string());
     if message.header().rcode() == Rcode::NXDOMAIN {
         return Err(LookError::Rcode(Rcode::NXDOMAIN.to_string()));
@@ -44,6 +44,7 @@ fn read(message: &Message<[u8]>, apex: &Name<Vec<u8>>) -> Result<u32, LookError>
 #[cfg(test)]
 mod tests {
     use domain::base::{MessageBuilder, Ttl};
+    use proptest::prelude::*;
 
     use super::*;
     use crate::dns::update::wire_name;
@@ -69,6 +70,15 @@ mod tests {
         assert_eq!(said("EXAMPLE.test", true), Ok(7));
         for (owner, with_authority) in [("example.test", false), ("test", true), ("a.example.test", true)] {
             assert_eq!(said(owner, with_authority), Err(LookError::NotServed), "{owner}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_answer_makes_the_reader_panic(octets in proptest::collection::vec(any::<u8>(), 12..80)) {
+            if let Ok(message) = Message::from_slice(&octets) {
+                drop(read(message, &name("example.test")));
+            }
         }
     }
 }

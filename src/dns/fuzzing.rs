@@ -8,13 +8,13 @@ use faythe_core::zone::Role;
 
 use crate::dns::query::Reply;
 use crate::dns::tsig::{Algorithm, Key, sign};
-use crate::dns::{keyfile, lookup, route, survey, update};
+use crate::dns::{authority, keyfile, lookup, primary, route, survey, update};
 use crate::sealed::Sealed;
 
 /// The ID of the update that answers are taken for, so that a corpus can bear it.
 const ID: u16 = 0x1234;
 
-/// An answer to a look, or to a question about where a challenge goes.
+/// An answer to a look, or to a question about a zone, its servers, or where a challenge goes.
 pub fn answer_to_query(bytes: &[u8]) {
     let reply = Reply::of(bytes);
     for role in [Role::Update, Role::Authoritative, Role::Listed] {
@@ -28,6 +28,8 @@ pub fn answer_to_query(bytes: &[u8]) {
     }
     if let Ok(message) = reply.message() {
         drop(survey::delegation(message, &name));
+        drop(authority::read(message, &name));
+        drop(primary::mname(message, &name));
     }
 }
 

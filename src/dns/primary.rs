@@ -103,7 +103,7 @@ impl Finder {
 }
 
 /// The primary that the SOA record at `apex` names, in lower case.
-fn mname(message: &Message<[u8]>, apex: &Name<Vec<u8>>) -> Result<String, LookError> {
+pub(super) fn mname(message: &Message<[u8]>, apex: &Name<Vec<u8>>) -> Result<String, LookError> {
     let garbled = |error: &dyn std::fmt::Display| LookError::Format(error.to_string());
     let section = message.answer().map_err(|error| garbled(&error))?;
     for record in section.limit_to_in::<Soa<ParsedName<_>>>() {

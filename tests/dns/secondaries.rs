@@ -85,7 +85,7 @@ async fn p08_a_silent_secondary_costs_no_more_than_its_time_out() {
 }
 
 #[tokio::test]
-async fn split_horizon_needs_no_setting() {
+async fn p02_split_horizon_needs_no_setting() {
     let setup = Setup {
         views: vec!["inside".to_owned(), "outside".to_owned()],
         ..Setup::one_zone(ZONE)

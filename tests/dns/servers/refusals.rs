@@ -12,6 +12,7 @@ on_each_make![
     p11_a_key_without_rights,
     p11_a_name_outside_the_zone,
     p11_a_zone_that_is_not_served,
+    p11_a_servers_own_words_are_shown,
 ];
 
 /// PowerDNS says no more than this for whatever it has against a signature, and signs none of it.
@@ -139,6 +140,22 @@ async fn p11_a_zone_that_is_not_served(make: Make) {
     let cause =
         "NOTAUTH: the server is not primary for this zone; check `auth_dns_server` and `auth_dns_zone`";
     check(outcome, &server, "elsewhere.test", "faythe", cause);
+}
+
+async fn p11_a_servers_own_words_are_shown(make: Make) {
+    let server = start(make).await;
+    let error = look_at(
+        &client_of(&server),
+        &server.address().to_string(),
+        "www.elsewhere.test",
+    )
+    .await;
+    let said = match make {
+        Make::Knot => "answered REFUSED (EDE 20 Not Authoritative)",
+        // They have none for this.
+        Make::Bind | Make::PowerDns => "answered REFUSED",
+    };
+    assert_eq!(error.unwrap_err().to_string(), said);
 }
 
 async fn p12_a_clock_that_is_two_hours_off(make: Make) {
