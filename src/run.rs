@@ -38,7 +38,7 @@ use term::Leadership;
 
 /// How long running steps may take after the signal to stop; Kubernetes gives 30 s as a rule.
 const DRAIN: Duration = Duration::from_secs(20);
-/// How long the ledger may take to be saved at the end.
+/// How long the last things may take to be saved at the end.
 const LAST_SAVE: Duration = Duration::from_secs(5);
 /// The rest after an order that was of no use; it doubles.
 const ABANDONED_REST: Duration = Duration::from_secs(60);
@@ -146,11 +146,8 @@ pub async fn run(
     while let Ok(progress) = told.try_recv() {
         state.progress(progress);
     }
-    if tokio::time::timeout(LAST_SAVE, state.close_ledger())
-        .await
-        .is_err()
-    {
-        tracing::warn!("the ledger could not be saved in time");
+    if tokio::time::timeout(LAST_SAVE, state.close()).await.is_err() {
+        tracing::warn!("what is counted, and what the CA says about renewals, could not be saved in time");
     }
     Ok(())
 }
@@ -189,6 +186,7 @@ impl Loop {
         };
         self.check(&plan, now);
         self.keep_ledger();
+        self.keep_windows();
         for host in &plan.changed {
             if self.planner.verdict(host).is_none()
                 && let Some(order) = self.parked.get_mut(host)
@@ -307,8 +305,14 @@ impl Loop {
         }
     }
 
-    fn legacy(&mut self, Legacy { notes, record }: Legacy) {
+    fn legacy(&mut self, legacy: Legacy) {
+        let Legacy {
+            notes,
+            record,
+            windows,
+        } = legacy;
         self.open_ledger(record.as_ref());
+        self.world.load_windows(&windows);
         let mut orders = Vec::new();
         let mut failures = Vec::new();
         for Saved {

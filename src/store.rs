@@ -5,6 +5,7 @@ use faythe_core::budget::Record;
 use faythe_core::cert::Held;
 use faythe_core::name::Hostname;
 use faythe_core::order::Note;
+use faythe_core::world::SavedWindow;
 use futures::future::BoxFuture;
 use std::time::Duration;
 use thiserror::Error;
@@ -19,6 +20,8 @@ mod ledger;
 mod notes;
 pub mod place;
 pub mod secrets;
+mod shelf;
+mod windows;
 
 /// Where certificates, notes and the account are kept.
 pub trait Store: Send + Sync {
@@ -66,6 +69,15 @@ pub trait Store: Send + Sync {
         directory: &'a str,
         record: &'a Record,
     ) -> BoxFuture<'a, Result<(), StoreError>>;
+
+    /// Reads what CAs have said about renewals.
+    fn windows(&self) -> BoxFuture<'_, Result<Vec<SavedWindow>, StoreError>>;
+
+    /// Saves what CAs have said about renewals in place of what was read or saved before.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when another instance has saved it meanwhile; read that and save again.
+    fn save_windows<'a>(&'a self, windows: &'a [SavedWindow]) -> BoxFuture<'a, Result<(), StoreError>>;
 
     /// Reads the account that belongs to the CA at `directory`.
     fn account<'a>(&'a self, directory: &'a str) -> BoxFuture<'a, Result<Option<SavedAccount>, StoreError>>;

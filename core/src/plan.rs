@@ -115,6 +115,13 @@ impl Planner {
         if !world.is_known() {
             return plan;
         }
+        if world.has_windows_to_recall() {
+            let hosts = world.wants().map(|(host, _)| host);
+            let certificates: Vec<_> = hosts
+                .filter_map(|host| Some((host.clone(), best(host, world)?.id.clone()?)))
+                .collect();
+            world.recall_windows(certificates);
+        }
         world.settle(now);
         world.expire_holds(now);
         let set_back = world.pass(now);
@@ -182,7 +189,8 @@ impl Planner {
             at.max(pace).max(world.without_hints_until().unwrap_or(at))
         });
         let poll = poll.filter(|_| world.asking() < POLLS_AT_ONCE);
-        [due, gates, save, poll].into_iter().flatten().min()
+        let windows = world.save_windows_at(now).filter(|at| *at > now);
+        [due, gates, save, poll, windows].into_iter().flatten().min()
     }
 
     /// What is to be said of one certificate.

@@ -22,10 +22,13 @@ use crate::zone::Zones;
 mod hints;
 mod holds;
 mod purse;
+mod windows;
 
 use hints::Hints;
 pub(crate) use hints::Pressing;
 pub use hints::{Answer, Question};
+use windows::Windows;
+pub use windows::{SavedWindow, seconds};
 
 /// One snapshot of everything known.
 #[derive(Debug)]
@@ -41,6 +44,7 @@ pub struct World {
     failures: BTreeMap<Hostname, Failures>,
     holds: BTreeMap<Scope, Hold>,
     hints: Hints,
+    windows: Windows,
     ledger: Ledger,
     turns: Turns,
     dirty: BTreeSet<Hostname>,
@@ -95,6 +99,7 @@ impl World {
             failures: BTreeMap::new(),
             holds: BTreeMap::new(),
             hints: Hints::default(),
+            windows: Windows::default(),
             ledger: Ledger::new(Limits::default()),
             turns: Turns::default(),
             dirty: BTreeSet::new(),
@@ -452,6 +457,7 @@ impl World {
         self.ledger = from.ledger.clone();
         self.turns = from.turns.clone();
         self.hints = from.hints.clone();
+        self.windows = from.windows.clone();
         self.holds_changed = true;
     }
 

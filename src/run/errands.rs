@@ -1,4 +1,4 @@
-//! Errands of the loop besides orders: asking the CA when it wants a certificate renewed, and saving the ledger.
+//! Errands of the loop besides orders: asking the CA when it wants a certificate renewed, saving that and the ledger.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use faythe_core::ari::CertificateId;
 use faythe_core::budget::{Ledger, Record};
 use faythe_core::name::Hostname;
 use faythe_core::schedule;
-use faythe_core::world::{Answer, Question};
+use faythe_core::world::{Answer, Question, SavedWindow};
 
 use tokio_util::sync::CancellationToken;
 
@@ -22,12 +22,15 @@ pub(super) enum Errand {
     Asked { question: Question, answer: Answer },
     /// The ledger has been saved, or not; then what another instance has saved meanwhile.
     Saved(Result<(), Option<Record>>),
+    /// The windows have been saved, or not.
+    WindowsSaved(bool),
 }
 
 /// What earlier processes have left: notes, and the record of the ledger.
 pub(super) struct Legacy {
     pub(super) notes: Vec<Saved>,
     pub(super) record: Option<Record>,
+    pub(super) windows: Vec<SavedWindow>,
 }
 
 /// Reads what earlier processes have left.
@@ -40,6 +43,7 @@ async fn legacy(outside: &Outside) -> Result<Legacy, StoreError> {
     };
     Ok(Legacy {
         notes: outside.store.read().notes().await?,
+        windows: outside.store.read().windows().await?,
         record,
     })
 }
@@ -111,8 +115,49 @@ impl Loop {
         });
     }
 
-    /// Saves the ledger for the last time.
-    pub(super) async fn close_ledger(&mut self) {
+    /// Saves what the CA has said about renewals, if that is due.
+    pub(super) fn keep_windows(&mut self) {
+        let now = self.now();
+        if !self.leadership.acts || self.world.save_windows_at(now).is_none_or(|at| at > now) {
+            return;
+        }
+        let windows = self.world.windows_to_save();
+        let outside = Arc::clone(&self.outside);
+        self.errands.spawn(async move {
+            let Ok(store) = outside.store.act() else {
+                return Errand::WindowsSaved(false);
+            };
+            let Err(error) = store.save_windows(&windows).await else {
+                return Errand::WindowsSaved(true);
+            };
+            tracing::warn!(
+                "what the CA says about renewals cannot be saved: {}",
+                act::chain(&error)
+            );
+            if matches!(error, StoreError::Conflict { .. }) {
+                // Only who has read what is there may write over it.
+                let _ = store.windows().await;
+            }
+            Errand::WindowsSaved(false)
+        });
+    }
+
+    /// Saves for the last time.
+    pub(super) async fn close(&mut self) {
+        self.close_ledger().await;
+        if self.leadership.acts
+            && let Some(windows) = self.world.last_windows()
+            && let Ok(store) = self.outside.store.act()
+            && let Err(error) = store.save_windows(&windows).await
+        {
+            tracing::warn!(
+                "what the CA says about renewals cannot be saved at the end: {}",
+                act::chain(&error)
+            );
+        }
+    }
+
+    async fn close_ledger(&mut self) {
         let now = self.now();
         if let Some(record) = self.world.ledger_mut().last_record(now)
             && let Ok(store) = self.outside.store.act()
@@ -152,6 +197,7 @@ impl Loop {
         let now = self.now();
         match errand {
             Errand::Asked { question, answer } => self.world.hinted(question, answer, now),
+            Errand::WindowsSaved(well) => self.world.windows_saved(well, now),
             Errand::Saved(Ok(())) => self.world.ledger_mut().saved(true, now),
             Errand::Saved(Err(theirs)) => {
                 let ledger = self.world.ledger_mut();

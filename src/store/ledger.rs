@@ -3,26 +3,21 @@
 //! Each bucket takes 13 bytes, and a Secret holds 1 MiB, so that one is enough for all but the largest clusters; what does
 //! not fit goes into further ones. A ledger that cannot be read is no ledger: what it counted is reckoned from the
 //! certificates and notes, and the CA's own answers correct the rest.
-//!
-//! Every write names the `resourceVersion` that was seen, so that of two instances one notices the other.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
 
 use faythe_core::Timestamp;
 use faythe_core::budget::{Entry, Kind, Record};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{Api, PostParams};
-use kube::core::ObjectMeta;
+use kube::api::Api;
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
-use super::fault::Named;
-use super::notes::KIND;
-use crate::cluster::{Fault, MANAGER, short_hash};
+use super::shelf::Shelf;
+use crate::cluster::short_hash;
 
-/// The value of the label [`KIND`].
+/// Its kind among the Secrets of ours.
 const LEDGER: &str = "ledger";
 /// The data entries.
 const HEAD: &str = "head";
@@ -35,10 +30,7 @@ const BUCKET: usize = 13;
 
 /// The ledgers in a namespace.
 pub(super) struct Ledgers {
-    api: Api<Secret>,
-    namespace: Box<str>,
-    /// The `resourceVersion` of each Secret as we left it.
-    known: Mutex<BTreeMap<String, String>>,
+    shelf: Shelf,
 }
 
 /// The head of a ledger, in the first of its Secrets.
@@ -56,15 +48,13 @@ struct Head {
 impl Ledgers {
     pub(super) fn new(api: Api<Secret>, namespace: Box<str>) -> Self {
         Self {
-            api,
-            namespace,
-            known: Mutex::default(),
+            shelf: Shelf::new(api, namespace, LEDGER),
         }
     }
 
     /// Reads a ledger; `None` where there is none that can be read.
     pub(super) async fn read(&self, directory: &str) -> Result<Option<Record>, StoreError> {
-        let Some(first) = self.get(&name(directory, 0)).await? else {
+        let Some(first) = self.shelf.get(&name(directory, 0)).await? else {
             return Ok(None);
         };
         let read = head(&first, directory).and_then(|head| Ok((record(&head, &first)?, head.secrets)));
@@ -72,6 +62,7 @@ impl Ledgers {
             Ok(read) => read,
             Err(what) => {
                 let named = self
+                    .shelf
                     .named(first.metadata.name.as_deref().unwrap_or_default())
                     .to_string();
                 tracing::warn!("{named} is no ledger and is begun anew: {what}");
@@ -80,7 +71,7 @@ impl Ledgers {
         };
         for number in 1..secrets {
             // One that is missing or spoilt costs what it counted, and no more.
-            if let Some(secret) = self.get(&name(directory, number)).await? {
+            if let Some(secret) = self.shelf.get(&name(directory, number)).await? {
                 record.entries.extend(buckets(&secret));
             }
         }
@@ -105,76 +96,12 @@ impl Ledgers {
                     secrets,
                 };
                 let head = serde_json::to_vec(&head)
-                    .map_err(|error| self.named(&name).unreadable(error.to_string()))?;
+                    .map_err(|error| self.shelf.named(&name).unreadable(error.to_string()))?;
                 data.insert(HEAD.to_owned(), ByteString(head));
             }
-            self.put(&name, data).await?;
+            self.shelf.put(&name, data).await?;
         }
         Ok(())
-    }
-
-    async fn get(&self, name: &str) -> Result<Option<Secret>, StoreError> {
-        let found = self.api.get_opt(name).await;
-        let found = found.map_err(|error| self.named(name).failed("get", error))?;
-        let version = found
-            .as_ref()
-            .and_then(|secret| secret.metadata.resource_version.clone());
-        self.remember(name, version);
-        Ok(found)
-    }
-
-    async fn put(&self, name: &str, data: BTreeMap<String, ByteString>) -> Result<(), StoreError> {
-        let version = {
-            let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-            known.get(name).cloned()
-        };
-        let params = PostParams {
-            field_manager: Some(MANAGER.to_owned()),
-            ..PostParams::default()
-        };
-        let secret = Secret {
-            metadata: ObjectMeta {
-                name: Some(name.to_owned()),
-                labels: Some([(KIND.to_owned(), LEDGER.to_owned())].into()),
-                resource_version: version.clone(),
-                ..ObjectMeta::default()
-            },
-            type_: Some("Opaque".to_owned()),
-            data: Some(data),
-            ..Secret::default()
-        };
-        let (verb, written) = match version {
-            Some(_) => ("update", self.api.replace(name, &params, &secret).await),
-            None => ("create", self.api.create(&params, &secret).await),
-        };
-        match written {
-            Ok(written) => {
-                self.remember(name, written.metadata.resource_version);
-                Ok(())
-            }
-            Err(error) => {
-                // Somebody has deleted it: the next try makes it anew.
-                if Fault::of(&error) == Fault::Missing {
-                    self.remember(name, None);
-                }
-                Err(self.named(name).failed(verb, error))
-            }
-        }
-    }
-
-    fn remember(&self, name: &str, version: Option<String>) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        match version {
-            Some(version) => known.insert(name.to_owned(), version),
-            None => known.remove(name),
-        };
-    }
-
-    fn named<'a>(&'a self, name: &'a str) -> Named<'a> {
-        Named {
-            namespace: &self.namespace,
-            name: Some(name),
-        }
     }
 }
 

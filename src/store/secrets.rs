@@ -13,6 +13,7 @@ use faythe_core::Timestamp;
 use faythe_core::budget::Record;
 use faythe_core::cert::Held;
 use faythe_core::name::Hostname;
+use faythe_core::world::SavedWindow;
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{Stream, StreamExt};
 use k8s_openapi::ByteString;
@@ -25,6 +26,7 @@ use super::fault::Named;
 use super::ledger::Ledgers;
 use super::notes::Notes;
 use super::place::{HOST, ISSUED_AT, Layout, Place, value};
+use super::windows::SavedWindows;
 use super::{Saved, SavedAccount, Slot, Store, StoreError};
 use crate::cluster::MANAGER;
 use crate::sealed::Sealed;
@@ -95,6 +97,7 @@ pub struct Secrets {
     layout: Layout,
     notes: Notes,
     ledgers: Ledgers,
+    windows: SavedWindows,
 }
 
 impl Secrets {
@@ -104,11 +107,13 @@ impl Secrets {
         let api = Api::namespaced(client.clone(), &layout.namespace);
         let notes = Notes::new(api.clone(), layout.namespace.clone());
         let ledgers = Ledgers::new(api.clone(), layout.namespace.clone());
+        let windows = SavedWindows::new(api.clone(), layout.namespace.clone());
         Self {
             api,
             layout,
             notes,
             ledgers,
+            windows,
         }
     }
 
@@ -267,6 +272,14 @@ impl Store for Secrets {
         record: &'a Record,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
         self.ledgers.save(directory, record).boxed()
+    }
+
+    fn windows(&self) -> BoxFuture<'_, Result<Vec<SavedWindow>, StoreError>> {
+        self.windows.read().boxed()
+    }
+
+    fn save_windows<'a>(&'a self, windows: &'a [SavedWindow]) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.windows.save(windows).boxed()
     }
 
     fn account<'a>(&'a self, directory: &'a str) -> BoxFuture<'a, Result<Option<SavedAccount>, StoreError>> {

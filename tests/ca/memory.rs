@@ -8,6 +8,7 @@ use faythe_core::Timestamp;
 use faythe_core::budget::Record;
 use faythe_core::cert::Held;
 use faythe_core::name::Hostname;
+use faythe_core::world::SavedWindow;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
@@ -56,6 +57,14 @@ impl Store for Memory {
     }
 
     fn save_ledger<'a>(&'a self, _: &'a str, _: &'a Record) -> BoxFuture<'a, Result<(), StoreError>> {
+        not_asked_for()
+    }
+
+    fn windows(&self) -> BoxFuture<'_, Result<Vec<SavedWindow>, StoreError>> {
+        not_asked_for()
+    }
+
+    fn save_windows<'a>(&'a self, _: &'a [SavedWindow]) -> BoxFuture<'a, Result<(), StoreError>> {
         not_asked_for()
     }
 

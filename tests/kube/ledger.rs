@@ -1,8 +1,10 @@
-//! The ledger of what a CA has counted.
+//! The ledger of what a CA has counted, and what CAs have said about renewals.
 
 use faythe::store::{Store, StoreError};
+use faythe_core::ari::Window;
 use faythe_core::budget::{Entry, Kind, Record};
 use faythe_core::schedule::ahead;
+use faythe_core::world::SavedWindow;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::place::Place;
@@ -57,4 +59,33 @@ async fn p38_of_two_instances_one_notices_the_other() {
     second.save_ledger(DIRECTORY, &record(2)).await.unwrap();
     let refused = first.save_ledger(DIRECTORY, &record(3)).await;
     assert!(matches!(refused, Err(StoreError::Conflict { .. })), "{refused:?}");
+}
+
+fn windows(count: u64) -> Vec<SavedWindow> {
+    let at: Timestamp = "2026-11-24T10:00:00Z".parse().unwrap();
+    let later = ahead(at, SignedDuration::from_secs(60));
+    let window = |of| SavedWindow {
+        of,
+        window: Window::new(at, later).unwrap(),
+        next: later,
+    };
+    (0..count).map(window).collect()
+}
+
+#[tokio::test]
+async fn p21_windows_are_read_by_the_next_process_and_another_instance_is_noticed() {
+    let place = Place::new("windows").await;
+    let store = place.store();
+    assert_eq!(store.windows().await.unwrap(), []);
+    // More than one Secret can hold, and then less again.
+    for count in [100_000, 3] {
+        let saved = windows(count);
+        store.save_windows(&saved).await.unwrap();
+        assert!(place.store().windows().await.unwrap() == saved);
+    }
+    let second = place.store();
+    let refused = second.save_windows(&windows(1)).await;
+    assert!(matches!(refused, Err(StoreError::Conflict { .. })), "{refused:?}");
+    second.windows().await.unwrap();
+    second.save_windows(&windows(1)).await.unwrap();
 }

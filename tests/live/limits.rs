@@ -1,4 +1,5 @@
-//! What must not cost an order: namespaces that come and go, many Ingresses with one host, Secrets from a backup (P18, P19).
+//! What must not cost an order: namespaces that come and go, many Ingresses with one host, Secrets from a
+//! backup; and what must not cost a question: a restart (P18, P19, P21).
 
 use faythe_bed::kube::objects;
 use faythe_bed::{Bed, Setup};
@@ -7,7 +8,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, PostParams};
 use serde_json::json;
 
-use crate::live::stage::{Stage, foreign_certificate, put_labeled};
+use crate::live::stage::{Stage, foreign_certificate, put_labeled, soon};
 
 #[tokio::test]
 async fn p18_a_namespace_made_and_deleted_a_hundred_times_costs_one_order() {
@@ -87,4 +88,31 @@ async fn p19_a_thousand_secrets_from_a_backup_cost_no_order() {
     let stage = Stage::on(bed, json!({})).await;
     stage.reach("valid", 1_000).await;
     assert_eq!(stage.bed.pebble.orders_created(), 0);
+}
+
+#[tokio::test]
+async fn p21_a_restart_asks_again_about_no_renewal() {
+    let mut stage = Stage::start().await;
+    let asked = |stage: &Stage| {
+        let log = stage.bed.pebble.log();
+        log.lines()
+            .filter(|line| line.contains("GET /draft-ietf-acme-ari-03/"))
+            .count()
+    };
+    let hosts = ["a", "b", "c"].map(|label| stage.host(label));
+    stage.ask("web", &hosts.each_ref().map(String::as_str)).await;
+    stage.reach("valid", 3).await;
+    soon("the CA is asked about each of them", async || {
+        Ok(asked(&stage) == 3)
+    })
+    .await;
+    stage.restart(json!({})).await;
+    stage.reach("valid", 3).await;
+    // One that is new is asked about soon, and would not be before the others.
+    stage.ask("more", &[&stage.host("new")]).await;
+    soon("the CA is asked about the new one", async || {
+        Ok(asked(&stage) >= 4)
+    })
+    .await;
+    assert_eq!(asked(&stage), 4);
 }

@@ -20,6 +20,7 @@ use faythe_core::order::{CaView, Challenge, ChallengeStatus, ChallengeValue, Ord
 use faythe_core::problem::{Problem, ProblemKind};
 use faythe_core::route::Found;
 use faythe_core::schedule::RESOLVER_CACHE;
+use faythe_core::world::SavedWindow;
 use faythe_core::zone::Check;
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -65,6 +66,8 @@ pub(crate) struct State {
     pub(crate) at_call: Option<(usize, Box<dyn FnOnce() + Send>)>,
     /// The saved ledger.
     pub(crate) ledger: Option<Record>,
+    /// The saved windows.
+    pub(crate) windows: Vec<SavedWindow>,
     /// What the CA says about the renewal of every certificate; `None` for a CA without ARI.
     pub(crate) renewal: Option<RenewalInfo>,
     /// How many orders have named a certificate that they replace.
@@ -653,6 +656,19 @@ impl Store for Place {
     fn save_ledger<'a>(&'a self, _: &'a str, record: &'a Record) -> BoxFuture<'a, Result<(), StoreError>> {
         self.call("save ledger".into(), move |state| {
             state.ledger = Some(record.clone());
+            Ok(())
+        })
+        .boxed()
+    }
+
+    fn windows(&self) -> BoxFuture<'_, Result<Vec<SavedWindow>, StoreError>> {
+        self.call("windows".into(), |state| Ok(state.windows.clone()))
+            .boxed()
+    }
+
+    fn save_windows<'a>(&'a self, windows: &'a [SavedWindow]) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.call("save windows".into(), move |state| {
+            state.windows = windows.to_vec();
             Ok(())
         })
         .boxed()

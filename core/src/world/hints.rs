@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::World;
+use super::{SavedWindow, World};
 use crate::ari::{CertificateId, Window};
 use crate::budget::Exemption;
 use crate::name::Hostname;
@@ -166,8 +166,14 @@ impl World {
         }
         place.asking = None;
         self.hints.asking -= 1;
-        if place.of == question.of && place.take_in(answer, now) {
-            self.dirty.insert(place.host.clone());
+        if place.of == question.of {
+            let before = place.window;
+            if place.take_in(answer, now) {
+                self.dirty.insert(place.host.clone());
+            }
+            if let Answer::Told { window, .. } = answer {
+                self.windows.heard(before, window, now);
+            }
         }
         if let Waits::Later(pressing) = place.waits {
             self.hints.wait(question.place, pressing);
@@ -253,6 +259,44 @@ impl World {
             of: place.of,
         };
         Some((place.host.clone(), place.id.clone(), question))
+    }
+
+    /// Takes over what the CA has said to an earlier process, unless more is known already.
+    pub(super) fn know_window(
+        &mut self,
+        host: &Hostname,
+        id: &CertificateId,
+        window: Window,
+        next: Timestamp,
+    ) {
+        let hints = &mut self.hints;
+        let at = hints.place_for(host, id, next);
+        let place = &hints.places[at as usize];
+        let known = place.id == *id && place.window.is_some() && place.next >= next;
+        if known || place.asking.is_some() {
+            return;
+        }
+        let waits = place.waits != Waits::Not;
+        hints.leave(at);
+        let place = &mut hints.places[at as usize];
+        (place.id, place.of) = (id.clone(), renewal::key(id));
+        (place.window, place.next, place.tries) = (Some(window), next, 0);
+        if waits {
+            hints.wait(at, Pressing::Routine);
+        }
+        self.dirty.insert(host.clone());
+    }
+
+    /// What the CA has said: of which certificate, its window, and when it is asked again.
+    pub(super) fn all_windows(&self) -> impl Iterator<Item = SavedWindow> {
+        let places = self.hints.of.values().map(|at| &self.hints.places[*at as usize]);
+        places.filter_map(|place| {
+            Some(SavedWindow {
+                of: place.of,
+                window: place.window?,
+                next: place.next,
+            })
+        })
     }
 
     /// Forgets what the CA said of a certificate that is of no interest any more.

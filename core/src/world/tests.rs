@@ -259,3 +259,60 @@ fn p21_an_answer_that_brings_nothing_new_only_puts_off_the_next_question() {
     world.drop_hint(&name);
     assert_eq!((world.asking(), world.next_question_at()), (0, None));
 }
+
+#[test]
+fn p21_windows_are_saved_when_some_are_new_and_taken_over_by_the_next_process() {
+    let name = host("a.example.com");
+    let id = CertificateId::parse("issuer.1").unwrap();
+    let hour = 3_600;
+    let at = |second| Timestamp::from_second(second).unwrap();
+    let span = |from, to| Window::new(at(from), at(to)).unwrap();
+    let mut world = world();
+    world.follow(&name, Some(&id), Pressing::Routine, at(0));
+    let told = |world: &mut World, window, now| {
+        let (.., question) = world.next_question(at(now)).unwrap();
+        let answer = Answer::Told {
+            window,
+            retry_after: None,
+        };
+        world.hinted(question, answer, at(now));
+    };
+    assert_eq!((world.save_windows_at(at(0)), world.last_windows()), (None, None));
+    told(&mut world, span(1_000, 2_000), 0);
+    // Behind, for it could be asked again.
+    assert_eq!(world.save_windows_at(at(0)), Some(at(6 * hour)));
+    let saved = world.windows_to_save();
+    assert_eq!((saved.len(), world.save_windows_at(at(0))), (1, None));
+    world.windows_saved(true, at(0));
+    assert_eq!(world.last_windows(), None);
+
+    // The same again is not worth a write, except the last: then it is known when the CA is asked next.
+    told(&mut world, span(1_000, 2_000), 7 * hour);
+    assert_eq!(world.save_windows_at(at(7 * hour)), None);
+    let last = world.last_windows().unwrap();
+    assert_eq!(last[0].next, at(13 * hour));
+    told(&mut world, span(500, 2_000), 14 * hour);
+    assert_eq!(world.save_windows_at(at(14 * hour)), Some(at(20 * hour)));
+    world.windows_to_save();
+    world.windows_saved(false, at(20 * hour));
+    let again = world.save_windows_at(at(20 * hour));
+    assert_eq!(again, Some(at(20 * hour + 300)));
+
+    // Whether it is known already that it is to be asked about or not.
+    for known in [false, true] {
+        let mut heir = self::world();
+        if known {
+            heir.follow(&name, Some(&id), Pressing::Awaited, at(0));
+        }
+        heir.load_windows(&last);
+        let other = CertificateId::parse("issuer.2").unwrap();
+        heir.recall_windows([(name.clone(), id.clone()), (host("b.example.com"), other)]);
+        heir.follow(&name, Some(&id), Pressing::Routine, at(0));
+        assert_eq!(heir.hint(&name).unwrap().window, span(1_000, 2_000));
+        assert_eq!(heir.next_question_at(), Some(at(13 * hour)));
+        assert_eq!(
+            (heir.hint(&host("b.example.com")), heir.last_windows()),
+            (None, None)
+        );
+    }
+}
