@@ -1,7 +1,8 @@
 //! Is a value visible? From the rule of its zone and what each server has shown since when: yes, or whom to look at next.
 //!
 //! Servers are asked in rounds, one for each [`Role`], and within a round each goes by its own clock (S10, P03, P09).
-//! Deliberately absent: asking, and what an answer looks like.
+//! Deliberately absent: asking, and what an answer looks like. So is a comparison of serial numbers in place of a look (P05):
+//! a server that can be asked for its SOA record can be asked for the value, which proves more.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

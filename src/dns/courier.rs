@@ -2,8 +2,9 @@
 //!
 //! The next server is tried when one is not reached in time and when it refuses: another may be the primary, know the key,
 //! have a better clock, or be sound. A secondary of BIND that passes no updates on says REFUSED, and one that lacks the key
-//! says BADKEY. Final is what the message itself has wrong, and an answer that nothing proves, since the update may have been
-//! made. Every try is signed anew (P14).
+//! says BADKEY. Final is what the message itself has wrong; an answer that nothing proves, since the update may have been
+//! made; and what the server that took the last update will not do: that is its policy for a name, and asking the others,
+//! of which some may be dead, would hold up the rest of the zone. Every try is signed anew (P14).
 //!
 //! Must not decide what an update says, nor whether a refused one is tried in parts.
 
@@ -72,6 +73,9 @@ impl Courier {
         for server in &servers {
             match self.try_at(server, patience, compose).await {
                 Ok(()) => return Ok(()),
+                Err(failure) if failure.fault.is_policy() && self.fleet.prefers(server) => {
+                    return Err(failure.after(failures));
+                }
                 Err(failure) if failure.fault.is_elsewhere() => {
                     if matches!(failure.fault, Fault::Late(_)) {
                         late.push(server);
@@ -305,6 +309,11 @@ impl Fault {
             Self::Late(_) | Self::Silent(_) => true,
             Self::TooLong(_) => false,
         }
+    }
+
+    /// Whether it may be about the names in the message. Knot says BADKEY where its rules do not let the key change one.
+    fn is_policy(&self) -> bool {
+        matches!(self, Self::Judged(UpdateFault::BadKey | UpdateFault::Refused(_)))
     }
 
     /// How little it tells beside others: a refusal by the primary is what has to be mended, a server that is none says so of

@@ -138,6 +138,13 @@ impl Fleet {
         *lock(&self.good) = Some(Arc::clone(server));
     }
 
+    /// Whether `server` has taken the last update.
+    pub(crate) fn prefers(&self, server: &Arc<Server>) -> bool {
+        lock(&self.good)
+            .as_ref()
+            .is_some_and(|good| Arc::ptr_eq(good, server))
+    }
+
     /// Takes in that no server has taken an update.
     pub(crate) fn failed(&self) {
         if let Some(primary) = &self.primary {

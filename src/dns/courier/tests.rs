@@ -262,6 +262,21 @@ async fn p14_a_secondary_without_the_key_or_with_a_bad_clock_is_passed_over() {
 }
 
 #[tokio::test]
+async fn p15_what_the_server_that_took_the_last_update_refuses_costs_no_time_at_dead_ones() {
+    let mut sayings = [Rcode::NOERROR, Rcode::REFUSED].into_iter();
+    let first = Fake::start(Box::new(move |request| {
+        let rcode = sayings.next()?;
+        Some(answer(request, &sha256(), Said::plain(rcode, TIME), 32))
+    }))
+    .await;
+    let second = Fake::silent().await;
+    let courier = sound(&[&first.addr, &second.addr]);
+    deliver(&courier).await.unwrap();
+    assert!(matches!(cause(&courier).await, UpdateFault::Refused(_)));
+    assert_eq!(second.count(), 0);
+}
+
+#[tokio::test]
 async fn p14_the_refusal_of_the_primary_is_named_before_that_of_a_secondary() {
     for (first, second) in [(Rcode::NOTAUTH, Rcode::REFUSED), (Rcode::REFUSED, Rcode::NOTAUTH)] {
         let (first, second) = (Fake::saying(first).await, Fake::saying(second).await);
