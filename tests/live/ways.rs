@@ -39,13 +39,20 @@ fn entry(bed: &Bed, keys: Value) -> Value {
 }
 
 #[tokio::test]
-async fn p07_four_hosts_of_one_run_go_four_ways() {
+async fn p07_the_hosts_of_one_run_each_go_their_own_way() {
     let (own, first, second) = ("_acme-challenge.own.four.test", "four-a.test", "four-b.test");
+    // One that takes no updates, as in Active Directory, with the alias that its guide recommends.
+    let closed = "four-ad.test";
     let lines = [
         format!("_acme-challenge.a IN CNAME a.{first}."),
         format!("_acme-challenge.b IN CNAME b.{second}."),
         "_acme-challenge.own IN NS ns".to_owned(),
     ];
+    let mut records: Vec<_> = lines.map(|line| ("four.test".to_owned(), line)).into();
+    records.push((
+        closed.to_owned(),
+        format!("_acme-challenge.www IN CNAME www.{first}."),
+    ));
     let key = Key::new("second", Algorithm::HmacSha512);
     let scratch = Scratch::new("ways").unwrap();
     let key_file = scratch.write("second.key", key.file()).unwrap();
@@ -55,7 +62,8 @@ async fn p07_four_hosts_of_one_run_go_four_ways() {
             zones: vec![first.to_owned(), own.to_owned()],
             owned: vec![(second.to_owned(), key)],
             resolves_at: Some(NOBODY),
-            records: lines.map(|line| ("four.test".to_owned(), line)).into(),
+            locked: vec![closed.to_owned()],
+            records,
             // The bed gives each zone's server an address, and BIND minds the underscore in its name.
             options: "check-names primary ignore;".to_owned(),
             ..bind::Setup::default()
@@ -69,9 +77,13 @@ async fn p07_four_hosts_of_one_run_go_four_ways() {
         first: entry(&bed, json!({})),
         second: entry(&bed, json!({ "auth_dns_key": key_file })),
         own: entry(&bed, json!({})),
+        closed: entry(&bed, json!({ "auth_dns_key": "none" })),
     });
     let stage = stage(bed, zones).await;
-    let hosts = ["direct", "a", "b", "own"].map(|label| stage.host(label));
+    let mut hosts = ["direct", "a", "b", "own"]
+        .map(|label| stage.host(label))
+        .to_vec();
+    hosts.push(format!("www.{closed}"));
     let asked: Vec<&str> = hosts.iter().map(String::as_str).collect();
     stage.ask("web", &asked).await;
     for host in &hosts {
@@ -82,6 +94,7 @@ async fn p07_four_hosts_of_one_run_go_four_ways() {
         (&hosts[1], "a.four-a.test", first),
         (&hosts[2], "b.four-b.test", second),
         (&hosts[3], own, own),
+        (&hosts[4], "www.four-a.test", first),
     ] {
         let words = [
             "the challenge is delegated".to_owned(),
@@ -97,7 +110,7 @@ async fn p07_four_hosts_of_one_run_go_four_ways() {
         .await;
     }
     assert!(stage.lines(&["the challenge is delegated", &hosts[0]]).is_empty());
-    assert_eq!(stage.bed.pebble.orders_created(), 4);
+    assert_eq!(stage.bed.pebble.orders_created(), 5);
 }
 
 #[tokio::test]

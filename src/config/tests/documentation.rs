@@ -48,16 +48,29 @@ fn the_documentation_shows_messages_as_they_are() {
     assert_eq!(problems.iter().count(), 3);
 }
 
+/// The page of servers that have none of their own.
+const OTHER_SERVERS: &str = include_str!("../../../docs/servers/other.md");
+
 /// Every example in the text is a whole file, and a good one.
 #[test]
 fn the_documentations_examples_can_be_read() {
+    check_examples(DOCUMENTATION, 2);
+}
+
+#[test]
+fn p07_the_example_for_active_directory_can_be_read() {
+    check_examples(OTHER_SERVERS, 1);
+}
+
+/// Reads every example of a text, of which there are so many at least.
+fn check_examples(text: &str, least: usize) {
     let mut count = 0;
-    for block in DOCUMENTATION.split("```").skip(1).step_by(2) {
+    for block in text.split("```").skip(1).step_by(2) {
         let (notation, text) = block.split_once('\n').unwrap();
         let file = format!("example.{notation}");
         let read = v1::parse(Path::new(&file), text.as_bytes(), &|_, _| Ok(()));
         read.unwrap_or_else(|problems| panic!("{problems}"));
         count += 1;
     }
-    assert!(count >= 2, "{count}");
+    assert!(count >= least, "{count}");
 }
