@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tokio::runtime::{Builder, Runtime};
@@ -12,9 +13,11 @@ use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 use crate::account;
+use crate::ca::Revocation;
 use crate::check;
 use crate::config::{self, Config};
 use crate::daemon;
+use crate::recall;
 use crate::sweep::{self, Removal};
 
 /// Something failed.
@@ -67,6 +70,37 @@ enum Command {
         /// Path of the configuration file, JSON or YAML
         config: PathBuf,
     },
+    /// Has another certificate made for a host now
+    ///
+    /// The running instance that leads makes it, within every limit of the CA and `issue_grace`. Exits 0 once it is stored.
+    Renew {
+        /// Path of the configuration file, JSON or YAML
+        config: PathBuf,
+        /// The hostname
+        host: String,
+        /// How many seconds to wait for it
+        #[arg(long, default_value_t = 600, value_name = "SECONDS")]
+        wait: u64,
+    },
+    /// Revokes the certificate of a host, once another has taken its place
+    ///
+    /// The running instance that leads makes the other one, with a new key, as by `renew`. It can be repeated after a
+    /// failure at any point; a certificate that is revoked already is no failure.
+    Revoke {
+        /// Path of the configuration file, JSON or YAML
+        config: PathBuf,
+        /// The hostname
+        host: String,
+        /// Why, in words of RFC 5280
+        #[arg(long, value_enum, default_value_t = Reason::Unspecified)]
+        reason: Reason,
+        /// Revoke it at once, for a host that is not wanted any more
+        #[arg(long)]
+        without_replacement: bool,
+        /// How many seconds to wait for the other certificate
+        #[arg(long, default_value_t = 600, value_name = "SECONDS")]
+        wait: u64,
+    },
     /// Lists challenge records that earlier orders left behind, a line each; exits 0 if there is none and 3 if there is
     ///
     /// A record is ours if the note of an order names it, and left over if the CA says that the order is over. Nothing
@@ -104,6 +138,33 @@ enum AccountAction {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Reason {
+    /// The name is not ours any more
+    #[value(name = "cessationOfOperation")]
+    CessationOfOperation,
+    /// Somebody else may have the private key
+    #[value(name = "keyCompromise")]
+    KeyCompromise,
+    /// Another certificate has taken its place
+    #[value(name = "superseded")]
+    Superseded,
+    /// No reason is given
+    #[value(name = "unspecified")]
+    Unspecified,
+}
+
+impl From<Reason> for Revocation {
+    fn from(reason: Reason) -> Self {
+        match reason {
+            Reason::CessationOfOperation => Self::CessationOfOperation,
+            Reason::KeyCompromise => Self::KeyCompromise,
+            Reason::Superseded => Self::Superseded,
+            Reason::Unspecified => Self::Unspecified,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum LogFormat {
     /// One JSON object a line
     Json,
@@ -128,6 +189,26 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match (cli.command, cli.config) {
         (Some(Command::Account { config, action }), _) => account(&config, action),
         (Some(Command::Check { config }), _) => check(&config),
+        (Some(Command::Renew { config, host, wait }), _) => {
+            recall(&config, &host, recall::Action::Renew, wait)
+        }
+        (
+            Some(Command::Revoke {
+                config,
+                host,
+                reason,
+                without_replacement,
+                wait,
+            }),
+            _,
+        ) => {
+            let action = if without_replacement {
+                recall::Action::Revoke(reason.into())
+            } else {
+                recall::Action::Replace(reason.into())
+            };
+            recall(&config, &host, action, wait)
+        }
         (Some(Command::Sweep { config, remove, all }), _) => {
             let removal = match (remove, all) {
                 (false, _) => Removal::Nothing,
@@ -181,6 +262,26 @@ fn account(path: &Path, action: AccountAction) -> ExitCode {
         let _ = writeln!(out, "{line}");
     };
     match runtime.block_on(account::run(&config, action, &mut print)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error, FAILED),
+    }
+}
+
+fn recall(path: &Path, host: &str, action: recall::Action, wait: u64) -> ExitCode {
+    let Some(config) = load(path) else {
+        return ExitCode::from(BAD_CONFIGURATION);
+    };
+    let runtime = match runtime() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error.into(), FAILED),
+    };
+    let mut out = io::stdout().lock();
+    let mut print = |line: String| {
+        // A closed pipe is no reason to leave it half done.
+        let _ = writeln!(out, "{line}");
+    };
+    let patience = Duration::from_secs(wait);
+    match runtime.block_on(recall::run(&config, host, action, patience, &mut print)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error, FAILED),
     }
@@ -337,5 +438,22 @@ mod tests {
             );
         }
         assert!(parse(&["--all"]).is_err());
+    }
+
+    #[test]
+    fn p22_reasons_have_the_words_of_rfc_5280() {
+        let parse = |arguments: &[&str]| {
+            Cli::try_parse_from([&["faythe", "revoke", "c", "www.example.com"], arguments].concat())
+        };
+        for word in [
+            "unspecified",
+            "keyCompromise",
+            "superseded",
+            "cessationOfOperation",
+        ] {
+            assert!(parse(&["--reason", word]).is_ok(), "{word}");
+        }
+        assert!(parse(&["--reason", "removeFromCRL"]).is_err());
+        assert!(Cli::try_parse_from(["faythe", "renew", "c"]).is_err());
     }
 }

@@ -17,6 +17,7 @@ pub mod dns;
 pub mod fuzzing;
 pub mod lease;
 pub mod neighbors;
+mod recall;
 pub mod report;
 pub mod run;
 pub mod sealed;

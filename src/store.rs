@@ -19,6 +19,7 @@ pub mod fuzzing;
 mod ledger;
 mod notes;
 pub mod place;
+pub(crate) mod recall;
 pub mod secrets;
 mod shelf;
 mod windows;

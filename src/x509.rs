@@ -43,6 +43,21 @@ pub fn facts(cert: Option<&[u8]>, key: Option<&[u8]>) -> Result<CertFacts, Unrea
     Ok(read(&leaf))
 }
 
+/// The leaf of a chain, DER; `chain` is PEM.
+#[must_use]
+pub fn leaf(chain: &[u8]) -> Option<Vec<u8>> {
+    let first = CertificateDer::pem_slice_iter(chain).next()?.ok()?;
+    Some(first.to_vec())
+}
+
+/// The serial number of a certificate, DER, as [`facts`] gives it.
+///
+/// # Errors
+/// It is no certificate.
+pub fn serial_of(der: &[u8]) -> Result<String, Unreadable> {
+    Ok(read(&parse(&der.to_vec().into())?).serial)
+}
+
 /// Checks a chain fresh from the CA before it is stored; `chain` and `key` are PEM.
 ///
 /// # Errors

@@ -27,6 +27,7 @@ mod live {
     mod pace;
     mod process;
     mod quiet;
+    mod recall;
     mod resolvers;
     mod secondaries;
     mod secrets;

@@ -144,6 +144,7 @@ fn held(i: usize, version: u64) -> Held {
             id: None,
         }),
         issued_at: Some(not_before),
+        renew: false,
     }
 }
 

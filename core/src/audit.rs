@@ -77,7 +77,7 @@ pub fn may_order(host: &Hostname, world: &World, policy: &Policy, now: Timestamp
         || world
             .claims(host)
             .all(|held| match (&held.content, held.issued_at) {
-                (Ok(facts), Some(issued)) if facts.covers(host) => {
+                (Ok(facts), Some(issued)) if facts.covers(host) && !held.renew => {
                     settled_at(issued, facts.not_before, facts.not_after, policy.issue_grace) <= now
                 }
                 (Ok(_) | Err(_), _) => true,

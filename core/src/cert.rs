@@ -60,6 +60,8 @@ pub struct Held {
     pub content: Result<CertFacts, Unreadable>,
     /// When Faythe stored it, from the annotation `faythe/issued-at`; `None` for certificates of other hands.
     pub issued_at: Option<Timestamp>,
+    /// Whether somebody has asked for this very certificate to be renewed, by the annotation `faythe/renew`.
+    pub renew: bool,
 }
 
 /// How a held certificate falls short of the wanted one, most basic fault first.
@@ -122,7 +124,7 @@ pub fn standing<'a>(
             return Err(Shortfall::Expired(facts.not_after));
         }
         let renew_at = rule.due_at(host, facts);
-        if renew_at <= now {
+        if renew_at <= now || held.renew {
             return Err(Shortfall::Due(facts.not_after));
         }
         Ok((facts.not_after, renew_at, held))
@@ -263,6 +265,7 @@ mod tests {
                 id: None,
             }),
             issued_at: None,
+            renew: false,
         }
     }
 

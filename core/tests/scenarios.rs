@@ -265,6 +265,7 @@ impl Theater {
             version: version.into(),
             content,
             issued_at: option(how, "issued").map(at).transpose()?,
+            renew: how.contains(&"renew"),
         };
         self.secrets
             .insert(name.to_owned(), (label.clone(), held.clone()));

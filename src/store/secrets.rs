@@ -25,7 +25,7 @@ use kube::core::ObjectMeta;
 use super::fault::Named;
 use super::ledger::Ledgers;
 use super::notes::Notes;
-use super::place::{HOST, ISSUED_AT, Layout, Place, value};
+use super::place::{HOST, ISSUED_AT, Layout, Place, RENEW, value};
 use super::windows::SavedWindows;
 use super::{Saved, SavedAccount, Slot, Store, StoreError};
 use crate::cluster::MANAGER;
@@ -34,7 +34,7 @@ use crate::watch::{News, Scope, follow};
 use crate::x509;
 
 /// The entry of the certificate with its chain, and that of its key (S05).
-const CERT: &str = "cert";
+pub(super) const CERT: &str = "cert";
 const KEY: &str = "key";
 /// Fewer than for other kinds: a Secret with a chain and a key is about 10 KiB in an answer.
 const PAGE: u32 = 100;
@@ -219,14 +219,21 @@ impl Secrets {
 }
 
 /// Reduces a Secret to facts.
-fn held(secret: &Secret) -> Held {
+pub(super) fn held(secret: &Secret) -> Held {
     let metadata = &secret.metadata;
     let entry = |key: &str| secret.data.as_ref()?.get(key).map(|bytes| bytes.0.as_slice());
+    let content = x509::facts(entry(CERT), entry(KEY));
+    // It names the certificate that it concerns, so the next one is not concerned.
+    let renew = match (&content, value(metadata.annotations.as_ref(), RENEW)) {
+        (Ok(facts), Some(serial)) => facts.serial == serial,
+        (Ok(_) | Err(_), _) => false,
+    };
     Held {
         secret: metadata.name.as_deref().unwrap_or_default().into(),
         version: metadata.resource_version.as_deref().unwrap_or_default().into(),
-        content: x509::facts(entry(CERT), entry(KEY)),
+        content,
         issued_at: value(metadata.annotations.as_ref(), ISSUED_AT).and_then(|text| text.parse().ok()),
+        renew,
     }
 }
 

@@ -593,6 +593,7 @@ impl Store for Place {
                 version: state.version(),
                 content: x509::facts(Some(chain.as_bytes()), Some(key.open())),
                 issued_at: Some(now),
+                renew: false,
             };
             state.secrets.insert(host.clone(), held.clone());
             Ok(held)

@@ -315,6 +315,14 @@ fn rank(
             };
             (rank, None)
         }
+        Shortfall::Due(_) if is_asked_for(host, world) => {
+            let rank = Rank {
+                urgency: Urgency::Recalled,
+                first: 0,
+                second: want.arrival,
+            };
+            (rank, None)
+        }
         Shortfall::Due(_) => {
             let rule = world.rule(host, policy);
             if let Some(window) = rule.window(facts)
@@ -382,7 +390,8 @@ fn seconds(at: Timestamp) -> u64 {
 
 /// Leaves a certificate alone that is due although it has only just been stored; ordering again would not help (P20).
 fn settling(host: &Hostname, short: &Shortfall, world: &World, policy: &Policy) -> Option<Hold> {
-    if !matches!(short, Shortfall::Due(_)) {
+    // Whoever asks for another one by hand knows that.
+    if !matches!(short, Shortfall::Due(_)) || is_asked_for(host, world) {
         return None;
     }
     let (issued, until) = world
@@ -403,6 +412,11 @@ fn settling(host: &Hostname, short: &Shortfall, world: &World, policy: &Policy) 
         tries: 1,
         told: false,
     })
+}
+
+/// Whether somebody has asked by hand for a new certificate in place of one that is held.
+fn is_asked_for(host: &Hostname, world: &World) -> bool {
+    world.claims(host).any(|held| held.renew)
 }
 
 /// What an order for `host` is to be worked on for, should it begin now.

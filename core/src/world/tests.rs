@@ -68,6 +68,7 @@ fn held(secret: &str, version: &str) -> Held {
         version: version.into(),
         content: Err(Unreadable::NoKey),
         issued_at: None,
+        renew: false,
     }
 }
 
@@ -212,6 +213,7 @@ fn p15_the_last_look_is_that_of_the_name_or_its_wildcard() {
             id: None,
         }),
         issued_at: Some(at),
+        renew: false,
         ..held(secret, "1")
     };
     let wildcard = host("*.a.example.com");

@@ -147,6 +147,7 @@ pub(crate) fn held(host: usize) -> impl Strategy<Value = Held> {
                     Ok(facts)
                 },
                 issued_at: issued.map(day),
+                renew: false,
             }
         },
     )

@@ -153,6 +153,7 @@ impl Fleet {
             version: self.version.to_string().into(),
             content: Ok(facts),
             issued_at: Some(at),
+            renew: false,
         };
         if self.world.is_known() {
             self.world.hold(Some(host.clone()), held);

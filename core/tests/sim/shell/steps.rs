@@ -277,6 +277,7 @@ impl Shell {
             version: "".into(),
             content: Ok(facts),
             issued_at: Some(now),
+            renew: false,
         };
         let held = outside.cluster.write(&order.host, held);
         laws.stored(&order.host, order.session.unwrap(), now);

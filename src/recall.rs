@@ -1,0 +1,148 @@
+//! `faythe renew` and `faythe revoke`: another certificate takes the place of a host's, and the old one is revoked.
+//!
+//! The command orders nothing. It asks, in the Secret, and the instance that leads obeys, within every limit that holds for
+//! it: so there is one that orders, whatever is typed. All can be repeated after a failure at any point.
+
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use faythe_core::budget::Ledger;
+use faythe_core::name::Hostname;
+use faythe_core::renewal;
+use faythe_core::want::{Meaning, meaning};
+use tokio::time::Instant;
+
+use crate::ca::{Ca, Revocation};
+use crate::config::Config;
+use crate::daemon::{self, Adapters};
+use crate::store::StoreError;
+use crate::store::recall::{Recall, Recalls};
+use crate::x509;
+
+/// How often the Secret is looked at meanwhile.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// What is to be done with the certificate of a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// Another takes its place.
+    Renew,
+    /// Another takes its place, and it is revoked then.
+    Replace(Revocation),
+    /// It is revoked.
+    Revoke(Revocation),
+}
+
+/// Does it within `patience`; `tell` is given each line of the outcome.
+pub(crate) async fn run(
+    config: &Config,
+    host: &str,
+    action: Action,
+    patience: Duration,
+    tell: &mut dyn FnMut(String),
+) -> anyhow::Result<()> {
+    let host = match meaning(host, &config.zones()) {
+        Meaning::Certificate(host) => host,
+        Meaning::Elsewhere => bail!("{host:?} lies outside every zone of the configuration"),
+        Meaning::Refused(why) => bail!("{host:?} can have no certificate: {why}"),
+    };
+    let adapters = daemon::adapters(config).await?;
+    let recalls = Recalls::new(&adapters.client, daemon::layout(config));
+    let recall = read(&recalls, &host).await?;
+    let (old, reason) = match action {
+        Action::Revoke(reason) => (recall.leaf, reason),
+        Action::Renew => {
+            let old = recall.leaf.clone();
+            ask(&adapters, config, &recalls, &host, &recall, false).await?;
+            replaced(&recalls, &host, &old, patience, tell).await?;
+            return Ok(());
+        }
+        Action::Replace(reason) => {
+            let old = match &recall.revoke {
+                // An earlier run was stopped after it had asked.
+                Some(old) => old.clone(),
+                None => {
+                    ask(&adapters, config, &recalls, &host, &recall, true).await?;
+                    recall.leaf.clone()
+                }
+            };
+            replaced(&recalls, &host, &old, patience, tell).await?;
+            (old, reason)
+        }
+    };
+    let serial = x509::serial_of(&old).context("the certificate to be revoked")?;
+    let revoked = adapters.ca.revoke(&old, reason).await;
+    revoked.with_context(|| format!("the revocation of {serial}; repeat the command to try again"))?;
+    tell(format!("{host}: certificate {serial} is revoked"));
+    // The daemon may write there at the same moment.
+    for _ in 0..3 {
+        let recall = read(&recalls, &host).await?;
+        if recall.revoke.is_none() {
+            break;
+        }
+        match recalls.settle(&recall).await {
+            Err(StoreError::Conflict { .. }) => {}
+            settled => return Ok(settled?),
+        }
+    }
+    Ok(())
+}
+
+async fn read(recalls: &Recalls, host: &Hostname) -> anyhow::Result<Recall> {
+    let found = recalls.read(host).await?;
+    found.with_context(|| format!("no certificate of ours is held for {host}"))
+}
+
+/// Asks the instance that leads for another certificate, if an order may be made at all.
+async fn ask(
+    adapters: &Adapters,
+    config: &Config,
+    recalls: &Recalls,
+    host: &Hostname,
+    recall: &Recall,
+    revoke: bool,
+) -> anyhow::Result<()> {
+    let now = (adapters.now)();
+    let limits = config.cas.first().map(|ca| ca.limits).unwrap_or_default();
+    if let Some(record) = adapters.store.ledger(adapters.ca.directory()).await? {
+        let mut ledger = Ledger::new(limits);
+        ledger.load(&record, now);
+        let exemption = renewal::exemption(host, std::iter::once(&recall.held), None, now);
+        if let Some(block) = ledger.block(host, exemption, now) {
+            bail!(
+                "the CA's limit of {} leaves no room for another certificate before {}; nothing was changed",
+                block.limit.words(),
+                block.until
+            );
+        }
+    }
+    let serial = x509::serial_of(&recall.leaf).context("the certificate that is held")?;
+    recalls.ask(recall, &serial, revoke).await?;
+    Ok(())
+}
+
+/// Waits until another certificate has taken the place of `old`.
+async fn replaced(
+    recalls: &Recalls,
+    host: &Hostname,
+    old: &[u8],
+    patience: Duration,
+    tell: &mut dyn FnMut(String),
+) -> anyhow::Result<()> {
+    let began = Instant::now();
+    loop {
+        let recall = read(recalls, host).await?;
+        if recall.leaf != old {
+            let serial = x509::serial_of(&recall.leaf).context("the certificate that is held now")?;
+            tell(format!("{host}: certificate {serial} has taken its place"));
+            return Ok(());
+        }
+        ensure!(
+            began.elapsed() < patience,
+            "{host} has no other certificate after {} s. The instance of Faythe that leads makes one, if an Ingress asks \
+             for the host; its log and metrics say what keeps it. Repeat this command to go on from here",
+            patience.as_secs()
+        );
+        tokio::time::sleep(LOOK).await;
+    }
+}
