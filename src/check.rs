@@ -423,3 +423,19 @@ async fn is_gone(dns: &dyn Dns, zone: &Zone, apex: &DnsName, record: &RecordName
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p12_clocks_are_told_and_more_than_five_minutes_apart_is_a_fault() {
+        let said = |offset: i64| clock("ns1.test", offset).to_string();
+        assert_eq!(said(0), "pass  our clock agrees with that of ns1.test");
+        assert_eq!(said(-300), "pass  our clock is 300 s behind that of ns1.test");
+        assert_eq!(
+            said(301),
+            "FAIL  our clock is 301 s ahead of that of ns1.test: mend the time synchronization"
+        );
+    }
+}

@@ -140,18 +140,17 @@ async fn p14_the_second_update_server_gets_a_message_of_its_own_when_the_first_h
         passed
     };
     let (hanging, sound) = (updates(&first), updates(&second));
-    // The one that took the first update gets the second, which takes the value away, at once.
-    assert_eq!((hanging.len(), sound.len()), (1, 2));
-    assert!(sound.iter().all(|sound| sound.request != hanging[0].request));
-    let waited = stage
-        .faythe
-        .metric(
-            "faythe_dns_update_duration_seconds_sum",
-            &[("server", servers[0].as_str())],
-        )
-        .await
-        .unwrap();
-    assert!(waited.is_some_and(|waited| waited < EXTRA), "{waited:?}");
+    assert!(!hanging.is_empty() && sound.len() >= 2, "{hanging:?} {sound:?}");
+    for one in &hanging {
+        assert!(sound.iter().all(|other| other.request != one.request));
+    }
+    let of_first = async |what: &str| {
+        let name = format!("faythe_dns_update_duration_seconds_{what}");
+        let labels = [("server", servers[0].as_str())];
+        stage.faythe.metric(&name, &labels).await.unwrap().unwrap()
+    };
+    let extra = of_first("sum").await / of_first("count").await;
+    assert!(extra < EXTRA, "{extra} s");
 }
 
 #[tokio::test]
