@@ -204,10 +204,9 @@ impl Loop {
                 }
                 Action::Forget(host) => self.forget(host.clone()),
                 Action::AskHint {
-                    host,
                     certificate,
                     question,
-                } => self.ask_hint(host.clone(), certificate.clone(), *question),
+                } => self.ask_hint(certificate.clone(), *question),
             }
         }
         let refusals = self.world.take_refusals();

@@ -42,11 +42,9 @@ pub struct Plan {
 pub enum Action {
     /// Ask the CA whether it wants the certificate renewed; [`World::hinted`] takes the answer, and there has to be one.
     AskHint {
-        /// For whom the certificate is.
-        host: Hostname,
         /// Its name at the CA.
         certificate: CertificateId,
-        /// What the answer belongs to.
+        /// What the answer belongs to; [`World::asked_for`] says for whom the certificate is.
         question: Question,
     },
     /// Work on the certificate's order until it ends or comes to rest.
@@ -408,11 +406,10 @@ impl Planner {
         while world.asking() < POLLS_AT_ONCE
             && !later(world.turns().next_poll())
             && !later(world.without_hints_until())
-            && let Some((host, certificate, question)) = world.next_question(now)
+            && let Some((certificate, question)) = world.next_question(now)
         {
             world.turns_mut().poll(now);
             plan.actions.push(Action::AskHint {
-                host,
                 certificate,
                 question,
             });

@@ -131,6 +131,15 @@ pub fn exemption<'a>(
     held.filter_map(of).max().unwrap_or(Exemption::Nothing)
 }
 
+/// When the CA will have forgotten, one after the other, that it issued what is held: exemptions end then.
+pub fn forgotten_at<'a>(held: impl Iterator<Item = &'a Held>) -> impl Iterator<Item = Timestamp> {
+    let issued = held.filter(|held| held.issued_at.is_some());
+    // Strictly after the time for which it is remembered.
+    issued
+        .filter_map(|held| Some(ahead(held.content.as_ref().ok()?.not_before, REMEMBERED)))
+        .map(|at| ahead(at, SignedDuration::from_nanos(1)))
+}
+
 /// The certificate that a new one for `host` takes the place of: the one that serves longest, if the CA can know it.
 pub fn predecessor<'a>(
     host: &Hostname,

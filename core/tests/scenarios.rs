@@ -387,7 +387,7 @@ fn transcript(plan: &Plan, planner: &Planner) -> String {
     };
     for action in &plan.actions {
         match action {
-            Action::AskHint { host, .. } => writeln!(text, "ask for a hint for {host}"),
+            Action::AskHint { certificate, .. } => writeln!(text, "ask for a hint for {certificate}"),
             Action::Drive { host, goal: to } => writeln!(text, "drive {host} {}", goal(to)),
             Action::Forget(host) => writeln!(text, "forget {host}"),
             Action::Steer { host, goal: to } => writeln!(text, "steer {host} {}", goal(to)),

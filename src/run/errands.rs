@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use faythe_core::ari::CertificateId;
 use faythe_core::budget::{Ledger, Record};
-use faythe_core::name::Hostname;
 use faythe_core::schedule;
 use faythe_core::world::{Answer, Question, SavedWindow};
 
@@ -169,7 +168,9 @@ impl Loop {
         }
     }
 
-    pub(super) fn ask_hint(&mut self, host: Hostname, certificate: CertificateId, question: Question) {
+    pub(super) fn ask_hint(&mut self, certificate: CertificateId, question: Question) {
+        let host = self.world.asked_for(question).cloned();
+        let host = host.map_or_else(String::new, |host| host.to_string());
         let outside = Arc::clone(&self.outside);
         self.errands.spawn(async move {
             let asked = outside.ca.read().renewal_info(&certificate).await;

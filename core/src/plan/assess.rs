@@ -262,7 +262,10 @@ fn assess_wanted(host: &Hostname, want: &Want, world: &World, policy: &Policy, n
     // Inside its window a renewal is exempt, and outside it is not.
     let window = world.hint(host).map(|hint| hint.window);
     let bounds = window.map(|window| [window.start(), back(window.end(), renewal::ARRIVAL)]);
-    let turn = bounds.into_iter().flatten().filter(|at| *at > now).min();
+    let bounds = bounds.into_iter().flatten();
+    // And long after a certificate was issued its renewal is none to the CA any more.
+    let turns = bounds.chain(renewal::forgotten_at(world.claims(host)));
+    let turn = turns.filter(|at| *at > now).min();
     Assessment {
         reason: Reason::Queued(short),
         rank: (!awaits).then_some(rank),

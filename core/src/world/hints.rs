@@ -180,6 +180,13 @@ impl World {
         }
     }
 
+    /// For whom the certificate is that a question is about; nobody once he does not want it any more.
+    #[must_use]
+    pub fn asked_for(&self, question: Question) -> Option<&Hostname> {
+        let place = self.hints.places.get(question.place as usize)?;
+        (place.asking == Some(question.of)).then_some(&place.host)
+    }
+
     /// Before when no CA is asked for renewal information, because it has none.
     #[must_use]
     pub fn without_hints_until(&self) -> Option<Timestamp> {
@@ -235,7 +242,7 @@ impl World {
     }
 
     /// The next question that is due; it counts as asked.
-    pub(crate) fn next_question(&mut self, now: Timestamp) -> Option<(Hostname, CertificateId, Question)> {
+    pub(crate) fn next_question(&mut self, now: Timestamp) -> Option<(CertificateId, Question)> {
         let hints = &mut self.hints;
         let (at, pressing) = if let Some((pressing, host)) = hints.first.pop_first() {
             (*hints.of.get(&host)?, pressing)
@@ -258,7 +265,7 @@ impl World {
             place: at,
             of: place.of,
         };
-        Some((place.host.clone(), place.id.clone(), question))
+        Some((place.id.clone(), question))
     }
 
     /// Takes over what the CA has said to an earlier process, unless more is known already.

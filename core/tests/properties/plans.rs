@@ -155,7 +155,9 @@ impl Course {
     fn turn(&mut self) -> Plan {
         let plan = self.planner.turn(&mut self.world, &self.policy, self.now);
         for action in &plan.actions {
-            if let Action::AskHint { host, question, .. } = action {
+            if let Action::AskHint { question, .. } = action
+                && let Some(host) = self.world.asked_for(*question)
+            {
                 self.asked.insert(host.clone(), *question);
             }
         }

@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
 use faythe_core::Timestamp;
+use faythe_core::budget::{Limits, Preset, Record};
 use faythe_core::name::Hostname;
 use faythe_core::policy::Policy;
 use faythe_core::schedule::{Threshold, after, ahead};
@@ -21,6 +22,7 @@ use crate::outside::{Ca, Change, Cluster, Dns, Habits, Outside, secs};
 use crate::shell::{Shell, Then};
 
 mod life;
+mod scenarios;
 
 const DAY_SECS: i64 = 86_400;
 /// The last days are quiet, so that everything must come to an end: the longest wait is that for an order that never
@@ -37,6 +39,10 @@ struct Course {
     /// How many mishaps a day.
     mishaps: i64,
     lag_secs: i64,
+    /// How many instances lead; more than one do by accident.
+    leaders: usize,
+    /// How long each first look takes at most.
+    starts_ms: i64,
 }
 
 enum Event {
@@ -45,29 +51,39 @@ enum Event {
     Day,
     Forgot(Hostname, u64),
     Ingress(String, Option<Vec<String>>),
+    /// A process dies, and another one the next time, until everything is there.
+    Kill(usize),
     List(u64, u8),
     Mishap,
-    Restart,
+    Restart(usize),
+    Save(u64, Record),
     Step(u64, Hostname, u64),
     Turn(u64),
     /// Something mends itself.
     Mend(Mend),
-    Watch(Timestamp, Change),
+    Watch(usize, Timestamp, Change),
 }
 
 struct Sim {
     course: Course,
     outside: Outside,
-    shell: Option<Shell>,
-    /// Which process it is; events of an earlier one are void.
-    life: u64,
+    instances: Vec<Instance>,
+    /// How many processes there have been.
+    lives: u64,
     queue: BTreeMap<(Timestamp, u64), Event>,
     count: u64,
-    turn_at: Option<Timestamp>,
-    watch_until: Timestamp,
     laws: Laws,
     end: Timestamp,
     books: (u64, u64),
+}
+
+/// One of those who run the program.
+struct Instance {
+    shell: Option<Shell>,
+    /// Which process it is; events of an earlier one are void.
+    life: u64,
+    turn_at: Option<Timestamp>,
+    watch_until: Timestamp,
 }
 
 fn start() -> Timestamp {
@@ -87,24 +103,36 @@ impl Sim {
         let mut sim = Self {
             course,
             outside,
-            shell: None,
-            life: 0,
+            instances: Vec::new(),
+            lives: 0,
             queue: BTreeMap::new(),
             count: 0,
-            turn_at: None,
-            watch_until: start(),
             laws: Laws::default(),
             end,
             books: (0, 0),
         };
-        for i in 0..course.hosts / 2 {
-            let hosts = sim.some_hosts();
-            sim.set_ingress(&format!("first-{i}"), Some(hosts));
+        sim.laws.leaders = course.leaders;
+        for instance in 0..course.leaders {
+            sim.instances.push(Instance {
+                shell: None,
+                life: 0,
+                turn_at: None,
+                watch_until: start(),
+            });
+            sim.after(Duration::ZERO, Event::Restart(instance));
         }
-        sim.after(Duration::ZERO, Event::Restart);
-        sim.after(Duration::from_secs(3600), Event::Mishap);
         sim.after(Duration::from_secs(86_400), Event::Day);
         sim
+    }
+
+    /// Some hosts in some Ingresses, and mishaps now and then.
+    fn with_life(mut self) -> Self {
+        for i in 0..self.course.hosts / 2 {
+            let hosts = self.some_hosts();
+            self.set_ingress(&format!("first-{i}"), Some(hosts));
+        }
+        self.after(Duration::from_secs(3600), Event::Mishap);
+        self
     }
 
     fn after(&mut self, wait: Duration, event: Event) {
@@ -134,7 +162,8 @@ impl Sim {
         }
         self.outside.now = self.end;
         if self.laws.broken.is_empty() {
-            let verdicts = self.shell.iter().flat_map(|shell| shell.planner.verdicts());
+            let first = self.instances.first().and_then(|first| first.shell.as_ref());
+            let verdicts = first.into_iter().flat_map(|shell| shell.planner.verdicts());
             let verdicts = verdicts.map(|(host, verdict)| {
                 (
                     host.clone(),
@@ -163,41 +192,61 @@ impl Sim {
                 self.after(Duration::from_secs(86_400), Event::Day);
             }
             Event::Forgot(host, life) => {
-                if life == self.life
-                    && let Some(shell) = &mut self.shell
-                {
+                if let Some(at) = self.living(life) {
                     if !self.outside.cluster.down {
                         self.outside.cluster.notes.remove(&host);
                     }
-                    shell.forgot(&host);
-                    self.turn_soon();
+                    self.shell(at).forgot(&host);
+                    self.turn_soon(at);
                 }
             }
             Event::Ingress(name, hosts) => self.set_ingress(&name, hosts),
+            Event::Kill(at) => {
+                if self.outside.cluster.secrets.len() < self.course.hosts {
+                    self.die(at, 1);
+                    let next = (at + 1) % self.instances.len();
+                    self.after(Duration::from_secs(10), Event::Kill(next));
+                }
+            }
             Event::List(life, kind) => self.list(life, kind),
             Event::Mend(mend) => self.mend(&mend),
             Event::Mishap => self.mishap(),
-            Event::Restart => {
-                self.life += 1;
-                self.shell = Some(Shell::new(policy(self.course.cap)));
-                self.turn_at = None;
+            Event::Restart(at) => {
+                self.lives += 1;
+                let shell = Shell::new(self.course.policy(), self.course.limits());
+                let instance = &mut self.instances[at];
+                (instance.life, instance.shell, instance.turn_at) = (self.lives, Some(shell), None);
                 for kind in 0..3 {
-                    self.soon(0, 5, Event::List(self.life, kind));
+                    let takes = self.outside.dice.between(5, self.course.starts_ms);
+                    let event = Event::List(self.lives, kind);
+                    self.after(Duration::from_millis(takes.unsigned_abs()), event);
                 }
             }
-            Event::Step(life, host, work) if life == self.life => self.step(&host, work),
-            Event::Step(..) => {}
+            Event::Save(life, record) => {
+                if let Some(at) = self.living(life) {
+                    let shell = self.instances[at].shell.as_mut().unwrap();
+                    shell.save(record, &mut self.outside);
+                    self.turn_soon(at);
+                }
+            }
+            Event::Step(life, host, work) => {
+                if let Some(at) = self.living(life) {
+                    self.step(at, &host, work);
+                }
+            }
             Event::Turn(life) => {
-                if life == self.life && self.turn_at == Some(now) {
-                    self.turn();
+                if let Some(at) = self.living(life)
+                    && self.instances[at].turn_at == Some(now)
+                {
+                    self.turn(at);
                 }
             }
-            Event::Watch(when, change) => {
+            Event::Watch(at, when, change) => {
                 if self.outside.cluster.down {
-                    self.after(Duration::from_secs(1), Event::Watch(when, change));
-                } else if let Some(shell) = &mut self.shell {
+                    self.after(Duration::from_secs(1), Event::Watch(at, when, change));
+                } else if let Some(shell) = &mut self.instances[at].shell {
                     shell.watch(change, when);
-                    self.turn_soon();
+                    self.turn_soon(at);
                 }
             }
         }
@@ -211,106 +260,146 @@ impl Sim {
         }
         for change in std::mem::take(&mut self.outside.cluster.untold) {
             // In the order in which it happened.
-            let delay = SignedDuration::from_millis(self.outside.dice.between(1, 2000));
-            self.watch_until = self.watch_until.max(ahead(self.outside.now, delay));
-            self.count += 1;
-            let event = Event::Watch(self.outside.now, change);
-            self.queue.insert((self.watch_until, self.count), event);
+            for (at, instance) in self.instances.iter_mut().enumerate() {
+                let delay = SignedDuration::from_millis(self.outside.dice.between(1, 2000));
+                instance.watch_until = instance.watch_until.max(ahead(self.outside.now, delay));
+                self.count += 1;
+                let event = Event::Watch(at, self.outside.now, change.clone());
+                self.queue.insert((instance.watch_until, self.count), event);
+            }
         }
     }
 
     // ---- the process ----
 
-    fn turn_soon(&mut self) {
-        self.turn_by(after(self.outside.now, Duration::from_millis(5)));
+    /// The instance that lives this life still.
+    fn living(&self, life: u64) -> Option<usize> {
+        let lives = |instance: &Instance| instance.life == life && instance.shell.is_some();
+        self.instances.iter().position(lives)
     }
 
-    fn turn_by(&mut self, at: Timestamp) {
-        if self
+    fn shell(&mut self, at: usize) -> &mut Shell {
+        self.instances[at].shell.as_mut().unwrap()
+    }
+
+    fn turn_soon(&mut self, at: usize) {
+        self.turn_by(at, after(self.outside.now, Duration::from_millis(5)));
+    }
+
+    fn turn_by(&mut self, at: usize, when: Timestamp) {
+        let instance = &mut self.instances[at];
+        if instance
             .turn_at
-            .is_none_or(|planned| planned > at || planned < self.outside.now)
+            .is_none_or(|planned| planned > when || planned < self.outside.now)
         {
-            self.turn_at = Some(at);
+            instance.turn_at = Some(when);
             self.count += 1;
-            self.queue.insert((at, self.count), Event::Turn(self.life));
+            self.queue.insert((when, self.count), Event::Turn(instance.life));
         }
     }
 
-    fn turn(&mut self) {
-        self.turn_at = None;
-        let Some(shell) = &mut self.shell else { return };
-        let (begun, forgotten) = shell.turn(self.outside.now, &mut self.laws);
+    fn turn(&mut self, at: usize) {
+        let now = self.outside.now;
+        let instance = &mut self.instances[at];
+        instance.turn_at = None;
+        let life = instance.life;
+        let Some(shell) = &mut instance.shell else { return };
+        let (begun, forgotten) = shell.turn(now, &mut self.laws);
         let wake_at = shell.wake_at;
+        let record = shell.record(now);
         for (host, work) in begun {
-            self.after(Duration::from_millis(1), Event::Step(self.life, host, work));
+            self.after(Duration::from_millis(1), Event::Step(life, host, work));
         }
         for host in forgotten {
-            self.after(Duration::from_millis(50), Event::Forgot(host, self.life));
+            self.after(Duration::from_millis(50), Event::Forgot(host, life));
         }
-        if let Some(at) = wake_at {
-            self.turn_by(at);
+        if let Some(record) = record {
+            let takes = self.outside.dice.between(5, 200).unsigned_abs();
+            self.after(Duration::from_millis(takes), Event::Save(life, record));
+        }
+        if let Some(when) = wake_at {
+            self.turn_by(at, when);
         }
     }
 
-    fn step(&mut self, host: &Hostname, work: u64) {
-        let Some(shell) = &mut self.shell else { return };
+    fn step(&mut self, at: usize, host: &Hostname, work: u64) {
+        let life = self.instances[at].life;
+        let Some(shell) = &mut self.instances[at].shell else {
+            return;
+        };
         match shell.step(host, work, &mut self.outside, &mut self.laws) {
             Some(Then::After(pause)) => {
                 self.after(
                     pause.max(Duration::from_millis(1)),
-                    Event::Step(self.life, host.clone(), work),
+                    Event::Step(life, host.clone(), work),
                 );
-                self.turn_soon();
+                self.turn_soon(at);
             }
-            Some(Then::Ended) => self.turn_soon(),
+            Some(Then::Ended) => self.turn_soon(at),
             None => {}
         }
         // Steps are where a death hurts.
-        if !self.is_quiet() && self.outside.dice.chance(2) {
-            self.die();
+        if !self.is_quiet() && self.course.mishaps > 0 && self.outside.dice.chance(2) {
+            self.die(at, 120);
         }
     }
 
     fn list(&mut self, life: u64, kind: u8) {
-        let Some(shell) = self.shell.as_mut().filter(|_| life == self.life) else {
-            return;
-        };
+        let Some(at) = self.living(life) else { return };
         if self.outside.cluster.down {
             self.soon(1, 5, Event::List(life, kind));
             return;
         }
+        let shell = self.instances[at].shell.as_mut().unwrap();
         match kind {
             0 => shell.list_ingresses(&self.outside),
             1 => shell.list_secrets(&self.outside),
             _ => shell.read_notes(&self.outside),
         }
-        self.turn_soon();
+        self.turn_soon(at);
     }
 
-    fn die(&mut self) {
-        if let Some(mut shell) = self.shell.take() {
+    fn die(&mut self, at: usize, away_secs: i64) {
+        if let Some(mut shell) = self.instances[at].shell.take() {
             shell.die_within_steps(&mut self.outside, &mut self.laws);
             self.laws.crashes += 1;
             self.laws.last_crash = Some(self.outside.now);
-            self.soon(1, 120, Event::Restart);
+            self.soon(1, away_secs, Event::Restart(at));
         }
     }
 }
 
-fn policy(cap: usize) -> Policy {
-    let zone = Zone {
-        apex: "example.com".parse().unwrap(),
-        wildcards: false,
-        rule: Rule::flat("ns.test", &[]),
-        challenges: None,
-    };
-    Policy {
-        zones: Zones::new(vec![zone]),
-        threshold: Threshold::Default,
-        spread: 0,
-        renewals_per_minute: None,
-        issue_grace: GRACE.unsigned_abs(),
-        orders_at_once: cap,
+impl Course {
+    fn policy(&self) -> Policy {
+        let zone = |apex: &str| Zone {
+            apex: apex.parse().unwrap(),
+            wildcards: false,
+            rule: Rule::flat("ns.test", &[]),
+            challenges: None,
+        };
+        Policy {
+            zones: Zones::new(vec![zone("example.com"), zone("test")]),
+            threshold: Threshold::Default,
+            spread: 0,
+            renewals_per_minute: None,
+            issue_grace: GRACE.unsigned_abs(),
+            orders_at_once: self.cap,
+        }
+    }
+
+    fn limits(&self) -> Limits {
+        match self.habits.orders_in_three_hours {
+            Some(_) => Limits::default(),
+            None => Preset::LetsEncrypt.limits(),
+        }
+    }
+
+    /// A host; where certificates are counted for their domains, of one of many.
+    fn host(&self, number: usize) -> String {
+        match self.habits.orders_in_three_hours {
+            Some(_) => format!("h{number}.example.com"),
+            None => format!("h{number}.d{}.test", number % (self.hosts / 5).max(1)),
+        }
     }
 }
 
@@ -325,18 +414,23 @@ fn course(seed: u64) -> Course {
         habits: Habits {
             lifetime_hours: days * 24,
             reuses: dice.chance(500),
-            orders_in_three_hours: usize::try_from(dice.between(20, 300)).unwrap(),
+            orders_in_three_hours: Some(usize::try_from(dice.between(20, 300)).unwrap())
+                .filter(|_| dice.chance(500)),
+            order_hours: *dice.pick(&[8, 24, 7 * 24]).unwrap(),
+            authorization_hours: *dice.pick(&[7, 10 * 24, 30 * 24]).unwrap(),
             hiccups: dice.between(0, 50),
             stuck: if days > 20 && dice.chance(300) { 20 } else { 0 },
         },
         mishaps: dice.between(1, 12),
         lag_secs: dice.between(0, 30),
+        leaders: 1,
+        starts_ms: 5_000,
     }
 }
 
 /// Runs a course; answers what it saw, or every law that was broken.
 fn run(course: Course, seed: u64) -> Result<String, String> {
-    let mut sim = Sim::new(course, seed);
+    let mut sim = Sim::new(course, seed).with_life();
     sim.run();
     let Laws {
         turns,
@@ -398,7 +492,9 @@ fn hundreds_of_hosts_live_through_a_year() {
     let habits = Habits {
         lifetime_hours: 90 * 24,
         reuses: true,
-        orders_in_three_hours: 300,
+        orders_in_three_hours: None,
+        order_hours: 7 * 24,
+        authorization_hours: 7,
         hiccups: 10,
         stuck: 5,
     };
@@ -409,6 +505,8 @@ fn hundreds_of_hosts_live_through_a_year() {
         habits,
         mishaps: 3,
         lag_secs: 10,
+        leaders: 1,
+        starts_ms: 5_000,
     };
     check(course, 1);
 }

@@ -194,7 +194,6 @@ impl Fleet {
                 Action::AskHint {
                     certificate,
                     question,
-                    ..
                 } => asked.push((question, certificate)),
                 Action::Drive { host, .. } => self.drive(&host),
                 Action::Forget(host) => self.world.set_activity(&host, None),

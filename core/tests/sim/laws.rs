@@ -9,7 +9,7 @@ use faythe_core::order::OrderStatus;
 use faythe_core::schedule::{RESOLVER_CACHE, Threshold, ahead};
 use jiff::SignedDuration;
 
-use crate::outside::{Outside, secret_name};
+use crate::outside::{CaOrder, Outside, secret_name};
 
 /// The `issue_grace` of every simulation.
 pub(crate) const GRACE: SignedDuration = SignedDuration::from_hours(8);
@@ -36,9 +36,14 @@ pub(crate) struct Laws {
     /// When somebody else last meddled with the Secret or its place.
     pub(crate) meddled: BTreeMap<Hostname, Timestamp>,
     pub(crate) last_crash: Option<Timestamp>,
+    /// How many instances lead, all but one of them by accident.
+    pub(crate) leaders: usize,
+    /// Orders that another one was made beside.
+    pub(crate) doubled: usize,
     /// When the CA was last asked for an order that it refuses.
     refused: BTreeMap<Hostname, Timestamp>,
     stored: BTreeSet<usize>,
+    stored_at: BTreeMap<Hostname, Timestamp>,
 }
 
 impl Laws {
@@ -62,6 +67,13 @@ impl Laws {
         self.meddled.get(host).is_some_and(|at| *at >= time)
     }
 
+    /// Whether another leader can have stored it since this one looked.
+    fn stored_lately(&self, host: &Hostname, now: Timestamp) -> bool {
+        self.stored_at
+            .get(host)
+            .is_some_and(|at| ahead(*at, CROSSING) > now)
+    }
+
     /// An order is about to be asked for.
     pub(crate) fn opens(&mut self, host: &Hostname, outside: &Outside) {
         let now = outside.now;
@@ -77,7 +89,7 @@ impl Laws {
         );
         let crossed = self.was_meddled_with_since(host, ahead(now, -CROSSING));
         self.law(
-            !served || crossed,
+            !served || crossed || (self.leaders > 1 && self.stored_lately(host, now)),
             now,
             &format!("{host} is ordered though a certificate serves"),
         );
@@ -87,7 +99,11 @@ impl Laws {
             .notes
             .get(host)
             .is_some_and(|saved| saved.order.is_some());
-        self.law(!noted, now, &format!("{host} is ordered while an order is noted"));
+        self.law(
+            !noted || self.leaders > 1,
+            now,
+            &format!("{host} is ordered while an order is noted"),
+        );
 
         let failed = outside
             .ca
@@ -120,6 +136,55 @@ impl Laws {
         }
     }
 
+    /// The CA has made an order, or handed one out again.
+    pub(crate) fn ordered(&mut self, order: usize, fresh: bool, outside: &Outside) {
+        let (now, host) = (outside.now, &outside.ca.orders[order].host);
+        let is_open = |other: &CaOrder| {
+            use OrderStatus::{Invalid, Pending, Processing, Ready, Valid};
+            let open = match other.status {
+                Pending | Ready | Processing => true,
+                Valid => !other.fetched,
+                Invalid => false,
+            };
+            other.host == *host && open && !other.stuck && other.expires > now
+        };
+        let others = outside.ca.orders.iter().enumerate();
+        let beside: Vec<usize> = others
+            .filter(|(url, other)| *url != order && is_open(other))
+            .map(|(url, _)| url)
+            .collect();
+        if !fresh || beside.is_empty() {
+            return;
+        }
+        self.doubled += 1;
+        // One that a process which died had not noted yet is left to expire; so is that of whoever lost a race.
+        let lost = beside.iter().all(|url| !self.noted.contains(url));
+        let dead = self.last_crash.is_some();
+        // A wish that was given up leaves its order to the CA.
+        let whim = !self.is_wanted_since(host, outside.ca.orders[beside[0]].created);
+        let two = self.leaders > 1;
+        self.law(
+            two || whim || (lost && dead),
+            now,
+            &format!("{host} has two orders under way: {order} and {beside:?}"),
+        );
+    }
+
+    /// An order is about to be finalized: the one that is noted, and no other.
+    pub(crate) fn finalizes(&mut self, order: usize, outside: &Outside) {
+        let host = &outside.ca.orders[order].host;
+        let note = outside
+            .cluster
+            .notes
+            .get(host)
+            .and_then(|saved| saved.order.as_ref());
+        let noted = note.is_some_and(|note| note.order_url == order.to_string());
+        // Two that lead may work on one order; the slower one finds it done.
+        let done = self.leaders > 1 && outside.ca.orders[order].finalized;
+        let words = format!("order {order} for {host} is finalized and not noted");
+        self.law(noted || done, outside.now, &words);
+    }
+
     /// The CA has looked for the value of `order` and did not see it.
     pub(crate) fn unseen(&mut self, order: usize, outside: &Outside) {
         let order = &outside.ca.orders[order];
@@ -135,6 +200,7 @@ impl Laws {
     pub(crate) fn stored(&mut self, host: &Hostname, order: usize, now: Timestamp) {
         self.issued += 1;
         let first = self.stored.insert(order);
+        self.stored_at.insert(host.clone(), now);
         let again = self.was_meddled_with_since(host, ahead(now, -CROSSING));
         self.law(
             first || again,
@@ -212,6 +278,10 @@ impl Laws {
             .keys()
             .filter(|host| !self.wanted.contains_key(*host))
             .count();
+        let limited = outside.ca.counts.limited;
+        // Two ledgers that do not know of one another may spend what one has left.
+        let counted = limited == 0 || self.leaders > 1;
+        self.law(counted, now, &format!("{limited} answers 429"));
         self.law(
             failures == 0,
             now,
@@ -230,7 +300,8 @@ impl Laws {
                 || !self.is_wanted_since(&order.host, order.created)
                 || self.was_meddled_with_since(&order.host, order.created)
                 || order.stuck
-                || lost;
+                || lost
+                || (self.leaders > 1 && !self.noted.contains(&url));
             let words = format!(
                 "order {url} for {}, {:?}, came to nothing",
                 order.host, order.status

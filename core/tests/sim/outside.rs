@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use faythe_core::Timestamp;
+use faythe_core::budget::Record;
 use faythe_core::cert::{CertFacts, Held};
 use faythe_core::name::{Hostname, RecordName};
 use faythe_core::order::{CaView, Challenge, ChallengeStatus, ChallengeValue, Note, OrderStatus};
@@ -11,6 +12,7 @@ use faythe_core::schedule::{Failures, RESOLVER_CACHE, after, ahead};
 use jiff::SignedDuration;
 
 use crate::dice::Dice;
+use crate::limits::{Counts, Limited};
 
 /// Everything but the shell itself.
 pub(crate) struct Outside {
@@ -39,6 +41,7 @@ pub(crate) struct Ca {
     authorized: BTreeMap<Hostname, Timestamp>,
     cache: BTreeMap<RecordName, (Timestamp, BTreeSet<String>)>,
     recent: VecDeque<Timestamp>,
+    pub(crate) counts: Counts,
 }
 
 /// How the CA is set up.
@@ -48,8 +51,11 @@ pub(crate) struct Habits {
     pub(crate) lifetime_hours: i64,
     /// New orders for the same name get the pending one, and valid authorizations are used again.
     pub(crate) reuses: bool,
-    /// How many orders an account may make in three hours.
-    pub(crate) orders_in_three_hours: usize,
+    /// How many orders an account may make in three hours; `None` for Let's Encrypt's limits to the letter.
+    pub(crate) orders_in_three_hours: Option<usize>,
+    /// How long an order lives, and a valid authorization, in hours.
+    pub(crate) order_hours: i64,
+    pub(crate) authorization_hours: i64,
     /// How many validations in a thousand fail for no reason of ours.
     pub(crate) hiccups: i64,
     /// How many orders in a thousand never leave `processing`.
@@ -67,8 +73,11 @@ pub(crate) struct CaOrder {
     pub(crate) fetched: bool,
     /// It stays in `processing` for ever.
     pub(crate) stuck: bool,
+    /// It was finalized.
+    pub(crate) finalized: bool,
+    pub(crate) expires: Timestamp,
     told: bool,
-    expires: Timestamp,
+    renewal: bool,
     problem: Option<Problem>,
 }
 
@@ -93,6 +102,7 @@ impl Ca {
             authorized: BTreeMap::new(),
             cache: BTreeMap::new(),
             recent: VecDeque::new(),
+            counts: Counts::default(),
         }
     }
 
@@ -104,19 +114,7 @@ impl Ca {
         if self.rejected.contains(host) {
             return Err(refused(ProblemKind::RejectedIdentifier, 400, None));
         }
-        while self
-            .recent
-            .front()
-            .is_some_and(|at| ahead(*at, THREE_HOURS) <= now)
-        {
-            self.recent.pop_front();
-        }
-        if self.recent.len() >= self.habits.orders_in_three_hours {
-            let free = ahead(self.recent[0], THREE_HOURS);
-            let wait = now.duration_until(free).unsigned_abs();
-            return Err(refused(ProblemKind::RateLimited, 429, Some(wait)));
-        }
-        self.recent.push_back(now);
+        let renewal = self.count(host, now)?;
         let open = |order: &CaOrder| {
             order.host == *host
                 && order.expires > now
@@ -140,11 +138,47 @@ impl Ca {
             failed: None,
             fetched: false,
             stuck: false,
+            finalized: false,
+            expires: ahead(now, SignedDuration::from_hours(self.habits.order_hours)),
             told: false,
-            expires: ahead(now, SignedDuration::from_hours(7 * 24)),
+            renewal,
             problem: None,
         });
         Ok((self.orders.len() - 1, true))
+    }
+
+    /// Counts a new order against what is allowed; answers whether it is a renewal.
+    fn count(&mut self, host: &Hostname, now: Timestamp) -> Result<bool, CaFault> {
+        let Some(most) = self.habits.orders_in_three_hours else {
+            let number = self.counts.number(host);
+            return self
+                .counts
+                .open(number, false, now)
+                .map_err(|limited| match limited {
+                    Limited::Paused => refused(ProblemKind::RateLimited, 429, None),
+                    Limited::Until(at, words) => {
+                        let wait = now.duration_until(at).unsigned_abs();
+                        CaFault::Refused(Problem {
+                            detail: words.to_owned(),
+                            ..problem(ProblemKind::RateLimited, Some(429), Some(wait))
+                        })
+                    }
+                });
+        };
+        while self
+            .recent
+            .front()
+            .is_some_and(|at| ahead(*at, THREE_HOURS) <= now)
+        {
+            self.recent.pop_front();
+        }
+        if self.recent.len() >= most {
+            let free = ahead(self.recent[0], THREE_HOURS);
+            let wait = now.duration_until(free).unsigned_abs();
+            return Err(refused(ProblemKind::RateLimited, 429, Some(wait)));
+        }
+        self.recent.push_back(now);
+        Ok(false)
     }
 
     pub(crate) fn view(&self, order: usize, now: Timestamp) -> Result<CaView, CaFault> {
@@ -203,6 +237,7 @@ impl Ca {
         let known = &mut self.orders[order];
         if known.status == OrderStatus::Ready {
             known.status = OrderStatus::Processing;
+            known.finalized = true;
             known.stuck = stuck;
             if !stuck {
                 let done = ahead(now, SignedDuration::from_millis(dice.between(50, 3000)));
@@ -231,8 +266,10 @@ impl Ca {
     pub(crate) fn act(&mut self, order: usize, dns: &Dns, now: Timestamp, dice: &mut Dice) -> bool {
         let value = self.value(order);
         let status = self.orders[order].status;
+        let number = self.counts.number(&self.orders[order].host.clone());
         if status == OrderStatus::Processing {
             self.orders[order].status = OrderStatus::Valid;
+            self.counts.issue(number, self.orders[order].renewal, now);
             return false;
         }
         if status != OrderStatus::Pending {
@@ -252,9 +289,12 @@ impl Ca {
         let known = &mut self.orders[order];
         if sees && !unlucky {
             known.status = OrderStatus::Ready;
-            self.authorized
-                .insert(host, ahead(now, SignedDuration::from_hours(30 * 24)));
+            self.authorized.insert(
+                host,
+                ahead(now, SignedDuration::from_hours(self.habits.authorization_hours)),
+            );
         } else {
+            self.counts.fail(number, now);
             known.status = OrderStatus::Invalid;
             known.failed = Some(now);
             known.problem = Some(problem(ProblemKind::Dns, None, None));
@@ -361,6 +401,8 @@ pub(crate) struct Cluster {
     /// Names of Secrets that are somebody else's.
     pub(crate) foreign: BTreeSet<String>,
     pub(crate) notes: BTreeMap<Hostname, Saved>,
+    /// What is saved of the ledger, and how often it was.
+    pub(crate) ledger: (u64, Option<Record>),
     /// The API server does not answer.
     pub(crate) down: bool,
     /// Changes that watches have not told of.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use faythe_core::Timestamp;
 use faythe_core::activity::{Activity, Hold, Rest};
 use faythe_core::audit::audit;
+use faythe_core::budget::{Ledger, Limits, Record, Spending};
 use faythe_core::cert::Held;
 use faythe_core::name::{Hostname, RecordName};
 use faythe_core::order::{CaLook, CaView, Goal, Known, Neighbors, OrderStatus, Step, next};
@@ -37,10 +38,13 @@ pub(crate) struct Shell {
     /// When Ingresses and Secrets were listed; what watches tell of earlier is old.
     pub(crate) listed: [Option<Timestamp>; 2],
     policy: Policy,
+    limits: Limits,
     parked: BTreeMap<Hostname, Order>,
     running: BTreeMap<Hostname, Running>,
     board: BTreeMap<RecordName, Board>,
     works: u64,
+    /// How often the ledger had been saved when it was seen last.
+    saves: u64,
 }
 
 struct Running {
@@ -82,20 +86,23 @@ enum Outcome {
 enum Progress {
     CaAnswered,
     Held { held: Held, issued: bool },
+    Spent(Spending),
 }
 
 impl Shell {
-    pub(crate) fn new(policy: Policy) -> Self {
+    pub(crate) fn new(policy: Policy, limits: Limits) -> Self {
         Self {
             world: World::new(policy.zones.clone()),
             planner: Planner::new(),
             wake_at: None,
             listed: [None; 2],
             policy,
+            limits,
             parked: BTreeMap::new(),
             running: BTreeMap::new(),
             board: BTreeMap::new(),
             works: 0,
+            saves: 0,
         }
     }
 
@@ -118,6 +125,12 @@ impl Shell {
     }
 
     pub(crate) fn read_notes(&mut self, outside: &Outside) {
+        let mut ledger = Ledger::new(self.limits);
+        self.saves = outside.cluster.ledger.0;
+        if let Some(record) = &outside.cluster.ledger.1 {
+            ledger.load(record, outside.now);
+        }
+        self.world.set_ledger(ledger);
         let mut orders = Vec::new();
         let mut failures = Vec::new();
         for (host, saved) in &outside.cluster.notes {
@@ -196,6 +209,7 @@ impl Shell {
         order.failures = self.world.failures(&host).cloned();
         order.earlier_look = self.world.last_look(&host);
         (order.place, order.slot, order.polling) = (None, None, None);
+        order.grant = self.world.grant(&host);
         self.board_of(&host).preparing.insert(host.clone(), now);
         self.works += 1;
         self.running.insert(
@@ -235,7 +249,7 @@ impl Shell {
         let mut progress = Vec::new();
         let done = self.perform(&mut running.order, &step, outside, laws, &mut progress);
         for progress in progress {
-            self.progress(host, progress);
+            self.progress(host, progress, now);
         }
         let outcome = match done {
             Ok(Done::GoOn(pause)) => {
@@ -292,9 +306,10 @@ impl Shell {
         next(&known, now)
     }
 
-    fn progress(&mut self, host: &Hostname, progress: Progress) {
+    fn progress(&mut self, host: &Hostname, progress: Progress, now: Timestamp) {
         match progress {
             Progress::CaAnswered => self.world.clear_trouble(),
+            Progress::Spent(what) => self.world.tell(host, what, now),
             Progress::Held { held, issued } => {
                 if issued {
                     self.world.set_failures(host, None);
@@ -307,6 +322,18 @@ impl Shell {
     fn ended(&mut self, order: Order, outcome: Outcome, now: Timestamp) {
         let host = order.host.clone();
         self.board_of(&host).preparing.remove(&host);
+        let lives = order.note.is_some() && matches!(outcome, Outcome::Blocked | Outcome::Rested(_));
+        if !lives {
+            self.world.tell(&host, Spending::Ended, now);
+        }
+        if let Outcome::Rested(fault) = &outcome
+            && let Pause::Rest {
+                hold: Some((scope @ (Scope::Below(_) | Scope::Orders), Some(wait))),
+                ..
+            } = &fault.pause
+        {
+            self.world.limit_reached(&host, scope, after(now, *wait), now);
+        }
         let activity = match outcome {
             Outcome::Settled => None,
             Outcome::Blocked => {
@@ -364,6 +391,34 @@ impl Shell {
                 told: asked.is_some(),
             },
         );
+    }
+
+    // ---- the ledger ----
+
+    /// What has to be saved of the ledger now.
+    pub(crate) fn record(&mut self, now: Timestamp) -> Option<Record> {
+        let ledger = self.world.ledger_mut();
+        let is_due = self.listed[1].is_some() && ledger.save_at(now).is_some_and(|at| at <= now);
+        is_due.then(|| ledger.record(now))
+    }
+
+    /// Saves it, unless another instance has meanwhile.
+    pub(crate) fn save(&mut self, record: Record, outside: &mut Outside) {
+        let now = outside.now;
+        let (saves, saved) = &mut outside.cluster.ledger;
+        if outside.cluster.down {
+            self.world.ledger_mut().saved(false, now);
+        } else if *saves == self.saves {
+            (*saves, *saved) = (*saves + 1, Some(record));
+            self.saves = *saves;
+            self.world.ledger_mut().saved(true, now);
+        } else {
+            self.saves = *saves;
+            self.world.ledger_mut().saved(false, now);
+            if let Some(theirs) = saved {
+                self.world.ledger_mut().load(theirs, now);
+            }
+        }
     }
 
     // ---- neighbors ----

@@ -25,7 +25,7 @@ impl Sim {
         let mut hosts = Vec::new();
         for _ in 0..self.outside.dice.between(1, 3) {
             let number = self.outside.dice.between(0, last);
-            let host = format!("h{number}.example.com");
+            let host = self.course.host(usize::try_from(number).unwrap());
             if self.outside.dice.chance(150) {
                 hosts.push(format!("*.{host}"));
             }
@@ -73,7 +73,11 @@ impl Sim {
         let short = self.course.habits.lifetime_hours < 24 * 20;
         let curse = if short { DAY_SECS } else { 3 * DAY_SECS };
         match self.outside.dice.between(0, 12) {
-            0 => self.die(),
+            0 => {
+                let last = i64::try_from(self.instances.len()).unwrap() - 1;
+                let at = usize::try_from(self.outside.dice.between(0, last)).unwrap();
+                self.die(at, 120);
+            }
             1 => {
                 self.outside.ca.down = true;
                 self.soon(10, 7200, Event::Mend(Mend::Ca));

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use faythe_core::Timestamp;
+use faythe_core::budget::Grant;
 use faythe_core::name::Hostname;
 use faythe_core::order::{CaView, Note, OrderStatus, Place, Published, Stage};
 use faythe_core::problem::{Exchange, Problem, Reaction, Scope};
@@ -13,7 +14,6 @@ use super::{Done, Outcome};
 use crate::outside::CaFault;
 
 /// An order in memory.
-#[derive(Clone)]
 pub(super) struct Order {
     pub(super) host: Hostname,
     pub(super) note: Option<Note>,
@@ -32,6 +32,10 @@ pub(super) struct Order {
     /// Since when and how often something under way was looked at.
     pub(super) polling: Option<(Timestamp, u32)>,
     pub(super) conflicts: u32,
+    /// Leave to make an order.
+    pub(super) grant: Option<Grant>,
+    /// The ledger knows of the certificate.
+    pub(super) counted: bool,
 }
 
 #[derive(Clone)]
@@ -71,6 +75,8 @@ impl Order {
             tries: 0,
             polling: None,
             conflicts: 0,
+            grant: None,
+            counted: false,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use faythe_core::budget::Spending;
 use faythe_core::cert::{Held, Standing, standing};
 use faythe_core::order::{Challenge, ChallengeStatus, End, Note, OrderStatus, Place, Published, Step};
 use faythe_core::problem::Exchange;
@@ -11,7 +12,7 @@ use jiff::SignedDuration;
 use super::order::{Fault, Order, Pause, order_fault};
 use super::{Done, Outcome, Progress, Shell};
 use crate::laws::Laws;
-use crate::outside::{Outside, Saved, secret_name};
+use crate::outside::{CaFault, Outside, Saved, secret_name};
 
 /// How long a step that waits for others is waited for before the order rests.
 const PATIENCE: SignedDuration = SignedDuration::from_secs(5);
@@ -49,17 +50,37 @@ impl Shell {
                 });
             }
             Step::Open => {
+                if order.grant.take().is_none() {
+                    return Ok(Done::Ended(Outcome::Settled));
+                }
                 laws.opens(&host, outside);
                 let opened = outside.ca.open(&host, now);
-                let (session, _) = opened.map_err(|fault| Fault::ca(fault, Exchange::NewOrder))?;
+                progress.push(Progress::Spent(match &opened {
+                    Err(CaFault::Refused(_)) => Spending::Refused,
+                    Err(CaFault::Gone | CaFault::Unreachable) | Ok(_) => Spending::Ordered,
+                }));
+                order.counted = false;
+                let (session, fresh) = opened.map_err(|fault| Fault::ca(fault, Exchange::NewOrder))?;
+                laws.ordered(session, fresh, outside);
                 progress.push(Progress::CaAnswered);
                 self.take_up(order, session, outside)?;
                 order.tries = 0;
             }
             Step::Note => {
                 outside.reach_cluster()?;
-                let view = order.view.as_ref().unwrap();
                 let session = order.session.unwrap();
+                let there = outside.cluster.notes.get(&host).cloned().unwrap_or_default();
+                if there
+                    .order
+                    .as_ref()
+                    .is_some_and(|note| note.order_url != session.to_string())
+                {
+                    // Another instance was first; its order is the one that goes on.
+                    (order.session, order.view, order.place) = (None, None, None);
+                    (order.failures, order.note) = (there.failures, there.order);
+                    return Ok(Done::GoOn(Duration::ZERO));
+                }
+                let view = order.view.as_ref().unwrap();
                 let note = Note {
                     host: host.clone(),
                     order_url: session.to_string(),
@@ -79,6 +100,8 @@ impl Shell {
                 outside.cluster.save(&host, saved);
                 laws.noted.insert(session);
                 order.note = Some(note);
+                // Another leader may have left a certificate meanwhile.
+                order.place = None;
                 order.tries = 0;
             }
             Step::Resume => {
@@ -148,6 +171,9 @@ impl Shell {
                     .view(order.session.unwrap(), now)
                     .map_err(order_fault)?;
                 let same = view.status == before;
+                if before == OrderStatus::Pending && view.status == OrderStatus::Invalid {
+                    progress.push(Progress::Spent(Spending::Failed));
+                }
                 order.view = Some(view);
                 if same {
                     let mut fault = Fault::own("ca-slow");
@@ -170,6 +196,7 @@ impl Shell {
             }
             Step::Finalize => {
                 let session = order.session.unwrap();
+                laws.finalizes(session, outside);
                 outside
                     .ca
                     .finalize(session, now, &mut outside.dice)
@@ -256,6 +283,9 @@ impl Shell {
             .certificate(order.session.unwrap(), now)
             .map_err(order_fault)?;
         progress.push(Progress::CaAnswered);
+        if !std::mem::replace(&mut order.counted, true) {
+            progress.push(Progress::Spent(Spending::Issued));
+        }
         outside.reach_cluster()?;
         let name = secret_name(&order.host);
         let there = outside
