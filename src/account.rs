@@ -3,8 +3,6 @@
 //! A daemon that runs meanwhile needs no restart: when the CA does not take its key any more, it reads the saved account
 //! again.
 
-use std::sync::Arc;
-
 use anyhow::{Context, bail};
 
 use crate::ca::acme::{Acme, Shown};
@@ -22,9 +20,46 @@ pub(crate) enum Action {
     Show,
 }
 
-/// Does it; `tell` is given each line of the outcome.
-pub(crate) async fn run(config: &Config, action: Action, tell: &mut dyn FnMut(String)) -> anyhow::Result<()> {
-    let Adapters { ca, .. } = daemon::adapters(config).await?;
+/// Does it at every CA, or at the one that is called `name`; `tell` is given each line of the outcome.
+pub(crate) async fn run(
+    config: &Config,
+    action: Action,
+    name: Option<&str>,
+    tell: &mut dyn FnMut(String),
+) -> anyhow::Result<()> {
+    let Adapters { cas, .. } = daemon::adapters(config).await?;
+    let names = || {
+        config
+            .cas
+            .iter()
+            .map(|ca| ca.name.as_str())
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    let several = config.cas.len() > 1;
+    let chosen: Vec<_> = config
+        .cas
+        .iter()
+        .zip(&cas)
+        .filter(|(ca, _)| name.is_none_or(|name| ca.name == name))
+        .collect();
+    if let (Some(name), []) = (name, &chosen[..]) {
+        bail!("there is no CA called {name:?}; `--ca` takes one of {}", names());
+    }
+    if several && name.is_none() && action != Action::Show {
+        bail!("there are several CAs; say which with `--ca`: {}", names());
+    }
+    for (configured, ca) in chosen {
+        if several {
+            tell(format!("CA        {} ({})", configured.name, configured.url));
+        }
+        at(ca, action, tell).await?;
+    }
+    Ok(())
+}
+
+/// Does it at one CA.
+async fn at(ca: &Acme, action: Action, tell: &mut dyn FnMut(String)) -> anyhow::Result<()> {
     if ca.account().await?.is_none() {
         let text = "there is no account at the CA yet; the first order makes one";
         if action == Action::Show {
@@ -45,10 +80,10 @@ pub(crate) async fn run(config: &Config, action: Action, tell: &mut dyn FnMut(St
         }
         Action::Show => {}
     }
-    show(&ca, tell).await
+    show(ca, tell).await
 }
 
-async fn show(ca: &Arc<Acme>, tell: &mut dyn FnMut(String)) -> anyhow::Result<()> {
+async fn show(ca: &Acme, tell: &mut dyn FnMut(String)) -> anyhow::Result<()> {
     let Some(Shown {
         url,
         key,

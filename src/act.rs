@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use faythe_core::Timestamp;
 use faythe_core::ari::CertificateId;
-use faythe_core::budget::{Grant, Limits, Spending};
+use faythe_core::budget::{Grant, Spending};
+use faythe_core::cas::{CaId, Cas};
 use faythe_core::cert::Held;
 use faythe_core::name::{DnsName, Hostname};
 use faythe_core::order::{CaView, End, Goal, Known, Note, OrderStatus, Place, Published, Stage, Step, next};
@@ -22,7 +23,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::ca::{Ca, CaOrder};
+use crate::ca::CaOrder;
 use crate::clock::Now;
 use crate::dns::Dns;
 use crate::lease::{Fenced, Tenure};
@@ -32,6 +33,7 @@ use crate::sealed::Sealed;
 use crate::store::{Slot, Store};
 use crate::x509::KeyType;
 
+mod desk;
 mod fault;
 mod look;
 mod note;
@@ -39,14 +41,17 @@ mod opening;
 mod room;
 mod steps;
 
+pub use desk::Desk;
 pub(crate) use fault::chain;
 pub use fault::{Fault, Pause};
 pub use room::{Room, UNNOTED_AT_ONCE};
 
 /// Everything an order needs of the outside, shared by all.
 pub struct Outside {
-    /// The CA.
-    pub ca: Fenced<Arc<dyn Ca>>,
+    /// The CAs, in order; at least one.
+    pub desks: Vec<Desk>,
+    /// Which of them serve which zone.
+    pub cas: Cas,
     /// The DNS.
     pub dns: Fenced<Arc<dyn Dns>>,
     /// The store.
@@ -57,8 +62,6 @@ pub struct Outside {
     pub now: Now,
     /// The operator's choices.
     pub policy: Policy,
-    /// What the CA allows, as far as we use it.
-    pub limits: Limits,
     /// The profile that certificates of a zone are ordered with, where it is not the CA's.
     pub profiles: BTreeMap<DnsName, String>,
     /// Which keys certificates get.
@@ -86,6 +89,8 @@ pub struct Usual {
 pub struct Order {
     host: Hostname,
     zone: DnsName,
+    /// At which CA it is, or will be.
+    ca: CaId,
     /// When the CA may have looked at the record for another process.
     earlier_look: Option<Timestamp>,
     failures: Option<Failures>,
@@ -128,8 +133,8 @@ pub struct Order {
 /// What is told while an order goes on.
 #[derive(Debug)]
 pub enum Progress {
-    /// The CA has done what it was asked, and an order has come further.
-    CaAnswered,
+    /// A CA has done what it was asked, and an order has come further.
+    CaAnswered(CaId),
     /// Something has become of an order that the ledger has to know.
     Spent(Hostname, Spending),
     /// It has come to another stage.
@@ -192,10 +197,11 @@ enum Then {
 impl Order {
     /// An order for a certificate of which nothing is noted.
     #[must_use]
-    pub fn new(host: Hostname, zone: DnsName) -> Self {
+    pub fn new(host: Hostname, zone: DnsName, ca: CaId) -> Self {
         Self {
             host,
             zone,
+            ca,
             earlier_look: None,
             failures: None,
             grant: None,
@@ -222,10 +228,11 @@ impl Order {
         }
     }
 
-    /// The order of an earlier process.
+    /// The order of an earlier process. One whose CA is configured no more is of no use, and is cleaned up.
     #[must_use]
-    pub fn noted(note: Note, key: Sealed, zone: DnsName) -> Self {
-        let mut order = Self::new(note.host.clone(), zone);
+    pub fn noted(note: Note, key: Sealed, zone: DnsName, ca: Option<CaId>) -> Self {
+        let mut order = Self::new(note.host.clone(), zone, ca.unwrap_or(CaId::FIRST));
+        order.abandoned = ca.is_none().then(|| Fault::no_ca(&note));
         order.begun = Some(note.created);
         order.route.clone_from(&note.route);
         order.note = Some(note);
@@ -242,6 +249,12 @@ impl Order {
     /// Nobody wants it any more, so that it costs nothing if it is lost.
     pub fn make_room(&mut self) {
         self.unnoted = None;
+    }
+
+    /// Whether anything has come of it: if not, another may take its place.
+    #[must_use]
+    pub fn is_at(&self, ca: CaId) -> bool {
+        self.ca == ca || self.note.is_some()
     }
 
     /// What is known of earlier attempts when work on it begins.
@@ -437,11 +450,39 @@ impl Work<'_> {
                 .map_or(0, |before| before.count)
                 .saturating_add(1),
             last: now,
+            refused_by: self.refused_by(&fault, now),
             code: fault.code,
-            text: fault.text,
+            text: match self.outside.name_of(self.order.ca) {
+                Some(name) => format!("{name}: {}", fault.text),
+                None => fault.text,
+            },
             not_before: wait.map(|wait| schedule::after(now, wait)),
             parked,
         }
+    }
+
+    /// The CAs that do not issue for the name, once this has failed too; those that said so before the last pause may have
+    /// changed their minds.
+    fn refused_by(&self, fault: &Fault, now: Timestamp) -> Vec<String> {
+        if !fault.is_refusal() {
+            return Vec::new();
+        }
+        let grace = self.outside.policy.issue_grace;
+        let before = self.order.failures.as_ref();
+        let before = before.filter(|before| before.next_attempt(grace) > now);
+        let mut refused_by = before.map_or_else(Vec::new, |before| before.refused_by.clone());
+        refused_by.push(self.directory().to_owned());
+        refused_by
+    }
+
+    /// The CA of the order.
+    fn desk(&self) -> &Desk {
+        self.outside.desk(self.order.ca)
+    }
+
+    /// The directory of the order's CA.
+    fn directory(&self) -> &str {
+        self.desk().ca.read().directory()
     }
 
     fn end(&mut self, end: End) -> Outcome {

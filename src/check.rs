@@ -81,7 +81,7 @@ pub(crate) async fn run(config: &Config, tell: &mut dyn FnMut(Finding)) -> Verdi
         Ok(adapters) => {
             let Adapters {
                 client,
-                ca,
+                cas,
                 dns,
                 metrics,
                 ..
@@ -99,7 +99,7 @@ pub(crate) async fn run(config: &Config, tell: &mut dyn FnMut(Finding)) -> Verdi
                     tell(clock(server, offset));
                 }
             }
-            for CaConfig { url, .. } in &config.cas {
+            for (CaConfig { url, .. }, ca) in config.cas.iter().zip(&cas) {
                 let directory = ca.probe().await.map_err(|error| chain(&error));
                 tell(Finding::of(format!("CA directory {url}"), directory));
             }

@@ -61,6 +61,9 @@ enum Command {
         /// What to do with it
         #[arg(value_enum, default_value_t = AccountAction::Show)]
         action: AccountAction,
+        /// The name of the CA, where there are several
+        #[arg(long)]
+        ca: Option<String>,
     },
     /// Tests everything the daemon will need, a line each; exits 0 if all is well and 3 if not
     ///
@@ -187,7 +190,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         return fail(&error, BAD_CONFIGURATION);
     }
     match (cli.command, cli.config) {
-        (Some(Command::Account { config, action }), _) => account(&config, action),
+        (Some(Command::Account { config, action, ca }), _) => account(&config, action, ca.as_deref()),
         (Some(Command::Check { config }), _) => check(&config),
         (Some(Command::Renew { config, host, wait }), _) => {
             recall(&config, &host, recall::Action::Renew, wait)
@@ -243,7 +246,7 @@ fn daemon(path: &Path) -> ExitCode {
     })
 }
 
-fn account(path: &Path, action: AccountAction) -> ExitCode {
+fn account(path: &Path, action: AccountAction, ca: Option<&str>) -> ExitCode {
     let Some(config) = load(path) else {
         return ExitCode::from(BAD_CONFIGURATION);
     };
@@ -261,7 +264,7 @@ fn account(path: &Path, action: AccountAction) -> ExitCode {
         // A closed pipe is no reason to leave a change half made.
         let _ = writeln!(out, "{line}");
     };
-    match runtime.block_on(account::run(&config, action, &mut print)) {
+    match runtime.block_on(account::run(&config, action, ca, &mut print)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error, FAILED),
     }

@@ -19,7 +19,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use faythe_core::budget::Limits;
 use faythe_core::name::DnsName;
 use faythe_core::schedule::Threshold;
-use faythe_core::zone::{Role, Rule, Suffix, Zone, Zones};
+use faythe_core::zone::Rule;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use thiserror::Error;
@@ -41,6 +41,7 @@ mod keys;
 mod reader;
 mod syntax;
 mod tree;
+mod view;
 mod yaml;
 
 /// The most that is read of a configuration file, in bytes; the sample has less than one thousand.
@@ -107,6 +108,8 @@ pub struct CaConfig {
     pub binding: Option<BindingConfig>,
     /// What it allows, as far as we use it.
     pub limits: Limits,
+    /// How long those before it must have been of no use before it stands in.
+    pub use_after: Duration,
 }
 
 /// An external account binding (RFC 8555 §7.3.4).
@@ -146,6 +149,8 @@ pub struct ZoneConfig {
     pub wildcards: bool,
     /// The profile to order with; `None` for that of the CA.
     pub profile: Option<String>,
+    /// The names of the CAs that serve it, in order; `None` for all.
+    pub cas: Option<Vec<String>>,
     /// Time to live of our records.
     pub ttl: Duration,
     /// What becomes of values that are not ours at a challenge's own name (S09).
@@ -216,67 +221,6 @@ enum Referenced<'a> {
 pub fn load(path: &Path) -> Result<(Config, Vec<Warning>), Problems> {
     let bytes = read(path, CONFIG_MAX).map_err(|fault| Problems::of_file(path, fault))?;
     v1::parse(path, &bytes, &look)
-}
-
-impl Config {
-    /// All zones as decisions need them.
-    #[must_use]
-    pub fn zones(&self) -> Zones {
-        let served = self.zones.iter().map(|zone| Zone {
-            apex: zone.apex.clone(),
-            wildcards: zone.wildcards,
-            rule: zone.rule.clone(),
-            challenges: zone.challenges.as_ref().map(|suffix| Suffix {
-                zone: self.holder(suffix).clone(),
-                suffix: suffix.clone(),
-            }),
-        });
-        let aside = self.aside().into_iter().map(|zone| Zone {
-            apex: zone.apex,
-            wildcards: false,
-            rule: zone.rule,
-            challenges: None,
-        });
-        Zones::new(served.collect()).with_aside(aside.collect())
-    }
-
-    /// Zones that take challenges for others and are not listed themselves: a suffix in no zone counts as one, updated by
-    /// the servers and with the key of the first zone that uses it.
-    #[must_use]
-    pub fn aside(&self) -> Vec<ZoneConfig> {
-        let mut aside: Vec<ZoneConfig> = Vec::new();
-        for zone in &self.zones {
-            let Some(suffix) = &zone.challenges else { continue };
-            if self.holder(suffix) != suffix
-                || self.zones.iter().chain(&aside).any(|known| known.apex == *suffix)
-            {
-                continue;
-            }
-            let mut rule = zone.rule.clone();
-            for check in &mut rule.required {
-                if let (Role::Update, Some(server)) = (check.role, zone.servers.first()) {
-                    check.server.clone_from(server);
-                }
-            }
-            aside.push(ZoneConfig {
-                apex: suffix.clone(),
-                rule,
-                challenges: None,
-                wildcards: false,
-                ..zone.clone()
-            });
-        }
-        aside
-    }
-
-    /// The zone that holds what stands behind challenges: the longest one that it lies in, else one of that very name.
-    fn holder<'a>(&'a self, suffix: &'a DnsName) -> &'a DnsName {
-        let holders = self.zones.iter().map(|zone| &zone.apex);
-        holders
-            .filter(|apex| suffix.is_at_or_below(apex))
-            .max_by_key(|apex| apex.labels())
-            .unwrap_or(suffix)
-    }
 }
 
 impl BindingConfig {

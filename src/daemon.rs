@@ -3,7 +3,6 @@
 use std::sync::{Arc, Mutex};
 
 use anyhow::Context;
-use faythe_core::budget::Limits;
 use faythe_core::name::DnsName;
 use faythe_core::policy::Policy;
 use faythe_core::renewal::SPREAD;
@@ -13,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::act::{self, Outside, Room};
+use crate::act::{self, Desk, Outside, Room};
 use crate::ca::Ca;
 use crate::ca::acme::{Acme, Binding, Registration, Settings};
 use crate::clock::{self, Now};
@@ -45,7 +44,8 @@ const NOTICES: usize = 1_000;
 pub(crate) struct Adapters {
     pub(crate) client: Client,
     pub(crate) store: Arc<dyn Store>,
-    pub(crate) ca: Arc<Acme>,
+    /// The CAs, in order.
+    pub(crate) cas: Vec<Arc<Acme>>,
     pub(crate) dns: Arc<dyn Dns>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) now: Now,
@@ -60,7 +60,7 @@ pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Res
     let Adapters {
         client,
         store,
-        ca,
+        cas,
         dns,
         metrics,
         now,
@@ -75,12 +75,12 @@ pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Res
         let listener = http::bind(listen).await.with_context(|| {
             format!("`listen`: {listen} cannot be bound; choose another address, or `off`")
         })?;
-        let counted = Arc::clone(&ca);
+        let counted = cas.clone();
         let page = Page {
             metrics: Arc::clone(&metrics),
             health: seen_health,
             heartbeat: config.monitor_interval,
-            acme_requests: Arc::new(move || counted.requests()),
+            acme_requests: Arc::new(move || counted.iter().map(|ca| ca.requests()).sum()),
         };
         let stop = stop.clone();
         tasks.spawn(async move {
@@ -112,14 +112,19 @@ pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Res
         Some((zone.apex.clone(), profile))
     });
     let profiles = profiles.collect();
+    let desks = cas.iter().zip(&config.cas).map(|(ca, configured)| Desk {
+        ca: tenure.fence(Arc::clone(ca) as Arc<dyn Ca>),
+        limits: configured.limits,
+    });
+    let desks = desks.collect();
     let outside = Arc::new(Outside {
-        ca: tenure.fence(Arc::<Acme>::clone(&ca) as Arc<dyn Ca>),
+        desks,
+        cas: config.cas(),
         dns: tenure.fence(dns),
         store: tenure.fence(store),
         tenure,
         now,
         policy: policy(config),
-        limits: config.cas.first().map_or_else(Limits::default, |ca| ca.limits),
         profiles,
         key_type: config.key_type,
         board: Board::default(),
@@ -228,9 +233,12 @@ pub(crate) async fn sweep(
         .chain(&aside)
         .map(|zone| (zone.apex.clone(), zone.servers.clone()))
         .collect();
+    let desks = adapters.cas.iter().map(|ca| &**ca as &dyn Ca);
+    let desks: Vec<_> = desks.collect();
     let places = sweep::Places {
         store: &*adapters.store,
-        ca: &*adapters.ca,
+        cas: &config.cas(),
+        desks: &desks,
         dns: &*adapters.dns,
         zones: &config.zones(),
         servers: &servers,
@@ -251,11 +259,11 @@ pub(crate) async fn adapters(config: &Config) -> anyhow::Result<Adapters> {
     let client = cluster::connect(observe).await.context("the Kubernetes API")?;
     let now = clock::system();
     let store: Arc<dyn Store> = Arc::new(Secrets::new(&client, layout(config)));
-    let [ca] = &config.cas[..] else {
-        anyhow::bail!("there must be exactly one CA");
-    };
-    let settings = settings(ca)?;
-    let ca = Acme::new(settings, Arc::clone(&store), Arc::clone(&now)).context("the CA")?;
+    let mut cas = Vec::new();
+    for ca in &config.cas {
+        let acme = Acme::new(settings(ca)?, Arc::clone(&store), Arc::clone(&now));
+        cas.push(Arc::new(acme.with_context(|| format!("the CA {}", ca.name))?));
+    }
     let zones: anyhow::Result<Vec<_>> = config.zones.iter().chain(&config.aside()).map(setup).collect();
     let counted = Arc::clone(&metrics);
     let observe = Arc::new(move |observed: &Observed<'_>| count(&counted, observed));
@@ -263,7 +271,7 @@ pub(crate) async fn adapters(config: &Config) -> anyhow::Result<Adapters> {
     Ok(Adapters {
         client,
         store,
-        ca: Arc::new(ca),
+        cas,
         dns,
         metrics,
         now,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use faythe_core::budget::Ledger;
+use faythe_core::cas::CaId;
 use faythe_core::name::Hostname;
 use faythe_core::renewal;
 use faythe_core::want::{Meaning, meaning};
@@ -50,7 +51,7 @@ pub(crate) async fn run(
     let recalls = Recalls::new(&adapters.client, daemon::layout(config));
     let recall = read(&recalls, &host).await?;
     let (old, reason) = match action {
-        Action::Revoke(reason) => (recall.leaf, reason),
+        Action::Revoke(reason) => (recall.leaf.clone(), reason),
         Action::Renew => {
             let old = recall.leaf.clone();
             ask(&adapters, config, &recalls, &host, &recall, false).await?;
@@ -71,7 +72,10 @@ pub(crate) async fn run(
         }
     };
     let serial = x509::serial_of(&old).context("the certificate to be revoked")?;
-    let revoked = adapters.ca.revoke(&old, reason).await;
+    // It is known at the CA that made it alone.
+    let ca = maker(config, &host, &recall)?;
+    let ca = adapters.cas.get(ca.place()).context("the CA")?;
+    let revoked = ca.revoke(&old, reason).await;
     revoked.with_context(|| format!("the revocation of {serial}; repeat the command to try again"))?;
     tell(format!("{host}: certificate {serial} is revoked"));
     // The daemon may write there at the same moment.
@@ -103,8 +107,10 @@ async fn ask(
     revoke: bool,
 ) -> anyhow::Result<()> {
     let now = (adapters.now)();
-    let limits = config.cas.first().map(|ca| ca.limits).unwrap_or_default();
-    if let Some(record) = adapters.store.ledger(adapters.ca.directory()).await? {
+    let ca = maker(config, host, recall)?;
+    let limits = config.cas.get(ca.place()).map(|ca| ca.limits).unwrap_or_default();
+    let ca = adapters.cas.get(ca.place()).context("the CA")?;
+    if let Some(record) = adapters.store.ledger(ca.directory()).await? {
         let mut ledger = Ledger::new(limits);
         ledger.load(&record, now);
         let exemption = renewal::exemption(host, std::iter::once(&recall.held), None, now);
@@ -119,6 +125,20 @@ async fn ask(
     let serial = x509::serial_of(&recall.leaf).context("the certificate that is held")?;
     recalls.ask(recall, &serial, revoke).await?;
     Ok(())
+}
+
+/// The CA that made what is held, as far as that is known: else the first of the zone.
+fn maker(config: &Config, host: &Hostname, recall: &Recall) -> anyhow::Result<CaId> {
+    let cas = config.cas();
+    let Some(key) = recall.held.made_by else {
+        let zones = config.zones();
+        let zone = zones.of(host.base()).map(|zone| &zone.apex);
+        return cas.of_zone(zone).first().copied().context("a CA");
+    };
+    let found = cas.find(key);
+    found.with_context(|| {
+        format!("the CA that made the certificate of {host} is not among `cas` any more; put it back")
+    })
 }
 
 /// Waits until another certificate has taken the place of `old`.

@@ -115,8 +115,11 @@ impl Report {
         self.metrics.hosts(world.refused(), world.elsewhere());
         if self.counted.is_none_or(|at| at.elapsed() >= BUDGET_EVERY) {
             self.counted = Some(Instant::now());
-            for kind in Kind::ALL {
-                self.metrics.budget(kind, world.ledger().remaining(kind, now));
+            for (ca, authority) in world.cas().all() {
+                for kind in Kind::ALL {
+                    let left = world.ledger(ca).remaining(kind, now);
+                    self.metrics.budget(&authority.name, kind, left);
+                }
             }
         }
         let ready = world.is_known();

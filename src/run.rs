@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use faythe_core::Timestamp;
-use faythe_core::activity::{Activity, Hold, Rest};
+use faythe_core::activity::Activity;
 use faythe_core::budget::Spending;
+use faythe_core::cas::CaId;
 use faythe_core::name::Hostname;
 use faythe_core::order::{Goal, Stage};
 use faythe_core::plan::{Action, Plan, Planner};
@@ -23,7 +24,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::act::{self, Fault, Order, Outcome, Outside, Pause, Progress};
+use crate::act::{self, Order, Outcome, Outside, Pause, Progress};
 use crate::report::Report;
 use crate::report::metrics::Issuance;
 use crate::source::Seen;
@@ -31,6 +32,7 @@ use crate::store::Saved;
 use crate::store::secrets::SeenSecret;
 
 mod errands;
+mod rest;
 mod term;
 
 use errands::{Errand, Legacy};
@@ -78,7 +80,7 @@ pub async fn run(
     let (progress, mut told) = mpsc::unbounded_channel();
     let mut tenure = outside.tenure.clone();
     let mut state = Loop {
-        world: World::new(outside.policy.zones.clone()),
+        world: World::with_cas(outside.policy.zones.clone(), outside.cas.clone()),
         planner: Planner::new(),
         parked: BTreeMap::new(),
         steering: BTreeMap::new(),
@@ -185,7 +187,7 @@ impl Loop {
             self.planner.look(&mut self.world, &self.outside.policy, now)
         };
         self.check(&plan, now);
-        self.keep_ledger();
+        self.keep_ledgers();
         self.keep_windows();
         for host in &plan.changed {
             if self.planner.verdict(host).is_none()
@@ -233,13 +235,12 @@ impl Loop {
         let Some(zone) = self.outside.policy.zones.of(host.base()) else {
             return;
         };
-        let mut order = self
-            .parked
-            .remove(host)
-            .unwrap_or_else(|| Order::new(host.clone(), zone.apex.clone()));
+        let ca = self.world.ca_of(host);
+        let parked = self.parked.remove(host).filter(|order| order.is_at(ca));
+        let mut order = parked.unwrap_or_else(|| Order::new(host.clone(), zone.apex.clone(), ca));
         order.remember(self.world.failures(host).cloned(), self.world.last_look(host));
         let rule = self.world.rule(host, &self.outside.policy);
-        order.entitle(self.world.grant(host), self.world.predecessor(host), rule);
+        order.entitle(self.world.grant(host), self.world.predecessor(host, ca), rule);
         let (steering, goal) = watch::channel(goal);
         self.steering.insert(host.clone(), steering);
         let outside = Arc::clone(&self.outside);
@@ -258,6 +259,7 @@ impl Loop {
     fn forget(&mut self, host: Hostname) {
         let outside = Arc::clone(&self.outside);
         let zone = self.outside.policy.zones.of(host.base());
+        let ca = self.world.ca_of(&host);
         let Some(zone) = zone.map(|zone| zone.apex.clone()) else {
             return;
         };
@@ -273,7 +275,7 @@ impl Loop {
                     Outcome::Stopped
                 }
             };
-            (host.clone(), Order::new(host, zone), outcome)
+            (host.clone(), Order::new(host, zone, ca), outcome)
         });
     }
 
@@ -307,10 +309,10 @@ impl Loop {
     fn legacy(&mut self, legacy: Legacy) {
         let Legacy {
             notes,
-            record,
+            records,
             windows,
         } = legacy;
-        self.open_ledger(record.as_ref());
+        self.open_ledgers(&records);
         self.world.load_windows(&windows);
         let mut orders = Vec::new();
         let mut failures = Vec::new();
@@ -337,14 +339,22 @@ impl Loop {
                     .read()
                     .adopt(at, note.record(value), &value.value);
             }
+            let ca = self
+                .outside
+                .cas
+                .of_order(note.directory.as_deref(), &note.order_url);
             self.parked
-                .insert(host.clone(), Order::noted(note, key, zone.apex.clone()));
-            orders.push(host);
+                .insert(host.clone(), Order::noted(note, key, zone.apex.clone(), ca));
+            orders.push((host, ca));
         }
         if !orders.is_empty() {
             tracing::info!(orders = orders.len(), "orders of an earlier run are taken up");
         }
-        self.world.note_all(orders, failures);
+        let hosts = orders.iter().map(|(host, _)| host.clone());
+        self.world.note_all(hosts.collect(), failures);
+        for (host, ca) in orders {
+            self.world.set_ca(&host, ca.unwrap_or(CaId::FIRST));
+        }
     }
 
     /// Updates may succeed now that were refused before.
@@ -355,7 +365,7 @@ impl Loop {
 
     fn progress(&mut self, progress: Progress) {
         match progress {
-            Progress::CaAnswered => self.world.clear_trouble(),
+            Progress::CaAnswered(ca) => self.world.clear_trouble(ca),
             Progress::Spent(host, what) => self.world.tell(&host, what, self.now()),
             Progress::Stage(host, stage) => {
                 if matches!(self.world.activity(&host), Some(Activity::Running(_))) {
@@ -432,7 +442,9 @@ impl Loop {
                     let until = schedule::after(now, *wait);
                     self.world.limit_reached(&host, scope, until, now);
                 }
-                Some(Activity::Resting(self.rest(noted, stage, fault, tries, now)))
+                Some(Activity::Resting(
+                    self.rest(&host, noted, stage, fault, tries, now),
+                ))
             }
         };
         // Whoever leads goes on with it from its note.
@@ -442,46 +454,5 @@ impl Loop {
         }
         self.world.set_activity(&host, activity);
         Ok(())
-    }
-
-    fn rest(&mut self, noted: bool, stage: Stage, fault: Fault, tries: u32, now: Timestamp) -> Rest {
-        let usual = schedule::rest(tries.saturating_sub(1));
-        let wait = match &fault.pause {
-            Pause::Rest { wait, hold } => {
-                if let Some((scope, asked)) = hold {
-                    self.hold(scope.clone(), *asked, &fault, now);
-                }
-                wait.unwrap_or(usual)
-            }
-            Pause::Abandon | Pause::Doom { .. } | Pause::NewKey | Pause::Stop => usual.max(ABANDONED_REST),
-        };
-        let Fault { code, text, .. } = fault;
-        Rest {
-            noted,
-            stage,
-            code,
-            text,
-            tries,
-            until: schedule::after(now, wait),
-        }
-    }
-
-    /// Leaves the CA alone: as long as it asked, or longer each time it has trouble.
-    fn hold(&mut self, scope: Scope, asked: Option<Duration>, fault: &Fault, now: Timestamp) {
-        let before = self.world.hold_of(&scope);
-        if asked.is_none() && before.is_some_and(|before| before.until > now) {
-            // Many orders meet one outage at once; that is one trouble.
-            return;
-        }
-        let tries = before.map_or(0, |before| before.tries).saturating_add(1);
-        let until = schedule::after(now, asked.unwrap_or_else(|| schedule::ca_rest(tries - 1)));
-        let hold = Hold {
-            until,
-            code: fault.code.clone(),
-            text: fault.text.clone(),
-            tries,
-            told: asked.is_some(),
-        };
-        self.world.set_hold(scope, hold);
     }
 }

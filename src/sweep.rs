@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use faythe_core::Timestamp;
+use faythe_core::cas::Cas;
 use faythe_core::name::{DnsName, RecordName};
 use faythe_core::order::{ChallengeValue, Note, OrderStatus};
 use faythe_core::zone::{Check, Role, Zones};
@@ -24,8 +25,10 @@ use crate::store::{Store, StoreError};
 pub struct Places<'a> {
     /// The notes.
     pub store: &'a dyn Store,
-    /// Who knows whether an order is over.
-    pub ca: &'a dyn Ca,
+    /// The CAs.
+    pub cas: &'a Cas,
+    /// Who knows whether an order is over, in the same order.
+    pub desks: &'a [&'a dyn Ca],
     /// Where values stand.
     pub dns: &'a dyn Dns,
     /// The zones as configured.
@@ -197,7 +200,11 @@ impl Places<'_> {
         if note.expires.is_some_and(|expires| expires <= self.now) {
             return Standing::Over("which has expired".to_owned());
         }
-        match self.ca.resume(&note.order_url).await {
+        let ca = self.cas.of_order(note.directory.as_deref(), &note.order_url);
+        let Some(ca) = ca.and_then(|ca| self.desks.get(ca.place())) else {
+            return Standing::Over("whose CA is not configured any more".to_owned());
+        };
+        match ca.resume(&note.order_url).await {
             Ok(order) => match order.view().status {
                 OrderStatus::Invalid => Standing::Over("which has failed".to_owned()),
                 OrderStatus::Valid => Standing::Over("which has its certificate".to_owned()),

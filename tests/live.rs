@@ -12,6 +12,7 @@ mod live {
     mod base;
     mod ca_faults;
     mod ca_reactions;
+    mod cas;
     mod certificates;
     mod challenges;
     mod check;

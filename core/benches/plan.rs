@@ -145,6 +145,7 @@ fn held(i: usize, version: u64) -> Held {
         }),
         issued_at: Some(not_before),
         renew: false,
+        made_by: None,
     }
 }
 

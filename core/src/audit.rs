@@ -4,9 +4,10 @@
 
 use std::collections::BTreeSet;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::activity::Activity;
+use crate::cas::CaId;
 use crate::cert::{Shortfall, Standing, standing};
 use crate::name::Hostname;
 use crate::order::Goal;
@@ -67,9 +68,9 @@ pub fn audit(
     if broken.is_empty() { Ok(()) } else { Err(broken) }
 }
 
-/// Whether a new order for `host` may be begun in `world`: asked before a turn, with nothing of the planner's own.
+/// Whether a new order for `host` may be begun at `ca` in `world`: asked before a turn, with nothing of the planner's own.
 #[must_use]
-pub fn may_order(host: &Hostname, world: &World, policy: &Policy, now: Timestamp) -> bool {
+pub fn may_order(host: &Hostname, ca: CaId, world: &World, policy: &Policy, now: Timestamp) -> bool {
     let standing = standing(host, world.claims(host), world.rule(host, policy), now);
     let served = matches!(standing, Standing::Fine { .. });
     // One that was stored within the grace and is due already would only be followed by another like it.
@@ -82,10 +83,45 @@ pub fn may_order(host: &Hostname, world: &World, policy: &Policy, now: Timestamp
                 }
                 (Ok(_) | Err(_), _) => true,
             });
-    let spaced = world
-        .failures(host)
-        .is_none_or(|failures| failures.next_attempt(policy.issue_grace) <= now);
-    let exemption = world.exemption(host, now);
+    // Another CA may stand in where nothing serves, or less than six parts in thirty-two of a life are left.
+    let urgent = match &standing {
+        Standing::Fine { .. } => false,
+        Standing::Short(Shortfall::Due(_)) => world.claims(host).all(|held| match &held.content {
+            Ok(facts) if facts.covers(host) => {
+                now.duration_until(facts.not_after) < facts.lifetime() / 32 * 6 + SignedDuration::from_secs(6)
+            }
+            Ok(_) | Err(_) => true,
+        }),
+        Standing::Short(_) => true,
+    };
+    let refused = |ca: CaId| {
+        let directory = world.cas().get(ca).map(|ca| &ca.directory);
+        let failures = world.failures(host);
+        let failures = failures.filter(|failures| failures.next_attempt(policy.issue_grace) > now);
+        failures
+            .zip(directory)
+            .is_some_and(|(failures, directory)| failures.refused_by.contains(directory))
+    };
+    let spaced = world.failures(host).is_none_or(|failures| {
+        failures.next_attempt(policy.issue_grace) <= now
+            || (urgent && !failures.refused_by.is_empty() && !refused(ca))
+    });
+    let excluded = |ca: CaId| world.exclusion(host, ca).is_some_and(|hold| hold.until > now);
+    let mut before = world.cas_of(host).iter().take_while(|other| **other != ca);
+    let stands_in = before.all(|other| {
+        let exemption = world.exemption(host, *other, now);
+        let ledger = world.ledger(*other);
+        // Others may have used up what is left there in the same turn.
+        let limited =
+            ledger.limits().new_orders.is_some() || ledger.limits().certificates_per_domain.is_some();
+        excluded(*other)
+            || urgent
+                && (refused(*other)
+                    || limited
+                    || world.hold_on(host, *other, exemption, now).is_some()
+                    || ledger.block(host, exemption, now).is_some())
+    });
+    let exemption = world.exemption(host, ca, now);
     let idle = match world.activity(host) {
         None => true,
         Some(Activity::Resting(rest)) => rest.until <= now,
@@ -96,6 +132,8 @@ pub fn may_order(host: &Hostname, world: &World, policy: &Policy, now: Timestamp
         && settled
         && spaced
         && idle
-        && world.hold_on(host, exemption, now).is_none()
-        && world.ledger().block(host, exemption, now).is_none()
+        && stands_in
+        && !excluded(ca)
+        && world.hold_on(host, ca, exemption, now).is_none()
+        && world.ledger(ca).block(host, exemption, now).is_none()
 }

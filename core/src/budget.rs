@@ -300,6 +300,8 @@ impl Ledger {
                 };
                 meter.drain(host_key(host), until);
             }
+            // No limit.
+            Scope::Zone(_) => {}
         }
         self.reservation.change(now);
     }

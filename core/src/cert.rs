@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use thiserror::Error;
 
 use crate::ari::CertificateId;
+use crate::cas::CaKey;
 use crate::name::Hostname;
 use crate::renewal::Rule;
 
@@ -62,6 +63,8 @@ pub struct Held {
     pub issued_at: Option<Timestamp>,
     /// Whether somebody has asked for this very certificate to be renewed, by the annotation `faythe/renew`.
     pub renew: bool,
+    /// The CA that made it, from the annotation `faythe/ca`; `None` where that is not known.
+    pub made_by: Option<CaKey>,
 }
 
 /// How a held certificate falls short of the wanted one, most basic fault first.
@@ -266,6 +269,7 @@ mod tests {
             }),
             issued_at: None,
             renew: false,
+            made_by: None,
         }
     }
 

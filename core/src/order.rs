@@ -21,6 +21,8 @@ pub struct Note {
     pub host: Hostname,
     /// The order's URL at the CA.
     pub order_url: String,
+    /// The directory of the CA that made it; `None` in notes of earlier versions, which knew one CA.
+    pub directory: Option<String>,
     /// What has to stand in the DNS while the order lives, and has to go when it has ended, by the names that the CA
     /// looks up.
     pub values: Vec<ChallengeValue>,

@@ -11,17 +11,19 @@ use jiff::Timestamp;
 use crate::activity::Activity;
 use crate::ari::CertificateId;
 use crate::name::Hostname;
-use crate::order::{Goal, Stage};
+use crate::order::Goal;
 use crate::policy::Policy;
 use crate::verdict::{Reason, State, Turn, Verdict};
 use crate::world::{Changes, Pressing, Question, World};
 
 mod assess;
+mod begin;
+mod choice;
 mod line;
 mod queues;
 
-use assess::{Assessment, Rank, Urgency, assess, best, goal, has_order};
-use queues::{Queues, View};
+use assess::{Assessment, Urgency, assess, best, goal, has_order};
+use queues::{Queues, Standing, View};
 
 /// Questions about renewal that may be under way at once.
 const POLLS_AT_ONCE: usize = 8;
@@ -81,8 +83,8 @@ pub struct Planner {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Assessed {
     verdict: Verdict,
-    /// Where it stands in the queues, and whether its order counts for account and domain.
-    place: Option<(Rank, bool)>,
+    /// Where it stands in the queues.
+    place: Option<Standing>,
     revisit: Option<Timestamp>,
 }
 
@@ -142,8 +144,8 @@ impl Planner {
                 stale.insert(host);
             }
         }
-        for host in spent {
-            self.queues.spent(&host, view(world, now));
+        for (ca, host) in spent {
+            self.queues.spent(ca, &host, view(world, now));
         }
         self.queues.pass(view(world, now));
         for host in stale {
@@ -162,29 +164,49 @@ impl Planner {
     /// Where a certificate stands that waits for its turn.
     #[must_use]
     pub fn turn_of(&self, host: &Hostname, world: &World, now: Timestamp) -> Option<Turn> {
-        let (rank, counted) = self.assessed.get(host)?.place?;
-        Some(self.queues.turn(rank, host, counted, view(world, now)))
+        let standing = self.assessed.get(host)?.place?;
+        Some(self.queues.turn(standing, host, view(world, now)))
     }
 
     /// The verdict on a certificate in full, with its turn where it waits for one.
     #[must_use]
     pub fn explain(&self, host: &Hostname, world: &World, now: Timestamp) -> Option<String> {
         let reason = &self.verdict(host)?.reason;
-        Some(match self.turn_of(host, world, now) {
-            Some(turn) => format!("{reason}; it is {turn}"),
-            None => reason.to_string(),
-        })
+        let mut text = reason.to_string();
+        let place = self.assessed.get(host)?.place;
+        let at = match reason.state() {
+            State::Issuing => Some(world.ca_of(host)),
+            State::Queued => place.map(|place| place.ca),
+            State::Conflict
+            | State::Failed
+            | State::Held
+            | State::Stalled
+            | State::Unwanted
+            | State::Valid => None,
+        };
+        if let Some(name) = at.and_then(|ca| world.name_of(ca)) {
+            text.push_str("; at CA ");
+            text.push_str(name);
+        }
+        if let Some(turn) = self.turn_of(host, world, now) {
+            text.push_str(&format!("; it is {turn}"));
+        }
+        Some(text)
     }
 
     /// When time alone changes something.
     fn wake_at(&self, world: &World, policy: &Policy, now: Timestamp) -> Option<Timestamp> {
         let due = self.due.first().map(|(at, _)| *at);
-        let room = self.running.len() < at_once(world, policy);
+        let room = self.running.len() < policy.orders_at_once.max(1);
         let gates = room.then(|| self.queues.wake_at(view(world, now))).flatten();
-        let save = world.ledger().save_at(now).filter(|at| *at > now);
+        let saves = world
+            .cas()
+            .all()
+            .filter_map(|(ca, _)| world.ledger(ca).save_at(now));
+        let save = saves.filter(|at| *at > now).min();
         let poll = world.next_question_at().map(|at| {
             let pace = world.turns().next_poll().unwrap_or(at);
-            at.max(pace).max(world.without_hints_until().unwrap_or(at))
+            at.max(pace).max(world.without_any_hints_until().unwrap_or(at))
         });
         let poll = poll.filter(|_| world.asking() < POLLS_AT_ONCE);
         let windows = world.save_windows_at(now).filter(|at| *at > now);
@@ -234,6 +256,7 @@ impl Planner {
         let Some(Assessment {
             reason,
             rank,
+            ca,
             counted,
             revisit,
             followed: _,
@@ -262,9 +285,11 @@ impl Planner {
             let arrival = world.want(&host).map_or(0, |want| want.arrival);
             self.fresh.insert((arrival, host.clone()));
         }
-        let place = rank.filter(|_| !is_fresh).map(|rank| (rank, counted));
-        if let Some((rank, counted)) = place {
-            self.queues.insert(rank, &host, counted, view(world, now));
+        let place = rank
+            .filter(|_| !is_fresh)
+            .map(|rank| Standing { rank, ca, counted });
+        if let Some(standing) = place {
+            self.queues.insert(standing, &host, view(world, now));
         }
         *self.counts.entry(reason.state()).or_default() += 1;
         self.assessed.insert(
@@ -322,81 +347,13 @@ impl Planner {
         if let Some(at) = before.revisit {
             self.due.remove(&(at, host.clone()));
         }
-        if let Some((rank, _)) = before.place {
-            self.queues.remove(rank, host, view);
+        if let Some(standing) = before.place {
+            self.queues.remove(standing, host, view);
         }
         if let Some(count) = self.counts.get_mut(&before.verdict.reason.state()) {
             *count -= 1;
         }
         Some(before)
-    }
-
-    /// Starts what may begin, as far as the cap allows. A name and its wildcard start together, even past the cap: they
-    /// share a challenge record, and the one that came later would have to wait for the CA's cache (P15).
-    fn start(&mut self, world: &mut World, policy: &Policy, now: Timestamp, plan: &mut Plan) {
-        while self.running.len() < at_once(world, policy) {
-            let Some(first) = self.queues.first(view(world, now)).cloned() else {
-                break;
-            };
-            if !self.begin(&first, world, policy, now, plan) {
-                break;
-            }
-            let other = if first.is_wildcard() {
-                Hostname::exact(first.base().clone())
-            } else {
-                Hostname::wildcard_of(first.base().clone())
-            };
-            let other_is_ready = self
-                .assessed
-                .get(&other)
-                .is_some_and(|assessed| assessed.place.is_some());
-            if other_is_ready {
-                self.begin(&other, world, policy, now, plan);
-            }
-        }
-        if self.running.len() < at_once(world, policy) && self.queues.want_account() {
-            world.ledger_mut().want_more(now);
-        }
-    }
-
-    /// Starts one, if the budget has room for it.
-    fn begin(
-        &mut self,
-        host: &Hostname,
-        world: &mut World,
-        policy: &Policy,
-        now: Timestamp,
-        plan: &mut Plan,
-    ) -> bool {
-        let goal = goal(host, world);
-        let ordered = has_order(world.activity(host));
-        if goal == Goal::Wanted && !ordered {
-            let exemption = world.exemption(host, now);
-            if world.ledger_mut().reserve(host, exemption, now).is_err() {
-                return false;
-            }
-        }
-        if let Some((rank, _)) = self.assessed.get(host).and_then(|assessed| assessed.place)
-            && rank.has_time()
-        {
-            world.turns_mut().renew(policy.renewals_per_minute, now);
-        }
-        world.turns_mut().leave(host, true);
-        let stage = if goal == Goal::Wanted || ordered {
-            plan.actions.push(Action::Drive {
-                host: host.clone(),
-                goal,
-            });
-            Stage::Ordering
-        } else {
-            plan.actions.push(Action::Forget(host.clone()));
-            world.set_failures(host, None);
-            Stage::CleaningUp
-        };
-        self.running.insert(host.clone(), goal);
-        world.set_activity(host, Some(Activity::Running(stage)));
-        self.reassess(host.clone(), world, policy, now, plan);
-        true
     }
 
     /// Asks the CA about certificates whose time to be asked about has come, at an even pace. That changes no verdict, so
@@ -405,7 +362,7 @@ impl Planner {
         let later = |at: Option<Timestamp>| at.is_some_and(|at| at > now);
         while world.asking() < POLLS_AT_ONCE
             && !later(world.turns().next_poll())
-            && !later(world.without_hints_until())
+            && !later(world.without_any_hints_until())
             && let Some((certificate, question)) = world.next_question(now)
         {
             world.turns_mut().poll(now);
@@ -428,20 +385,6 @@ fn follow(host: &Hostname, conclusion: Option<&Assessment>, world: &mut World, n
     world.follow(host, id.as_ref(), pressing, now);
 }
 
-/// How many orders may be worked on at once. While the CA is in trouble one at a time asks whether it is over, so that an
-/// outage of days costs a request each time and not one for each order (P22).
-fn at_once(world: &World, policy: &Policy) -> usize {
-    if world.ca_is_in_trouble() {
-        1
-    } else {
-        policy.orders_at_once.max(1)
-    }
-}
-
 fn view(world: &World, now: Timestamp) -> View<'_> {
-    View {
-        ledger: world.ledger(),
-        turns: world.turns(),
-        now,
-    }
+    View { world, now }
 }

@@ -129,18 +129,22 @@ pub enum Scope {
     Name,
     /// New orders that are no renewal.
     Orders,
+    /// All names of a zone, which are ordered with the same profile; `None` for that of the name that was asked for.
+    Zone(Option<DnsName>),
 }
 
 impl Scope {
-    /// Whether an order for `name` is held back. A limit on one name is kept with that name's failures instead.
+    /// Whether an order for `name` in the zone `apex` is held back. A limit on one name is kept with that name's failures
+    /// instead.
     #[must_use]
-    pub fn covers(&self, name: &DnsName, exemption: Exemption) -> bool {
+    pub fn covers(&self, name: &DnsName, apex: Option<&DnsName>, exemption: Exemption) -> bool {
         let counted = exemption == Exemption::Nothing;
         match self {
             Self::Account => true,
             Self::Below(ancestor) => counted && name.is_at_or_below(ancestor),
             Self::Name => false,
             Self::Orders => counted,
+            Self::Zone(zone) => zone.as_ref() == apex,
         }
     }
 }
@@ -311,6 +315,23 @@ mod tests {
             problem("serverInternal", Some(500), "", WAIT).reaction(Exchange::Order),
             busy
         );
+    }
+
+    #[test]
+    fn p22_an_unknown_profile_holds_the_zones_that_use_it_and_nothing_else() {
+        let reaction = problem("invalidProfile", Some(400), "", None).reaction(Exchange::NewOrder);
+        let Reaction::Hold { scope, wait } = reaction else {
+            panic!("{reaction:?}");
+        };
+        assert_eq!(
+            (&scope, wait),
+            (&Scope::Zone(None), Some(Duration::from_secs(86_400)))
+        );
+        let [name, apex, other] =
+            ["a.example.com", "example.com", "example.org"].map(|name| name.parse().unwrap());
+        let held = Scope::Zone(Some(apex));
+        assert!(held.covers(&name, Some(&"example.com".parse().unwrap()), Exemption::Window));
+        assert!(!held.covers(&name, Some(&other), Exemption::Nothing));
     }
 
     #[test]

@@ -85,7 +85,8 @@ impl Rule {
             .is_some_and(|window| window.end() <= now && now < self.due_without_hint(host, facts))
     }
 
-    fn due_without_hint(&self, host: &Hostname, facts: &CertFacts) -> Timestamp {
+    /// When the certificate of `host` is due if the CA says nothing.
+    pub(crate) fn due_without_hint(&self, host: &Hostname, facts: &CertFacts) -> Timestamp {
         let latest = renew_at(facts.not_before, facts.not_after, self.threshold);
         let width = facts.lifetime() / 1_000 * i32::try_from(self.spread.min(1_000)).unwrap_or(0);
         let due = back(latest, part(width, share(host, facts, "share")));

@@ -42,6 +42,9 @@ pub struct Failures {
     pub not_before: Option<Timestamp>,
     /// Whether it needs a change by a person; then it is tried daily at most.
     pub parked: bool,
+    /// The directories of the CAs that do not issue for the name, as they have said since the last pause; empty where the
+    /// last attempt failed otherwise.
+    pub refused_by: Vec<String>,
 }
 
 /// The operator's rule for renewal (S05, P2.1).
@@ -254,6 +257,7 @@ mod tests {
                 text: String::new(),
                 not_before: None,
                 parked,
+                refused_by: Vec::new(),
             };
             START.duration_until(failures.next_attempt(grace)).as_hours()
         };
@@ -274,6 +278,7 @@ mod tests {
                 text: String::new(),
                 not_before: None,
                 parked: false,
+                refused_by: Vec::new(),
             };
             START
                 .duration_until(failures.next_attempt(Duration::ZERO))
@@ -292,6 +297,7 @@ mod tests {
             text: String::new(),
             not_before: None,
             parked: false,
+            refused_by: Vec::new(),
         };
         let two_days = Duration::from_secs(2 * 86_400);
         assert_eq!(START.duration_until(failures.next_attempt(two_days)), days(2));

@@ -8,22 +8,22 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::activity::{Activity, Hold, Taken};
-use crate::budget::{Ledger, Limits};
+use crate::activity::{Activity, Taken};
+use crate::cas::{CaId, Cas};
 use crate::cert::Held;
 use crate::name::{DnsName, Hostname};
 use crate::order::Stage;
-use crate::problem::Scope;
 use crate::schedule::Failures;
 use crate::turns::Turns;
 use crate::want::{Asker, Meaning, Refusal, meaning};
 use crate::zone::Zones;
 
+mod desks;
 mod hints;
-mod holds;
 mod purse;
 mod windows;
 
+use desks::Desks;
 use hints::Hints;
 pub(crate) use hints::Pressing;
 pub use hints::{Answer, Question};
@@ -42,14 +42,13 @@ pub struct World {
     taken: BTreeMap<Hostname, Taken>,
     activities: BTreeMap<Hostname, Activity>,
     failures: BTreeMap<Hostname, Failures>,
-    holds: BTreeMap<Scope, Hold>,
+    desks: Desks,
     hints: Hints,
     windows: Windows,
-    ledger: Ledger,
     turns: Turns,
     dirty: BTreeSet<Hostname>,
     /// Whose orders have spent something since the last plan.
-    spent: BTreeSet<Hostname>,
+    spent: BTreeSet<(CaId, Hostname)>,
     holds_changed: bool,
     elsewhere: usize,
     refusals: usize,
@@ -84,9 +83,15 @@ struct Ready {
 }
 
 impl World {
-    /// A world of which nothing is known yet.
+    /// A world of which nothing is known yet, with one CA.
     #[must_use]
     pub fn new(zones: Zones) -> Self {
+        Self::with_cas(zones, Cas::new(Vec::new()))
+    }
+
+    /// A world of which nothing is known yet.
+    #[must_use]
+    pub fn with_cas(zones: Zones, cas: Cas) -> Self {
         Self {
             zones,
             asks: BTreeMap::new(),
@@ -97,10 +102,9 @@ impl World {
             taken: BTreeMap::new(),
             activities: BTreeMap::new(),
             failures: BTreeMap::new(),
-            holds: BTreeMap::new(),
+            desks: Desks::new(cas),
             hints: Hints::default(),
             windows: Windows::default(),
-            ledger: Ledger::new(Limits::default()),
             turns: Turns::default(),
             dirty: BTreeSet::new(),
             spent: BTreeSet::new(),
@@ -218,6 +222,7 @@ impl World {
                 self.taken.remove(host);
                 self.turns.leave(host, false);
                 self.drop_hint(host);
+                self.drop_exclusions(host);
             }
             self.dirty.insert(host.clone());
         }
@@ -294,6 +299,7 @@ impl World {
     /// known of orders and failures before is true no more.
     pub fn note_all(&mut self, orders: Vec<Hostname>, failures: Vec<(Hostname, Failures)>) {
         for host in std::mem::take(&mut self.activities).into_keys() {
+            self.desks.forget(&host);
             self.dirty.insert(host);
         }
         for host in std::mem::take(&mut self.failures).into_keys() {
@@ -318,7 +324,10 @@ impl World {
         }
         match activity {
             Some(activity) => self.activities.insert(host.clone(), activity),
-            None => self.activities.remove(host),
+            None => {
+                self.desks.forget(host);
+                self.activities.remove(host)
+            }
         };
         self.dirty.insert(host.clone());
     }
@@ -441,6 +450,8 @@ impl World {
         let failed = pair
             .iter()
             .filter_map(|host| self.failures(host))
+            // Who does not issue for a name has not looked at it.
+            .filter(|failures| failures.refused_by.is_empty())
             .map(|failures| failures.last);
         issued.chain(failed).max()
     }
@@ -449,16 +460,6 @@ impl World {
     #[must_use]
     pub fn turns(&self) -> &Turns {
         &self.turns
-    }
-
-    /// Takes over from another world what no look at the cluster tells: the ledger, whose turn it is, and what the CA has
-    /// said about renewals.
-    pub fn inherit(&mut self, from: &Self) {
-        self.ledger = from.ledger.clone();
-        self.turns = from.turns.clone();
-        self.hints = from.hints.clone();
-        self.windows = from.windows.clone();
-        self.holds_changed = true;
     }
 
     pub(crate) fn turns_mut(&mut self) -> &mut Turns {
@@ -480,7 +481,7 @@ pub(crate) struct Changes {
     /// The certificates whose facts have.
     pub(crate) dirty: BTreeSet<Hostname>,
     /// Those whose orders have spent something, or given it back.
-    pub(crate) spent: BTreeSet<Hostname>,
+    pub(crate) spent: BTreeSet<(CaId, Hostname)>,
     /// Whether holds have.
     pub(crate) holds: bool,
 }

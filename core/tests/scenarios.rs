@@ -34,6 +34,7 @@ use std::time::Duration;
 use faythe_core::Timestamp;
 use faythe_core::activity::{Activity, Hold, Rest};
 use faythe_core::audit::audit;
+use faythe_core::cas::CaId;
 use faythe_core::cert::{CertFacts, Held, Unreadable};
 use faythe_core::name::Hostname;
 use faythe_core::order::{Goal, Stage};
@@ -198,6 +199,7 @@ impl Theater {
                     text: format!("the CA says {code}"),
                     not_before: option(rest, "until").map(at).transpose()?,
                     parked: rest.contains(&"parked"),
+                    refused_by: Vec::new(),
                 };
                 self.notes.1.push((host(name)?, failures));
             }
@@ -216,7 +218,7 @@ impl Theater {
                 let name = name.parse().map_err(|why| format!("{why}"))?;
                 self.hold(Scope::Below(name), until, code, rest)?;
             }
-            ["answered"] => self.world().clear_trouble(),
+            ["answered"] => self.world().clear_trouble(CaId::FIRST),
             ["plan"] => return self.plan(),
             ["explain", name] => {
                 let verdict = self.planner.verdict(&host(name)?).ok_or("there is no verdict")?;
@@ -266,6 +268,7 @@ impl Theater {
             content,
             issued_at: option(how, "issued").map(at).transpose()?,
             renew: how.contains(&"renew"),
+            made_by: None,
         };
         self.secrets
             .insert(name.to_owned(), (label.clone(), held.clone()));
@@ -314,6 +317,7 @@ impl Theater {
                     text: format!("the CA says {code}"),
                     not_before: None,
                     parked: rest.contains(&"parked"),
+                    refused_by: Vec::new(),
                 };
                 self.world().set_failures(&host, Some(failures));
             }
@@ -339,7 +343,10 @@ impl Theater {
     }
 
     fn hold(&mut self, scope: Scope, until: &str, code: &str, rest: &[&str]) -> Result<(), String> {
-        let tries = self.world().hold_of(&scope).map_or(1, |before| before.tries + 1);
+        let tries = self
+            .world()
+            .hold_of(CaId::FIRST, &scope)
+            .map_or(1, |before| before.tries + 1);
         let hold = Hold {
             until: at(until)?,
             code: code.to_owned(),
@@ -347,7 +354,8 @@ impl Theater {
             tries,
             told: rest.contains(&"told"),
         };
-        self.world().set_hold(scope, hold);
+        let now = self.now;
+        self.world().set_hold(CaId::FIRST, scope, hold, now);
         Ok(())
     }
 

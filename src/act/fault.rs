@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use faythe_core::Timestamp;
 use faythe_core::name::{DnsName, RecordName};
-use faythe_core::order::{CaView, OrderStatus};
-use faythe_core::problem::{Exchange, Problem, Reaction, Scope};
+use faythe_core::order::{CaView, Note, OrderStatus};
+use faythe_core::problem::{Exchange, Problem, ProblemKind, Reaction, Scope};
 use faythe_core::route::RouteFault;
 use faythe_core::visibility::{Glance, Sight};
 use faythe_core::zone::{Check, Rule};
@@ -215,6 +215,32 @@ impl Fault {
             ),
             pause: rest(None),
         }
+    }
+
+    /// A note of an order at a CA that is configured no more.
+    #[must_use]
+    pub fn no_ca(note: &Note) -> Self {
+        let ca = note.directory.as_deref().unwrap_or(&note.order_url);
+        Self {
+            code: "ca-not-configured".to_owned(),
+            text: format!(
+                "an order was under way at {ca}, which is not among `cas` any more; its challenge is withdrawn, and \
+                 another order follows"
+            ),
+            pause: Pause::Abandon,
+        }
+    }
+
+    /// Whether the CA does not issue for the name at all, so that another may be asked at once.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        [
+            ProblemKind::Caa,
+            ProblemKind::RejectedIdentifier,
+            ProblemKind::UnsupportedIdentifier,
+        ]
+        .iter()
+        .any(|kind| self.code == kind.as_str())
     }
 
     /// A value that a resolver of the CA may not see before `until`.

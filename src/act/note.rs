@@ -22,6 +22,7 @@ impl Work<'_> {
             host: self.order.host.clone(),
             route: self.order.route.clone(),
             order_url: session.url().to_owned(),
+            directory: Some(self.directory().to_owned()),
             values: view
                 .challenges
                 .iter()
@@ -64,6 +65,14 @@ impl Work<'_> {
             if let Some((note, key)) = order {
                 tracing::warn!(host = %self.order.host, "another instance has noted an order; going on with that one");
                 self.order.failures = failures;
+                match self
+                    .outside
+                    .cas
+                    .of_order(note.directory.as_deref(), &note.order_url)
+                {
+                    Some(ca) => self.order.ca = ca,
+                    None => self.order.abandoned = Some(Fault::no_ca(&note)),
+                }
                 if let Some(route) = note.route.clone() {
                     self.take_way(route);
                 }

@@ -34,7 +34,7 @@ impl Work<'_> {
             profile: self.outside.profiles.get(&self.order.zone).map(String::as_str),
             replaces: self.order.replaces.as_ref(),
         };
-        let opened = self.outside.ca.act()?.open(grant, order).await;
+        let opened = self.desk().ca.act()?.open(grant, order).await;
         self.spent(match &opened {
             Err(CaError::Refused(_) | CaError::Account(_)) => Spending::Refused,
             // An answer that was lost or cannot be read may have been a yes.

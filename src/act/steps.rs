@@ -66,7 +66,7 @@ impl Work<'_> {
         let Some(note) = &self.order.note else {
             return Ok(());
         };
-        let session = self.outside.ca.act()?.resume(&note.order_url).await?;
+        let session = self.desk().ca.act()?.resume(&note.order_url).await?;
         for value in &note.values {
             let zone = self.zone_of(note);
             self.outside
@@ -111,7 +111,7 @@ impl Work<'_> {
             self.spent(Spending::Failed);
         }
         self.doom_if_invalid(session.view());
-        self.order.session = Some(self.outside.ca.fence(session));
+        self.order.session = Some(self.desk().ca.fence(session));
     }
 
     /// An order that the CA has given up is a failure to be recorded, with the CA's words.
@@ -279,13 +279,19 @@ impl Work<'_> {
             Err(error) => return Err(self.uncertain(error)),
         };
         // Not that the order has come further: what is wrong with the chain or its place is no trouble of the CA.
-        let _ = self.progress.send(Progress::CaAnswered);
+        let _ = self.progress.send(Progress::CaAnswered(self.order.ca));
         if !std::mem::replace(&mut self.order.counted, true) {
             self.spent(Spending::Issued);
         }
         let now = (self.outside.now)();
         x509::check_issued(&chain, key, host, now).map_err(|error| Fault::bad_chain(&error))?;
-        match self.outside.store.act()?.keep(host, slot, &chain, key, now).await {
+        let made_by = self.outside.desk(self.order.ca).ca.read().directory();
+        let kept = self
+            .outside
+            .store
+            .act()?
+            .keep(host, slot, &chain, key, made_by, now);
+        match kept.await {
             Ok(held) => {
                 self.order.place = Some(Place::Served);
                 self.order.failures = None;
@@ -377,7 +383,7 @@ impl Work<'_> {
     /// the CA was in trouble, everybody's. To read an order again is not enough for that: a CA that shows orders and
     /// finishes none would be asked by each of them as if nothing were wrong.
     pub(super) fn ca_has_done_it(&mut self) {
-        let _ = self.progress.send(Progress::CaAnswered);
+        let _ = self.progress.send(Progress::CaAnswered(self.order.ca));
         self.made_progress();
     }
 

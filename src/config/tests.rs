@@ -122,6 +122,7 @@ fn s02_every_key_reaches_its_field() {
                 account_key_type: KeyType::EcdsaP256,
                 binding: None,
                 limits: Limits::default(),
+                use_after: Duration::ZERO,
             }],
             key_type: KeyType::Rsa3072,
             zones: vec![ZoneConfig {
@@ -138,6 +139,7 @@ fn s02_every_key_reaches_its_field() {
                 challenges: None,
                 wildcards: true,
                 profile: None,
+                cas: None,
                 ttl: Duration::from_secs(120),
                 stale_values: Foreign::Removed,
             }],

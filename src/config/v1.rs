@@ -145,7 +145,10 @@ fn read(reader: &mut Reader<'_, '_>) -> Option<Config> {
     let place = old::place(reader);
     let cas = ca::cas(reader);
     let key_type = reader.string(&KEY_TYPE, syntax::key_type);
-    let zones = zone::zones(reader);
+    let names = cas
+        .as_ref()
+        .map(|cas| cas.iter().map(|ca| ca.name.clone()).collect());
+    let zones = zone::zones(reader, names);
     let monitor_interval = reader.integer(&MONITOR_INTERVAL);
     let renewal_threshold = reader.integer(&RENEWAL_THRESHOLD);
     let renewals_per_minute = reader.integer(&RENEWALS_PER_MINUTE);

@@ -54,6 +54,7 @@ struct CodeLabel {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct LimitLabel {
+    ca: String,
     limit: &'static str,
 }
 
@@ -386,9 +387,12 @@ impl Metrics {
         counter.store(total, std::sync::atomic::Ordering::Relaxed);
     }
 
-    /// How much is left of a limit; `None` where there is none.
-    pub fn budget(&self, limit: Kind, left: Option<u32>) {
-        let label = LimitLabel { limit: limit.code() };
+    /// How much is left of a limit of a CA; `None` where there is none.
+    pub fn budget(&self, ca: &str, limit: Kind, left: Option<u32>) {
+        let label = LimitLabel {
+            ca: ca.to_owned(),
+            limit: limit.code(),
+        };
         if let Some(left) = left {
             self.budget_remaining.get_or_create(&label).set(left.into());
         }

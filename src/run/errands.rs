@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use faythe_core::ari::CertificateId;
 use faythe_core::budget::{Ledger, Record};
+use faythe_core::cas::CaId;
 use faythe_core::schedule;
 use faythe_core::world::{Answer, Question, SavedWindow};
 
@@ -19,31 +20,34 @@ use crate::store::{Saved, StoreError};
 pub(super) enum Errand {
     /// The CA has been asked about a certificate.
     Asked { question: Question, answer: Answer },
-    /// The ledger has been saved, or not; then what another instance has saved meanwhile.
-    Saved(Result<(), Option<Record>>),
+    /// The ledger of a CA has been saved, or not; then what another instance has saved meanwhile.
+    Saved(CaId, Result<(), Option<Record>>),
     /// The windows have been saved, or not.
     WindowsSaved(bool),
 }
 
-/// What earlier processes have left: notes, and the record of the ledger.
+/// What earlier processes have left: notes, and the records of the ledgers.
 pub(super) struct Legacy {
     pub(super) notes: Vec<Saved>,
-    pub(super) record: Option<Record>,
+    /// One for each CA.
+    pub(super) records: Vec<Option<Record>>,
     pub(super) windows: Vec<SavedWindow>,
 }
 
 /// Reads what earlier processes have left.
 async fn legacy(outside: &Outside) -> Result<Legacy, StoreError> {
-    let record = if outside.limits.count_anything() {
-        let store = outside.store.read();
-        store.ledger(outside.ca.read().directory()).await?
-    } else {
-        None
-    };
+    let mut records = Vec::new();
+    for desk in &outside.desks {
+        records.push(if desk.limits.count_anything() {
+            outside.store.read().ledger(desk.ca.read().directory()).await?
+        } else {
+            None
+        });
+    }
     Ok(Legacy {
         notes: outside.store.read().notes().await?,
         windows: outside.store.read().windows().await?,
-        record,
+        records,
     })
 }
 
@@ -82,36 +86,43 @@ pub(super) async fn legacy_of(outside: Arc<Outside>, stop: CancellationToken) ->
 }
 
 impl Loop {
-    /// The ledger as earlier processes have left it; before the notes are told.
-    pub(super) fn open_ledger(&mut self, record: Option<&Record>) {
-        let mut ledger = Ledger::new(self.outside.limits);
-        if let Some(record) = record {
-            ledger.load(record, self.now());
+    /// The ledgers as earlier processes have left them; before the notes are told.
+    pub(super) fn open_ledgers(&mut self, records: &[Option<Record>]) {
+        let now = self.now();
+        for (ca, _) in self.outside.cas.all() {
+            let mut ledger = Ledger::new(self.outside.desk(ca).limits);
+            if let Some(Some(record)) = records.get(ca.place()) {
+                ledger.load(record, now);
+            }
+            self.world.set_ledger(ca, ledger);
         }
-        self.world.set_ledger(ledger);
     }
 
-    /// Saves the ledger if that is due.
-    pub(super) fn keep_ledger(&mut self) {
+    /// Saves the ledgers for which that is due.
+    pub(super) fn keep_ledgers(&mut self) {
         let now = self.now();
-        if !self.leadership.acts || self.world.ledger().save_at(now).is_none_or(|at| at > now) {
-            return;
-        }
-        let record = self.world.ledger_mut().record(now);
         let outside = Arc::clone(&self.outside);
-        self.errands.spawn(async move {
-            let directory = outside.ca.read().directory();
-            let Ok(store) = outside.store.act() else {
-                return Errand::Saved(Err(None));
-            };
-            let Err(error) = store.save_ledger(directory, &record).await else {
-                return Errand::Saved(Ok(()));
-            };
-            tracing::warn!("the ledger cannot be saved: {}", act::chain(&error));
-            let conflict = matches!(error, StoreError::Conflict { .. });
-            let theirs = store.ledger(directory).await.ok().flatten();
-            Errand::Saved(Err(theirs.filter(|_| conflict)))
-        });
+        for (ca, _) in outside.cas.all() {
+            let due = self.world.ledger(ca).save_at(now).is_some_and(|at| at <= now);
+            if !self.leadership.acts || !due {
+                continue;
+            }
+            let record = self.world.ledger_mut(ca).record(now);
+            let outside = Arc::clone(&outside);
+            self.errands.spawn(async move {
+                let directory = outside.desk(ca).ca.read().directory();
+                let Ok(store) = outside.store.act() else {
+                    return Errand::Saved(ca, Err(None));
+                };
+                let Err(error) = store.save_ledger(directory, &record).await else {
+                    return Errand::Saved(ca, Ok(()));
+                };
+                tracing::warn!("the ledger cannot be saved: {}", act::chain(&error));
+                let conflict = matches!(error, StoreError::Conflict { .. });
+                let theirs = store.ledger(directory).await.ok().flatten();
+                Errand::Saved(ca, Err(theirs.filter(|_| conflict)))
+            });
+        }
     }
 
     /// Saves what the CA has said about renewals, if that is due.
@@ -143,7 +154,7 @@ impl Loop {
 
     /// Saves for the last time.
     pub(super) async fn close(&mut self) {
-        self.close_ledger().await;
+        self.close_ledgers().await;
         if self.leadership.acts
             && let Some(windows) = self.world.last_windows()
             && let Ok(store) = self.outside.store.act()
@@ -156,15 +167,18 @@ impl Loop {
         }
     }
 
-    async fn close_ledger(&mut self) {
+    async fn close_ledgers(&mut self) {
         let now = self.now();
-        if let Some(record) = self.world.ledger_mut().last_record(now)
-            && let Ok(store) = self.outside.store.act()
-            && let Err(error) = store
-                .save_ledger(self.outside.ca.read().directory(), &record)
-                .await
-        {
-            tracing::warn!("the ledger cannot be saved at the end: {}", act::chain(&error));
+        let outside = Arc::clone(&self.outside);
+        for (ca, _) in outside.cas.all() {
+            if let Some(record) = self.world.ledger_mut(ca).last_record(now)
+                && let Ok(store) = outside.store.act()
+                && let Err(error) = store
+                    .save_ledger(outside.desk(ca).ca.read().directory(), &record)
+                    .await
+            {
+                tracing::warn!("the ledger cannot be saved at the end: {}", act::chain(&error));
+            }
         }
     }
 
@@ -172,8 +186,12 @@ impl Loop {
         let host = self.world.asked_for(question).cloned();
         let host = host.map_or_else(String::new, |host| host.to_string());
         let outside = Arc::clone(&self.outside);
+        // The plan has it asked at none that is not configured.
+        let asked_for = self.world.asked_for(question);
+        let ca = asked_for.and_then(|host| self.world.maker(host));
+        let ca = ca.unwrap_or(CaId::FIRST);
         self.errands.spawn(async move {
-            let asked = outside.ca.read().renewal_info(&certificate).await;
+            let asked = outside.desk(ca).ca.read().renewal_info(&certificate).await;
             let answer = match asked {
                 Ok(Some(info)) => {
                     if let Some(page) = &info.explanation {
@@ -199,9 +217,9 @@ impl Loop {
         match errand {
             Errand::Asked { question, answer } => self.world.hinted(question, answer, now),
             Errand::WindowsSaved(well) => self.world.windows_saved(well, now),
-            Errand::Saved(Ok(())) => self.world.ledger_mut().saved(true, now),
-            Errand::Saved(Err(theirs)) => {
-                let ledger = self.world.ledger_mut();
+            Errand::Saved(ca, Ok(())) => self.world.ledger_mut(ca).saved(true, now),
+            Errand::Saved(ca, Err(theirs)) => {
+                let ledger = self.world.ledger_mut(ca);
                 ledger.saved(false, now);
                 if let Some(record) = theirs {
                     ledger.load(&record, now);

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use faythe_core::Timestamp;
 use faythe_core::budget::Record;
+use faythe_core::cas::CaKey;
 use faythe_core::cert::Held;
 use faythe_core::name::Hostname;
 use faythe_core::world::SavedWindow;
@@ -25,7 +26,7 @@ use kube::core::ObjectMeta;
 use super::fault::Named;
 use super::ledger::Ledgers;
 use super::notes::Notes;
-use super::place::{HOST, ISSUED_AT, Layout, Place, RENEW, value};
+use super::place::{HOST, ISSUED_AT, Layout, MADE_BY, Place, RENEW, value};
 use super::windows::SavedWindows;
 use super::{Saved, SavedAccount, Slot, Store, StoreError};
 use crate::cluster::MANAGER;
@@ -41,6 +42,10 @@ const PAGE: u32 = 100;
 
 /// What has been seen of Secrets with the host label.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one at a time, and it is taken apart at once"
+)]
 pub enum SeenSecret {
     /// These are all there are; whatever else was known is gone.
     All(Vec<(Option<Hostname>, Held)>),
@@ -161,13 +166,17 @@ impl Secrets {
         slot: &Slot,
         chain: &str,
         key: &Sealed,
+        made_by: &str,
         now: Timestamp,
     ) -> Result<Held, StoreError> {
         let place = self.layout.place(host).map_err(|reason| StoreError::Refused {
             object: format!("certificate of {host}"),
             reason,
         })?;
-        let mut secret = self.desired(host, &place, chain, key, now);
+        let mut secret = self.desired(host, &place, chain, key);
+        let annotations = secret.metadata.annotations.get_or_insert_default();
+        annotations.insert(ISSUED_AT.to_owned(), now.to_string());
+        annotations.insert(MADE_BY.to_owned(), made_by.to_owned());
         let named = self.named(&place);
         let written = match slot {
             // Without a version to compare, an apply would overwrite whatever is there by now.
@@ -192,14 +201,14 @@ impl Secrets {
     }
 
     /// What we want to stand there; silent about the type, which cannot be changed, and about everybody else's entries.
-    fn desired(&self, host: &Hostname, place: &Place, chain: &str, key: &Sealed, now: Timestamp) -> Secret {
+    fn desired(&self, host: &Hostname, place: &Place, chain: &str, key: &Sealed) -> Secret {
         let entry = |key: &str, value: String| (key.to_owned(), value);
         Secret {
             metadata: ObjectMeta {
                 name: Some(place.name.clone()),
                 namespace: Some(self.layout.namespace.to_string()),
                 labels: Some([entry(&self.layout.hostlabel, place.label.clone())].into()),
-                annotations: Some([entry(HOST, host.to_string()), entry(ISSUED_AT, now.to_string())].into()),
+                annotations: Some([entry(HOST, host.to_string())].into()),
                 ..ObjectMeta::default()
             },
             data: Some(BTreeMap::from([
@@ -234,6 +243,7 @@ pub(super) fn held(secret: &Secret) -> Held {
         content,
         issued_at: value(metadata.annotations.as_ref(), ISSUED_AT).and_then(|text| text.parse().ok()),
         renew,
+        made_by: value(metadata.annotations.as_ref(), MADE_BY).map(CaKey::of),
     }
 }
 
@@ -248,9 +258,10 @@ impl Store for Secrets {
         slot: &'a Slot,
         chain: &'a str,
         key: &'a Sealed,
+        made_by: &'a str,
         now: Timestamp,
     ) -> BoxFuture<'a, Result<Held, StoreError>> {
-        self.write(host, slot, chain, key, now).boxed()
+        self.write(host, slot, chain, key, made_by, now).boxed()
     }
 
     fn notes(&self) -> BoxFuture<'_, Result<Vec<Saved>, StoreError>> {

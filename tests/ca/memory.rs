@@ -78,6 +78,7 @@ impl Store for Memory {
         _: &'a Slot,
         _: &'a str,
         _: &'a Sealed,
+        _: &'a str,
         _: Timestamp,
     ) -> BoxFuture<'a, Result<Held, StoreError>> {
         not_asked_for()

@@ -25,6 +25,7 @@ fn saved(host: &str, key: &str) -> Saved {
     let note = Note {
         host: host.clone(),
         order_url: "https://ca.example/order/1".into(),
+        directory: None,
         values: vec![ChallengeValue {
             record: host.challenge_record(),
             value: "v".into(),
@@ -48,6 +49,7 @@ fn failed(saved: &Saved) -> Saved {
         text: "no TXT".into(),
         not_before: None,
         parked: false,
+        refused_by: Vec::new(),
     };
     Saved {
         order: None,

@@ -12,6 +12,9 @@ use serde_json::{Value, json};
 
 use crate::place::{HOSTLABEL, Place};
 
+/// The directory of the CA.
+const CA: &str = "https://ca.test/directory";
+
 /// A certificate with its key, both PEM.
 fn certificate(host: &str) -> (String, Sealed) {
     let made = rcgen::generate_simple_self_signed([host.to_owned()]).unwrap();
@@ -43,7 +46,7 @@ async fn s12_a_certificate_is_created_in_one_write() {
     let (chain, key) = certificate("*.example.com");
     assert_eq!(store.slot(&host).await.unwrap(), Slot::Vacant);
     let held = store
-        .keep(&host, &Slot::Vacant, &chain, &key, now())
+        .keep(&host, &Slot::Vacant, &chain, &key, CA, now())
         .await
         .unwrap();
 
@@ -88,7 +91,7 @@ async fn s12_what_others_wrote_on_the_secret_stays() {
         let slot = store.slot(&host).await.unwrap();
         assert!(matches!(slot, Slot::Ours(_)), "{slot:?}");
         let (chain, key) = certificate("a.example.com");
-        let held = store.keep(&host, &slot, &chain, &key, now()).await.unwrap();
+        let held = store.keep(&host, &slot, &chain, &key, CA, now()).await.unwrap();
         assert!(held.content.is_ok(), "{held:?}");
 
         let secret = place.secrets().get("a.example.com").await.unwrap();
@@ -131,7 +134,7 @@ async fn s05_a_secret_without_the_label_is_never_touched() {
     for slot in [slot, Slot::Vacant] {
         let error = place
             .store()
-            .keep(&host, &slot, &chain, &key, now())
+            .keep(&host, &slot, &chain, &key, CA, now())
             .await
             .unwrap_err();
         assert!(matches!(error, StoreError::Conflict { .. }), "{error}");
@@ -166,11 +169,14 @@ async fn what_has_changed_since_it_was_seen_is_a_conflict() {
     let host: Hostname = "a.example.com".parse().unwrap();
     let (chain, key) = certificate("a.example.com");
     let conflict = async |slot: &Slot| {
-        let error = store.keep(&host, slot, &chain, &key, now()).await.unwrap_err();
+        let error = store
+            .keep(&host, slot, &chain, &key, CA, now())
+            .await
+            .unwrap_err();
         assert!(matches!(error, StoreError::Conflict { .. }), "{error:?}");
     };
     store
-        .keep(&host, &Slot::Vacant, &chain, &key, now())
+        .keep(&host, &Slot::Vacant, &chain, &key, CA, now())
         .await
         .unwrap();
     conflict(&Slot::Vacant).await;
@@ -199,7 +205,7 @@ async fn what_has_been_deleted_since_it_was_seen_is_made_anew() {
     let host: Hostname = "a.example.com".parse().unwrap();
     let (chain, key) = certificate("a.example.com");
     let first = store
-        .keep(&host, &Slot::Vacant, &chain, &key, now())
+        .keep(&host, &Slot::Vacant, &chain, &key, CA, now())
         .await
         .unwrap();
     place
@@ -208,7 +214,7 @@ async fn what_has_been_deleted_since_it_was_seen_is_made_anew() {
         .await
         .unwrap();
     let second = store
-        .keep(&host, &Slot::Ours(first), &chain, &key, now())
+        .keep(&host, &Slot::Ours(first), &chain, &key, CA, now())
         .await
         .unwrap();
     assert_eq!(store.slot(&host).await.unwrap(), Slot::Ours(second));
@@ -225,7 +231,7 @@ async fn s12_a_long_hostname_stands_in_full_in_the_annotation() {
     let host: Hostname = text.parse().unwrap();
     let (chain, key) = certificate(&text);
     let held = store
-        .keep(&host, &Slot::Vacant, &chain, &key, now())
+        .keep(&host, &Slot::Vacant, &chain, &key, CA, now())
         .await
         .unwrap();
     assert_eq!(store.slot(&host).await.unwrap(), Slot::Ours(held));
@@ -244,7 +250,10 @@ async fn a_refusal_hands_on_the_api_servers_words() {
     let refused = async |host: &str, words: &str| {
         let host: Hostname = host.parse().unwrap();
         let slot = store.slot(&host).await.unwrap();
-        let error = store.keep(&host, &slot, &chain, &key, now()).await.unwrap_err();
+        let error = store
+            .keep(&host, &slot, &chain, &key, CA, now())
+            .await
+            .unwrap_err();
         let StoreError::Refused { reason, .. } = &error else {
             panic!("{error:?}")
         };

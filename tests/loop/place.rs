@@ -14,6 +14,7 @@ use faythe::x509;
 use faythe_core::Timestamp;
 use faythe_core::ari::{CertificateId, RenewalInfo};
 use faythe_core::budget::{Grant, Record};
+use faythe_core::cas::CaKey;
 use faythe_core::cert::Held;
 use faythe_core::name::{DnsName, Hostname, RecordName};
 use faythe_core::order::{CaView, Challenge, ChallengeStatus, ChallengeValue, OrderStatus};
@@ -573,6 +574,7 @@ impl Store for Place {
         slot: &'a Slot,
         chain: &'a str,
         key: &'a Sealed,
+        made_by: &'a str,
         now: Timestamp,
     ) -> BoxFuture<'a, Result<Held, StoreError>> {
         self.call(format!("keep {host}"), move |state| {
@@ -594,6 +596,7 @@ impl Store for Place {
                 content: x509::facts(Some(chain.as_bytes()), Some(key.open())),
                 issued_at: Some(now),
                 renew: false,
+                made_by: Some(CaKey::of(made_by)),
             };
             state.secrets.insert(host.clone(), held.clone());
             Ok(held)

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use faythe::act::{Outside, Room};
+use faythe::act::{Desk, Outside, Room};
 use faythe::clock::Now;
 use faythe::lease::{Office, Tenure};
 use faythe::neighbors::Board;
@@ -15,6 +15,7 @@ use faythe::store::secrets::SeenSecret;
 use faythe::x509::KeyType;
 use faythe_core::Timestamp;
 use faythe_core::budget::Limits;
+use faythe_core::cas::{Authority, Cas};
 use faythe_core::name::Hostname;
 use faythe_core::policy::Policy;
 use faythe_core::schedule::{Threshold, after};
@@ -32,6 +33,15 @@ use crate::place::{Place, State};
 pub(crate) const PATIENCE: Duration = Duration::from_secs(3 * 86_400);
 pub(crate) const GRACE: Duration = Duration::from_secs(8 * 3600);
 pub(crate) const AT_ONCE: usize = 8;
+
+/// The one CA of the place.
+pub(crate) fn cas() -> Cas {
+    Cas::new(vec![Authority {
+        name: "ca".into(),
+        directory: "https://ca/directory".into(),
+        use_after: Duration::ZERO,
+    }])
+}
 
 /// A world with one wish, and the time that goes on while processes come and go.
 pub(crate) struct Rig {
@@ -124,7 +134,11 @@ impl Rig {
             challenges: None,
         };
         let outside = Outside {
-            ca: tenure.fence(Arc::new(place.clone())),
+            desks: vec![Desk {
+                ca: tenure.fence(Arc::new(place.clone())),
+                limits: self.limits,
+            }],
+            cas: cas(),
             dns: tenure.fence(Arc::new(place.clone())),
             store: tenure.fence(Arc::new(place)),
             tenure,
@@ -137,7 +151,6 @@ impl Rig {
                 spread: 0,
                 renewals_per_minute: None,
             },
-            limits: self.limits,
             profiles: std::collections::BTreeMap::new(),
             key_type: KeyType::EcdsaP256,
             board: Board::default(),

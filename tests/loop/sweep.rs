@@ -8,7 +8,7 @@ use faythe_core::order::OrderStatus;
 use faythe_core::zone::{Rule, Zone, Zones};
 
 use crate::place::Place;
-use crate::rig::Rig;
+use crate::rig::{self, Rig};
 
 /// Sweeps a place under a configuration with this zone.
 async fn sweep(place: &Place, apex: &str, removal: Removal) -> Vec<Finding> {
@@ -21,7 +21,8 @@ async fn sweep(place: &Place, apex: &str, removal: Removal) -> Vec<Finding> {
     let servers = [(apex.parse().unwrap(), vec!["primary".to_owned()])].into();
     let places = Places {
         store: place,
-        ca: place,
+        cas: &rig::cas(),
+        desks: &[place],
         dns: place,
         zones: &zones,
         servers: &servers,

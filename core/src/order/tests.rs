@@ -23,6 +23,7 @@ fn note() -> Note {
     Note {
         host: "a.example.com".parse().unwrap(),
         order_url: "https://ca/order/1".into(),
+        directory: None,
         values: vec![value()],
         route: None,
         created: NOW,

@@ -2,8 +2,9 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::activity::{Activity, Hold};
+use crate::activity::{Activity, Hold, Rest};
 use crate::budget::Exemption;
+use crate::cas::CaId;
 use crate::cert::{CertFacts, Shortfall, Standing, standing, turns_at};
 use crate::name::Hostname;
 use crate::order::{Goal, Stage};
@@ -12,6 +13,8 @@ use crate::renewal;
 use crate::schedule::{ahead, back, settled_at};
 use crate::verdict::Reason;
 use crate::world::{Want, World};
+
+use super::choice::{Choice, Obstacle, choose, is_refused_elsewhere};
 
 /// How long the place of a certificate counts as somebody else's before it is looked at again: half as long as it has
 /// been known, within these bounds. No watch tells of a Secret without the label, and who has just read the verdict and
@@ -24,6 +27,8 @@ pub(super) struct Assessment {
     pub(super) reason: Reason,
     /// Present when it should be worked on now.
     pub(super) rank: Option<Rank>,
+    /// At which CA.
+    pub(super) ca: CaId,
     /// Whether its order would count for the account and the domain.
     pub(super) counted: bool,
     /// When time alone changes the conclusion.
@@ -76,8 +81,9 @@ pub(super) fn assess(host: &Hostname, world: &World, policy: &Policy, now: Times
     // A certificate that expires while it waits for its turn goes first; one whose validity begins waits no more.
     let turn = turns_at(host, world.claims(host), world.rule(host, policy), now);
     assessment.revisit = earlier(assessment.revisit, turn);
-    // Never again once it has expired (RFC 9773 §4.3).
-    assessment.followed = best(host, world).is_some_and(|facts| facts.not_after > now);
+    // Never again once it has expired (RFC 9773 §4.3); and a CA that is configured no more is asked nothing.
+    let lives = best(host, world).is_some_and(|facts| facts.not_after > now);
+    assessment.followed = lives && world.maker(host).is_some();
     Some(assessment)
 }
 
@@ -95,7 +101,10 @@ fn awaits_hint(host: &Hostname, world: &World, now: Timestamp) -> bool {
     let Some(of) = id.map(renewal::key) else {
         return false;
     };
-    let without = world.without_hints_until().is_some_and(|until| until > now);
+    let Some(maker) = world.maker(host) else {
+        return false;
+    };
+    let without = world.without_hints_until(maker).is_some_and(|until| until > now);
     !without && world.is_untold(host, of)
 }
 
@@ -119,6 +128,7 @@ fn assess_unwanted(host: &Hostname, world: &World, policy: &Policy, now: Timesta
     Some(Assessment {
         reason: Reason::Unwanted,
         rank: ready.then_some(Rank::by_arrival(Urgency::Noted, 0)),
+        ca: world.ca_of(host),
         counted: false,
         revisit,
         followed: false,
@@ -127,14 +137,16 @@ fn assess_unwanted(host: &Hostname, world: &World, policy: &Policy, now: Timesta
 
 fn assess_wanted(host: &Hostname, want: &Want, world: &World, policy: &Policy, now: Timestamp) -> Assessment {
     let activity = world.activity(host);
-    let wait = |reason, until| Assessment {
+    let ordered = has_order(activity);
+    let at = world.ca_of(host);
+    let say = |reason, revisit| Assessment {
         reason,
         rank: None,
+        ca: at,
         counted: false,
-        revisit: Some(until),
+        revisit,
         followed: false,
     };
-    let exemption = world.exemption(host, now);
     let short = match standing(host, world.claims(host), world.rule(host, policy), now) {
         Standing::Fine {
             secret,
@@ -158,11 +170,8 @@ fn assess_wanted(host: &Hostname, want: &Want, world: &World, policy: &Policy, n
                 Some(Activity::Running(_)) | None => (None, renew_at),
             };
             return Assessment {
-                reason,
                 rank,
-                counted: false,
-                revisit: Some(revisit),
-                followed: false,
+                ..say(reason, Some(revisit))
             };
         }
         Standing::Short(short) => short,
@@ -170,91 +179,90 @@ fn assess_wanted(host: &Hostname, want: &Want, world: &World, policy: &Policy, n
     if let Some(Activity::Running(stage)) = activity {
         // To look whether the place is still somebody else's is no news.
         if let (Some(taken), Stage::Ordering) = (world.taken(host), stage) {
-            return Assessment {
-                reason: Reason::Conflict {
-                    text: taken.reason.clone(),
-                },
-                rank: None,
-                counted: false,
-                revisit: None,
-                followed: false,
-            };
+            let text = taken.reason.clone();
+            return say(Reason::Conflict { text }, None);
         }
-        return Assessment {
-            reason: Reason::Issuing { stage: *stage, short },
-            rank: None,
-            counted: false,
-            revisit: None,
-            followed: false,
-        };
+        return say(Reason::Issuing { stage: *stage, short }, None);
     }
     if let Some(taken) = world.taken(host) {
         let (soonest, latest) = TAKEN_RECHECK;
         let known = taken.since.duration_until(taken.seen);
         let recheck = ahead(taken.seen, (known / 2).clamp(soonest, latest));
         if recheck > now {
-            return wait(
-                Reason::Conflict {
-                    text: taken.reason.clone(),
-                },
-                recheck,
-            );
+            let text = taken.reason.clone();
+            return say(Reason::Conflict { text }, Some(recheck));
         }
     }
-    let hold = world.hold_on(host, exemption, now);
+    let hurry_at = hurry_at(host, &short, world);
+    let urgent = hurry_at.is_none_or(|at| at <= now);
+    let choice = if ordered {
+        // It stays where it is.
+        let exemption = world.exemption(host, at, now);
+        let hold = world.hold_on(host, at, exemption, now).cloned();
+        Choice {
+            ca: at,
+            exemption,
+            obstacle: hold.map(Obstacle::Held),
+            revisit: None,
+        }
+    } else {
+        choose(host, urgent, world, policy, now)
+    };
+    // What has time may be in a hurry by then, and another CA may stand in.
+    let several = world.cas_of(host).len() > 1;
+    let other = choice
+        .revisit
+        .into_iter()
+        .chain(hurry_at.filter(|at| several && *at > now));
+    let other = other.min();
+    let wait = |reason, until| say(reason, earlier(other, Some(until)));
     if let Some(Activity::Resting(rest)) = activity
         && rest.until > now
         // What holds it at least as long says more of what keeps it.
-        && hold.is_none_or(|hold| hold.until < rest.until)
+        && choice.obstacle.as_ref().is_none_or(|obstacle| obstacle.until() < rest.until)
     {
-        return wait(
-            Reason::Stalled {
-                rest: rest.clone(),
-                short,
-            },
-            rest.until,
-        );
+        let rest = rest.clone();
+        let until = rest.until;
+        return wait(Reason::Stalled { rest, short }, until);
     }
     // An order that is there already may go on; only a new one has to keep its distance.
-    if !has_order(activity)
+    if !ordered
         && let Some(failures) = world.failures(host)
+        && !(urgent
+            && is_refused_elsewhere(host, world)
+            && !matches!(choice.obstacle, Some(Obstacle::Refused(_))))
     {
         let next = failures.next_attempt(policy.issue_grace);
         if next > now {
-            return wait(
-                Reason::Failed {
-                    failures: failures.clone(),
-                    next,
-                },
-                next,
-            );
+            let failures = failures.clone();
+            return wait(Reason::Failed { failures, next }, next);
         }
     }
-    if !has_order(activity)
-        && let Some(hold) = settling(host, &short, world, policy).filter(|hold| hold.until > now)
-    {
+    if !ordered && let Some(hold) = settling(host, &short, world, policy).filter(|hold| hold.until > now) {
         let until = hold.until;
         return wait(Reason::Held { hold, short }, until);
     }
-    if let Some(hold) = hold {
-        return wait(
-            Reason::Held {
-                hold: hold.clone(),
-                short,
-            },
-            hold.until,
-        );
-    }
-    let ordered = has_order(activity);
-    if !ordered && let Some(block) = world.ledger().own_block(host, exemption, now) {
-        let hold = Hold {
-            until: block.until,
-            code: block.limit.code().to_owned(),
-            text: format!("the CA limits {}, and there is nothing left", block.limit.words()),
-            tries: 1,
-            told: false,
-        };
-        return wait(Reason::Held { hold, short }, block.until);
+    match choice.obstacle {
+        Some(Obstacle::Held(mut hold)) => {
+            let until = hold.until;
+            if let Some(name) = world.name_of(choice.ca) {
+                hold.text = format!("{name}: {}", hold.text);
+            }
+            return wait(Reason::Held { hold, short }, until);
+        }
+        Some(Obstacle::Excluded(hold)) => {
+            let until = hold.until;
+            let rest = Rest {
+                noted: false,
+                stage: Stage::Ordering,
+                code: hold.code,
+                text: hold.text,
+                tries: hold.tries,
+                until,
+            };
+            return wait(Reason::Stalled { rest, short }, until);
+        }
+        Some(Obstacle::Refused(_)) | None => {}
     }
     let (rank, revisit) = rank(host, want, &short, world, policy, now);
     let awaits =
@@ -269,9 +277,23 @@ fn assess_wanted(host: &Hostname, want: &Want, world: &World, policy: &Policy, n
     Assessment {
         reason: Reason::Queued(short),
         rank: (!awaits).then_some(rank),
-        counted: !ordered && exemption == Exemption::Nothing,
-        revisit: earlier(revisit, turn),
+        ca: choice.ca,
+        counted: !ordered && choice.exemption == Exemption::Nothing,
+        revisit: earlier(earlier(revisit, turn), other),
         followed: false,
+    }
+}
+
+/// When another CA may stand in for the first one, because little is left of what is held; `None` where nothing serves, so
+/// that it may at once.
+fn hurry_at(host: &Hostname, short: &Shortfall, world: &World) -> Option<Timestamp> {
+    match short {
+        Shortfall::Due(_) => best(host, world).map(endangered_at),
+        Shortfall::Expired(_)
+        | Shortfall::Missing
+        | Shortfall::NotYetValid(_)
+        | Shortfall::OtherNames(_)
+        | Shortfall::Unreadable(_) => None,
     }
 }
 
@@ -337,7 +359,9 @@ fn rank(
                     first: seconds(window.end()),
                     second: u64::MAX - asked,
                 };
-                return (rank, None);
+                // From then on it is late, and no more.
+                let late = rule.due_without_hint(host, facts);
+                return (rank, Some(late).filter(|at| *at > now));
             }
             let step = (facts.lifetime() / STEPS).max(SignedDuration::from_secs(1));
             let left = now.duration_until(facts.not_after).max(SignedDuration::ZERO);
@@ -372,6 +396,14 @@ fn endangered_at(facts: &CertFacts) -> Timestamp {
 }
 
 impl Rank {
+    /// Whether nothing serves, or little is left of what does, so that another CA may stand in for a new order.
+    pub(super) fn is_urgent(self) -> bool {
+        matches!(
+            self.urgency,
+            Urgency::Expired | Urgency::Endangered | Urgency::New | Urgency::Rested
+        )
+    }
+
     /// Whether it keeps the pace of renewals that have time.
     pub(super) fn has_time(self) -> bool {
         matches!(self.urgency, Urgency::Routine | Urgency::RestedRoutine)

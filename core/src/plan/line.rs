@@ -68,6 +68,27 @@ impl<T: Ord> Line<T> {
         whole + part
     }
 
+    /// How many stand first for whom `is` holds, which it does for none behind one for whom it does not.
+    pub(super) fn partition_point(&self, is: impl Fn(&T) -> bool) -> usize {
+        let whole = self.chunks.partition_point(|chunk| chunk.last().is_some_and(&is));
+        let part = self
+            .chunks
+            .get(whole)
+            .map_or(0, |chunk| chunk.partition_point(&is));
+        self.chunks[..whole].iter().map(Vec::len).sum::<usize>() + part
+    }
+
+    /// Those who stand behind the first `count`.
+    pub(super) fn from(&self, count: usize) -> impl Iterator<Item = &T> {
+        let mut count = count;
+        let chunks = self.chunks.iter().filter_map(move |chunk| {
+            let skipped = count.min(chunk.len());
+            count -= skipped;
+            chunk.get(skipped..)
+        });
+        chunks.flatten()
+    }
+
     /// How many stand here.
     pub(super) fn len(&self) -> usize {
         self.chunks.iter().map(Vec::len).sum()
@@ -104,7 +125,10 @@ mod tests {
             if round.is_multiple_of(500) {
                 assert_eq!(line.first(), set.first());
                 assert_eq!(line.len(), set.len());
-                assert_eq!(line.before(&item), set.range(..item).count());
+                let before = set.range(..item).count();
+                assert_eq!(line.before(&item), before);
+                assert_eq!(line.partition_point(|other| *other < item), before);
+                assert!(line.from(before).eq(set.range(item..)));
             }
         }
     }

@@ -1,8 +1,8 @@
 //! Who may begin and who has to wait: all candidates, in order of urgency, behind the gates that they have to pass.
 //!
-//! There are three gates. A registered domain lets through as many of its candidates, the most urgent ones, as the ledger
-//! has certificates left for it; the account, as many as it has orders left; and routine renewals begin at a steady pace.
-//! Where somebody stands follows from the ledger and the other candidates alone, never from when it was asked.
+//! There are three gates at each CA. A registered domain lets through as many of its candidates, the most urgent ones, as
+//! the ledger has certificates left for it; the account, as many as it has orders left; and routine renewals begin at a
+//! steady pace. Where somebody stands follows from the ledger and the other candidates alone, never from when it was asked.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,14 +10,42 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::assess::Rank;
 use super::line::Line;
-use crate::budget::{Kind, Ledger, registered_domain};
+use crate::budget::{Kind, registered_domain};
+use crate::cas::CaId;
 use crate::name::Hostname;
 use crate::schedule::ahead;
-use crate::turns::Turns;
 use crate::verdict::Turn;
+use crate::world::World;
+
+/// How many are told of that wait too long: more than can begin at once.
+const LATE_AT_MOST: usize = 64;
 
 /// One candidate.
 type Place = (Rank, Hostname);
+
+/// Where a candidate stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Standing {
+    pub(super) rank: Rank,
+    /// At which CA its order goes.
+    pub(super) ca: CaId,
+    /// Whether that counts for account and domain.
+    pub(super) counted: bool,
+}
+
+/// An urgent candidate whose turn does not come soon.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Late {
+    place: Place,
+    pub(super) ca: CaId,
+    pub(super) turn: Timestamp,
+}
+
+impl Late {
+    pub(super) fn host(&self) -> &Hostname {
+        &self.place.1
+    }
+}
 
 /// All candidates.
 #[derive(Debug, Default)]
@@ -25,12 +53,12 @@ pub(super) struct Queues {
     /// Those whose domain lets them through, by the other gates that they have to pass.
     lines: BTreeMap<Gates, Line<Place>>,
     /// Those who are counted for a domain that has a limit.
-    domains: BTreeMap<Box<str>, Group>,
+    domains: BTreeMap<(CaId, Box<str>), Group>,
     /// When a domain lets one more through.
-    due: BTreeSet<(Timestamp, Box<str>)>,
+    due: BTreeSet<(Timestamp, (CaId, Box<str>))>,
 }
 
-/// The candidates of one registered domain.
+/// The candidates of one registered domain at one CA.
 #[derive(Debug, Default)]
 struct Group {
     /// Those who are let through; they stand in `lines` too.
@@ -42,6 +70,8 @@ struct Group {
 /// Which gates a candidate has to pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Gates {
+    /// At which CA.
+    ca: CaId,
     /// It is counted for the account's orders.
     account: bool,
     /// It keeps the pace of routine renewals.
@@ -51,19 +81,20 @@ struct Gates {
 /// What the gates need to know.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct View<'a> {
-    pub(super) ledger: &'a Ledger,
-    pub(super) turns: &'a Turns,
+    pub(super) world: &'a World,
     pub(super) now: Timestamp,
 }
 
 impl View<'_> {
     fn opens(&self, gates: Gates) -> Option<Timestamp> {
-        let account = match self.ledger.free_orders(self.now) {
-            Some(0) if gates.account => Some(self.ledger.order_at(1, self.now)),
+        let ledger = self.world.ledger(gates.ca);
+        let account = match ledger.free_orders(self.now) {
+            Some(0) if gates.account => Some(ledger.order_at(1, self.now)),
             Some(_) | None => None,
         };
         let pace = self
-            .turns
+            .world
+            .turns()
             .next_renewal()
             .filter(|next| gates.routine && *next > self.now);
         account.max(pace)
@@ -71,59 +102,108 @@ impl View<'_> {
 }
 
 impl Queues {
-    /// Adds a candidate; `counted` says that its order counts for account and domain.
-    pub(super) fn insert(&mut self, rank: Rank, host: &Hostname, counted: bool, view: View<'_>) {
+    /// Adds a candidate.
+    pub(super) fn insert(&mut self, standing: Standing, host: &Hostname, view: View<'_>) {
+        let Standing { rank, ca, counted } = standing;
         let place = (rank, host.clone());
-        if !counted || view.ledger.free_in_domain(host, view.now).is_none() {
-            self.let_through(place, counted);
+        if !counted || view.world.ledger(ca).free_in_domain(host, view.now).is_none() {
+            self.let_through(place, gates(standing));
             return;
         }
-        let domain = registered_domain(host.base());
-        let group = self.domains.entry(domain.into()).or_default();
+        let domain = (ca, registered_domain(host.base()).into());
+        let group = self.domains.entry(domain.clone()).or_default();
         if group.waiting.first().is_some_and(|first| *first < place) {
             group.waiting.insert(place);
         } else {
             group.through.insert(place.clone());
-            self.let_through(place, counted);
+            self.let_through(place, gates(standing));
         }
-        self.balance(domain, view);
+        self.balance(&domain, view);
     }
 
     /// Takes a candidate out.
-    pub(super) fn remove(&mut self, rank: Rank, host: &Hostname, view: View<'_>) {
-        let place = (rank, host.clone());
+    pub(super) fn remove(&mut self, standing: Standing, host: &Hostname, view: View<'_>) {
+        let place = (standing.rank, host.clone());
         for line in self.lines.values_mut() {
             line.remove(&place);
         }
-        let domain = registered_domain(host.base());
-        if let Some(group) = self.domains.get_mut(domain)
+        let domain = (standing.ca, registered_domain(host.base()).into());
+        if let Some(group) = self.domains.get_mut(&domain)
             && (group.through.remove(&place) || group.waiting.remove(&place))
         {
-            self.balance(domain, view);
+            self.balance(&domain, view);
         }
     }
 
-    /// The most urgent one who may begin now.
-    pub(super) fn first(&self, view: View<'_>) -> Option<&Hostname> {
+    /// The most urgent one who may begin now, at a CA that takes more.
+    pub(super) fn first(&self, takes: impl Fn(CaId) -> bool, view: View<'_>) -> Option<(&Hostname, CaId)> {
         let open = self
             .lines
             .iter()
-            .filter(|(gates, _)| view.opens(**gates).is_none());
-        open.filter_map(|(_, line)| line.first())
+            .filter(|(gates, _)| takes(gates.ca) && view.opens(**gates).is_none());
+        open.filter_map(|(gates, line)| Some((line.first()?, gates.ca)))
             .min()
-            .map(|(_, host)| host)
+            .map(|((_, host), ca)| (host, ca))
     }
 
-    /// Whether somebody would begin if the account had an order left.
-    pub(super) fn want_account(&self) -> bool {
+    /// Whether somebody would begin if the account at this CA had an order left.
+    pub(super) fn want_account(&self, ca: CaId) -> bool {
         self.lines
             .iter()
-            .any(|(gates, line)| gates.account && line.first().is_some())
+            .any(|(gates, line)| gates.account && gates.ca == ca && line.first().is_some())
     }
 
     /// Something of the budget of a host's domain has been spent or given back.
-    pub(super) fn spent(&mut self, host: &Hostname, view: View<'_>) {
-        self.balance(registered_domain(host.base()), view);
+    pub(super) fn spent(&mut self, ca: CaId, host: &Hostname, view: View<'_>) {
+        self.balance(&(ca, registered_domain(host.base()).into()), view);
+    }
+
+    /// The urgent ones, the most urgent first and not all of them, whose turn comes after `soon` because the budget of
+    /// their CA is short.
+    pub(super) fn late(&self, soon: Timestamp, view: View<'_>) -> Vec<Late> {
+        let mut late = BTreeSet::new();
+        let mut add = |place: &Place, ca, turn| {
+            if place.0.is_urgent() && turn > soon {
+                late.insert(Late {
+                    place: place.clone(),
+                    ca,
+                    turn,
+                });
+            }
+        };
+        for (gates, line) in self.lines.iter().filter(|(gates, _)| gates.account) {
+            let ledger = view.world.ledger(gates.ca);
+            if ledger.free_orders(view.now).is_none() {
+                continue;
+            }
+            let others = |of: &Gates| of.account && of.ca == gates.ca;
+            let turn = |place: &Place| {
+                let lines = self.lines.iter().filter(|(of, _)| others(of));
+                let nth: usize = lines.map(|(_, line)| line.before(place)).sum();
+                ledger.order_at(bounded(nth + 1), view.now)
+            };
+            let from = line.partition_point(|place| turn(place) <= soon);
+            for place in line.from(from).take(LATE_AT_MOST) {
+                add(place, gates.ca, turn(place));
+            }
+        }
+        for (_, domain) in &self.due {
+            let Some(group) = self.domains.get(domain) else {
+                continue;
+            };
+            let Some((_, host)) = group.waiting.first() else {
+                continue;
+            };
+            let ledger = view.world.ledger(domain.0);
+            let turn = |nth: usize| ledger.domain_at(host, bounded(group.through.len() + nth + 1), view.now);
+            let from = group
+                .waiting
+                .partition_point(|place| turn(group.waiting.before(place)) <= soon);
+            for (place, nth) in group.waiting.from(from).zip(from..).take(LATE_AT_MOST) {
+                add(place, domain.0, turn(nth));
+            }
+        }
+        late.into_iter().take(LATE_AT_MOST).collect()
     }
 
     /// Time has passed.
@@ -155,15 +235,17 @@ impl Queues {
     }
 
     /// Where a candidate stands, and when it begins if nothing else happens.
-    pub(super) fn turn(&self, rank: Rank, host: &Hostname, counted: bool, view: View<'_>) -> Turn {
+    pub(super) fn turn(&self, standing: Standing, host: &Hostname, view: View<'_>) -> Turn {
+        let Standing { rank, ca, counted } = standing;
+        let ledger = view.world.ledger(ca);
         let place = (rank, host.clone());
         let domain = registered_domain(host.base());
         if counted
-            && let Some(group) = self.domains.get(domain)
+            && let Some(group) = self.domains.get(&(ca, domain.into()))
             && !group.through.contains(&place)
         {
             let nth = group.through.len() + group.waiting.before(&place) + 1;
-            let at = view.ledger.domain_at(host, bounded(nth), view.now);
+            let at = ledger.domain_at(host, bounded(nth), view.now);
             return Turn {
                 nth,
                 of: group.through.len() + group.waiting.len(),
@@ -171,15 +253,15 @@ impl Queues {
                 domain: Some(domain.into()),
             };
         }
-        let gates = gates(rank, counted);
+        let gates = gates(standing);
         let before = |gates: &dyn Fn(&Gates) -> bool| -> usize {
             let lines = self.lines.iter().filter(|(of, _)| gates(of));
             lines.map(|(_, line)| line.before(&place)).sum()
         };
-        let nth = before(&|of| of.account) + 1;
-        let free = view.ledger.free_orders(view.now);
+        let nth = before(&|of| of.account && of.ca == ca) + 1;
+        let free = ledger.free_orders(view.now);
         let held = gates.account && free.is_some_and(|free| nth > free as usize);
-        let limit = held.then(|| (Kind::NewOrders, view.ledger.order_at(bounded(nth), view.now)));
+        let limit = held.then(|| (Kind::NewOrders, ledger.order_at(bounded(nth), view.now)));
         Turn {
             nth: before(&|_| true) + 1,
             of: self.lines.values().map(Line::len).sum(),
@@ -188,28 +270,26 @@ impl Queues {
         }
     }
 
-    fn let_through(&mut self, place: Place, counted: bool) {
-        self.lines
-            .entry(gates(place.0, counted))
-            .or_default()
-            .insert(place);
+    fn let_through(&mut self, place: Place, gates: Gates) {
+        self.lines.entry(gates).or_default().insert(place);
     }
 
     /// Lets through as many of a domain's candidates as the ledger has left, and no more.
-    fn balance(&mut self, domain: &str, view: View<'_>) {
+    fn balance(&mut self, domain: &(CaId, Box<str>), view: View<'_>) {
         let Some(group) = self.domains.get_mut(domain) else {
             return;
         };
         if let Some(at) = group.due.take() {
-            self.due.remove(&(at, domain.into()));
+            self.due.remove(&(at, domain.clone()));
         }
         let Some((_, host)) = group.through.first().or_else(|| group.waiting.first()) else {
             self.domains.remove(domain);
             return;
         };
         let host = host.clone();
-        let free = view
-            .ledger
+        let ca = domain.0;
+        let ledger = view.world.ledger(ca);
+        let free = ledger
             .free_in_domain(&host, view.now)
             .map_or(usize::MAX, |free| free as usize);
         let mut passed = Vec::new();
@@ -231,9 +311,9 @@ impl Queues {
             let nth = bounded(group.through.len() + 1);
             // Never at once: what could be done now has been done.
             let soonest = ahead(view.now, SignedDuration::from_millis(1));
-            let at = view.ledger.domain_at(&host, nth, view.now).max(soonest);
+            let at = ledger.domain_at(&host, nth, view.now).max(soonest);
             group.due = Some(at);
-            self.due.insert((at, domain.into()));
+            self.due.insert((at, domain.clone()));
         }
         for place in stopped {
             for line in self.lines.values_mut() {
@@ -241,15 +321,21 @@ impl Queues {
             }
         }
         for place in passed {
-            self.let_through(place, true);
+            let standing = Standing {
+                rank: place.0,
+                ca,
+                counted: true,
+            };
+            self.let_through(place, gates(standing));
         }
     }
 }
 
-fn gates(rank: Rank, counted: bool) -> Gates {
+fn gates(standing: Standing) -> Gates {
     Gates {
-        account: counted,
-        routine: rank.has_time(),
+        ca: standing.ca,
+        account: standing.counted,
+        routine: standing.rank.has_time(),
     }
 }
 

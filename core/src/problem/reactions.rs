@@ -167,9 +167,12 @@ pub(super) const TABLE: [Row; 27] = [
     },
     Row {
         problem: "`invalidProfile`",
-        says: "the directory is read again; if the profile is not in it, HOLD of everything for a day: the account or the configuration has to change",
+        says: "the directory is read again; if the profile is not in it, HOLD of the zone whose hosts are ordered with it for a day: the configuration has to change",
         fits: |problem, _| problem.kind == K::InvalidProfile,
-        reaction: account_refused,
+        reaction: |_| Reaction::Hold {
+            scope: Scope::Zone(None),
+            wait: Some(ACCOUNT_REFUSED),
+        },
     },
     Row {
         problem: "`conflict`",

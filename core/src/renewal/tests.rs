@@ -184,6 +184,7 @@ fn p17_what_a_renewal_is_exempt_from() {
         }),
         issued_at: issued.map(at),
         renew: false,
+        made_by: None,
     };
     let hint = hinted(&facts(1, life), 50 * DAY, 52 * DAY).hint;
     let of = |held: Held, day: i64| exemption(&host(1), [held].iter(), hint.as_ref(), at(day * DAY));
@@ -206,6 +207,7 @@ fn p19_a_certificate_of_any_hand_counts_by_its_content() {
         content: Ok(facts(1, 90 * DAY)),
         issued_at: None,
         renew: false,
+        made_by: None,
     };
     let found = standing(&host(1), [held].iter(), plain(), at(30 * DAY));
     assert!(matches!(found, Standing::Fine { .. }), "{found:?}");

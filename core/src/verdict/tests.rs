@@ -15,6 +15,7 @@ fn failures(count: u32, parked: bool) -> Failures {
         text: "the CA says dns: NXDOMAIN looking up TXT".into(),
         not_before: None,
         parked,
+        refused_by: Vec::new(),
     }
 }
 

@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{SavedWindow, World};
 use crate::ari::{CertificateId, Window};
 use crate::budget::Exemption;
+use crate::cas::CaId;
 use crate::name::Hostname;
 use crate::policy::Policy;
 use crate::renewal::{self, Hint, Rule};
@@ -64,8 +65,6 @@ pub(super) struct Hints {
     again: BTreeMap<i64, Vec<u32>>,
     /// How many questions are under way.
     asking: usize,
-    /// The CA has no renewal information; nothing is asked before this.
-    without_until: Option<Timestamp>,
 }
 
 /// What is known of the CA's wishes for one certificate.
@@ -130,15 +129,21 @@ impl World {
         }
     }
 
-    /// What an order for `host` would be exempt from.
+    /// What an order for `host` would be exempt from at a CA; nothing at one that has not made what is held.
     #[must_use]
-    pub fn exemption(&self, host: &Hostname, now: Timestamp) -> Exemption {
+    pub fn exemption(&self, host: &Hostname, ca: CaId, now: Timestamp) -> Exemption {
+        if self.maker(host) != Some(ca) {
+            return Exemption::Nothing;
+        }
         renewal::exemption(host, self.claims(host), self.hint(host).as_ref(), now)
     }
 
-    /// The certificate that a new one for `host` takes the place of.
+    /// The certificate that a new one for `host` from the same CA takes the place of.
     #[must_use]
-    pub fn predecessor(&self, host: &Hostname) -> Option<CertificateId> {
+    pub fn predecessor(&self, host: &Hostname, ca: CaId) -> Option<CertificateId> {
+        if self.maker(host) != Some(ca) {
+            return None;
+        }
         renewal::predecessor(host, self.claims(host), self.hint(host).as_ref())
     }
 
@@ -154,8 +159,11 @@ impl World {
     ///
     /// What has not changed concerns nobody: only the next question is put off.
     pub fn hinted(&mut self, question: Question, answer: Answer, now: Timestamp) {
-        if answer == Answer::Unsupported {
-            self.hints.without_until = Some(ahead(now, WITHOUT));
+        if answer == Answer::Unsupported
+            && let Some(place) = self.hints.places.get(question.place as usize)
+            && let Some(maker) = self.maker(&place.host)
+        {
+            self.desks.at_mut(maker).without_hints_until = Some(ahead(now, WITHOUT));
             self.holds_changed = true;
         }
         let Some(place) = self.hints.places.get_mut(question.place as usize) else {
@@ -187,10 +195,17 @@ impl World {
         (place.asking == Some(question.of)).then_some(&place.host)
     }
 
-    /// Before when no CA is asked for renewal information, because it has none.
+    /// Before when a CA is not asked for renewal information, because it has none.
     #[must_use]
-    pub fn without_hints_until(&self) -> Option<Timestamp> {
-        self.hints.without_until
+    pub fn without_hints_until(&self, ca: CaId) -> Option<Timestamp> {
+        self.desks.at(ca).without_hints_until
+    }
+
+    /// Before when no CA is asked for renewal information, because none has any.
+    #[must_use]
+    pub fn without_any_hints_until(&self) -> Option<Timestamp> {
+        let desks = self.desks.cas.all().map(|(ca, _)| self.without_hints_until(ca));
+        desks.min().flatten()
     }
 
     /// How many questions are under way.

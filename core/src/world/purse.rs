@@ -5,49 +5,55 @@ use jiff::Timestamp;
 use super::World;
 use crate::activity::Activity;
 use crate::budget::{Grant, Ledger, Spending};
+use crate::cas::CaId;
 use crate::name::Hostname;
 use crate::problem::Scope;
 
 impl World {
-    /// Everything that the CA counts.
+    /// Everything that a CA counts.
     #[must_use]
-    pub fn ledger(&self) -> &Ledger {
-        &self.ledger
+    pub fn ledger(&self, ca: CaId) -> &Ledger {
+        &self.desks.at(ca).ledger
     }
 
     /// The ledger, to be saved and to be told what has been saved.
-    pub fn ledger_mut(&mut self) -> &mut Ledger {
-        &mut self.ledger
+    pub fn ledger_mut(&mut self, ca: CaId) -> &mut Ledger {
+        &mut self.desks.at_mut(ca).ledger
     }
 
     /// Puts a ledger in the place of the one without limits; before the notes are told.
-    pub fn set_ledger(&mut self, ledger: Ledger) {
-        self.ledger = ledger;
+    pub fn set_ledger(&mut self, ca: CaId, ledger: Ledger) {
+        self.desks.at_mut(ca).ledger = ledger;
         self.holds_changed = true;
     }
 
     /// Hands out the leave to order that a plan has set aside for `host`.
     pub fn grant(&mut self, host: &Hostname) -> Option<Grant> {
-        self.ledger.grant(host)
+        self.ledger_mut(self.ca_of(host)).grant(host)
     }
 
     /// Takes in what has become of an order.
     pub fn tell(&mut self, host: &Hostname, what: Spending, now: Timestamp) {
-        self.ledger.tell(host, what, now);
-        self.spent.insert(host.clone());
+        let ca = self.ca_of(host);
+        self.ledger_mut(ca).tell(host, what, now);
+        self.spent.insert((ca, host.clone()));
         self.dirty.insert(host.clone());
     }
 
     /// The CA has said that a limit is reached.
     pub fn limit_reached(&mut self, host: &Hostname, scope: &Scope, until: Timestamp, now: Timestamp) {
-        self.ledger.learn(host, scope, until, now);
-        self.spent.insert(host.clone());
+        let ca = self.ca_of(host);
+        self.ledger_mut(ca).learn(host, scope, until, now);
+        self.spent.insert((ca, host.clone()));
         self.dirty.insert(host.clone());
     }
 
     /// Time has passed; whether it went backwards.
     pub(crate) fn pass(&mut self, now: Timestamp) -> bool {
-        let set_back = self.ledger.pass(now);
+        let mut set_back = false;
+        for desk in self.desks.iter_mut() {
+            set_back |= desk.ledger.pass(now);
+        }
         if set_back {
             self.turns.mend(now);
             self.mend_hints(now);
@@ -58,27 +64,41 @@ impl World {
     /// Once everything has been seen for the first time: counts what the last record of the ledger does not have, and
     /// sets aside what the noted orders may still cost.
     pub(crate) fn settle(&mut self, now: Timestamp) {
-        if !self.ledger.has_to_recall() {
+        if !self.desks.iter_mut().any(|desk| desk.ledger.has_to_recall()) {
             return;
         }
         let mut issued: Vec<_> = self
             .held
             .values()
-            .filter_map(|(host, held)| Some((held.issued_at?, host.as_ref()?)))
+            .filter_map(|(host, held)| {
+                let host = host.as_ref()?;
+                Some((held.issued_at?, host.clone(), self.maker(host)?))
+            })
             .collect();
         issued.sort();
-        for (at, host) in issued {
-            self.ledger.recall_issued(host, at);
-        }
-        for (host, failures) in &self.failures {
-            self.ledger.recall_failed(host, failures.count, failures.last);
-        }
-        self.ledger.recalled(now);
-        for (host, activity) in &self.activities {
-            if *activity == Activity::Noted {
-                let exemption = self.exemption(host, now);
-                self.ledger.adopt(host, exemption);
+        for (at, host, ca) in issued {
+            let ledger = self.ledger_mut(ca);
+            if ledger.has_to_recall() {
+                ledger.recall_issued(&host, at);
             }
+        }
+        let Self { desks, failures, .. } = self;
+        for desk in desks.iter_mut().filter(|desk| desk.ledger.has_to_recall()) {
+            // A note does not say which CA has seen them: each may have.
+            for (host, failures) in &*failures {
+                desk.ledger.recall_failed(host, failures.count, failures.last);
+            }
+            desk.ledger.recalled(now);
+        }
+        let noted = self.activities.iter();
+        let noted: Vec<_> = noted
+            .filter(|(_, activity)| **activity == Activity::Noted)
+            .map(|(host, _)| host.clone())
+            .collect();
+        for host in noted {
+            let ca = self.ca_of(&host);
+            let exemption = self.exemption(&host, ca, now);
+            self.ledger_mut(ca).adopt(&host, exemption);
         }
     }
 }

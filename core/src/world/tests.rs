@@ -5,10 +5,12 @@ use std::time::Duration;
 use jiff::SignedDuration;
 
 use super::*;
+use crate::activity::Hold;
 use crate::activity::Rest;
 use crate::ari::{CertificateId, Window};
 use crate::budget::Exemption;
 use crate::cert::{CertFacts, Unreadable};
+use crate::problem::Scope;
 use crate::schedule;
 use crate::zone::{Rule, Zone};
 
@@ -69,6 +71,7 @@ fn held(secret: &str, version: &str) -> Held {
         content: Err(Unreadable::NoKey),
         issued_at: None,
         renew: false,
+        made_by: None,
     }
 }
 
@@ -179,24 +182,44 @@ fn p17_what_the_ca_has_named_is_neither_shortened_nor_cleared() {
     };
     let until = |world: &World| {
         world
-            .hold_on(&host("a.example.com"), Exemption::Nothing, at(0))
+            .hold_on(&host("a.example.com"), CaId::FIRST, Exemption::Nothing, at(0))
             .map(|hold| hold.until)
     };
-    world.set_hold(Scope::Account, hold(100, true));
-    world.set_hold(Scope::Account, hold(10, false));
-    world.set_hold(Scope::Account, hold(20, true));
-    world.clear_trouble();
+    world.set_hold(
+        CaId::FIRST,
+        Scope::Account,
+        hold(100, true),
+        Timestamp::UNIX_EPOCH,
+    );
+    world.set_hold(
+        CaId::FIRST,
+        Scope::Account,
+        hold(10, false),
+        Timestamp::UNIX_EPOCH,
+    );
+    world.set_hold(CaId::FIRST, Scope::Account, hold(20, true), Timestamp::UNIX_EPOCH);
+    world.clear_trouble(CaId::FIRST);
     assert_eq!(until(&world), Some(at(100)));
-    world.set_hold(Scope::Account, hold(200, true));
+    world.set_hold(
+        CaId::FIRST,
+        Scope::Account,
+        hold(200, true),
+        Timestamp::UNIX_EPOCH,
+    );
     assert_eq!(until(&world), Some(at(200)));
     world.expire_holds(at(200));
-    assert!(world.hold_of(&Scope::Account).is_none());
+    assert!(world.hold_of(CaId::FIRST, &Scope::Account).is_none());
     // One that the CA did not name counts how often there was trouble, until there is none.
-    world.set_hold(Scope::Account, hold(10, false));
+    world.set_hold(
+        CaId::FIRST,
+        Scope::Account,
+        hold(10, false),
+        Timestamp::UNIX_EPOCH,
+    );
     world.expire_holds(at(200));
-    assert!(world.hold_of(&Scope::Account).is_some());
-    world.clear_trouble();
-    assert!(world.hold_of(&Scope::Account).is_none());
+    assert!(world.hold_of(CaId::FIRST, &Scope::Account).is_some());
+    world.clear_trouble(CaId::FIRST);
+    assert!(world.hold_of(CaId::FIRST, &Scope::Account).is_none());
 }
 
 #[test]
@@ -214,6 +237,7 @@ fn p15_the_last_look_is_that_of_the_name_or_its_wildcard() {
         }),
         issued_at: Some(at),
         renew: false,
+        made_by: None,
         ..held(secret, "1")
     };
     let wildcard = host("*.a.example.com");

@@ -6,6 +6,7 @@ use faythe_core::Timestamp;
 use faythe_core::activity::{Activity, Hold, Rest};
 use faythe_core::audit::{audit, may_order};
 use faythe_core::budget::{Ledger, Record, Spending};
+use faythe_core::cas::CaId;
 use faythe_core::name::Hostname;
 use faythe_core::order::{Goal, Stage};
 use faythe_core::plan::{Action, Plan, Planner};
@@ -19,8 +20,8 @@ use proptest::prelude::*;
 
 use crate::cases;
 use crate::worlds::{
-    Ending, Event, asker, event, failures, hosts, limits, namespace, policy, scopes, start, texts, window,
-    zones,
+    Ending, Event, asker, cas, event, failures, hosts, limits, namespace, policy, scopes, start, texts,
+    window, zones,
 };
 
 /// A world and its planner on their way through events.
@@ -31,14 +32,14 @@ struct Course {
     now: Timestamp,
     /// What the CA is being asked.
     asked: BTreeMap<Hostname, Question>,
-    record: Option<Record>,
+    records: BTreeMap<CaId, Record>,
 }
 
 impl Course {
-    fn new(cap: usize, limited: bool, noted: &[usize], failed: &[(usize, i64)]) -> Self {
-        let mut world = World::new(zones());
-        if limited {
-            world.set_ledger(Ledger::new(limits()));
+    fn new(cap: usize, several: bool, limited: bool, noted: &[usize], failed: &[(usize, i64)]) -> Self {
+        let mut world = World::with_cas(zones(), cas(several));
+        for (ca, _) in cas(several).all().filter(|_| limited) {
+            world.set_ledger(ca, Ledger::new(limits()));
         }
         world.ask_all(Vec::new());
         world.hold_all(Vec::new());
@@ -53,7 +54,7 @@ impl Course {
             policy: policy(cap),
             now: start(),
             asked: BTreeMap::new(),
-            record: None,
+            records: BTreeMap::new(),
         }
     }
 
@@ -75,7 +76,7 @@ impl Course {
                 }
             }
             Event::End(host, how) => self.end(&hosts()[host], how),
-            Event::LeaveAlone(scope, secs, told) => {
+            Event::LeaveAlone(ca, scope, secs, told) => {
                 let until = ahead(self.now, SignedDuration::from_secs(secs));
                 let hold = Hold {
                     until,
@@ -84,7 +85,8 @@ impl Course {
                     tries: 1,
                     told,
                 };
-                self.world.set_hold(scopes()[scope].clone(), hold);
+                self.world
+                    .set_hold(self.ca(ca), scopes()[scope].clone(), hold, self.now);
             }
             Event::Hinted(host, window) => {
                 let host = &hosts()[host];
@@ -96,9 +98,25 @@ impl Course {
                     self.world.hinted(question, answer, self.now);
                 }
             }
-            Event::Answered => self.world.clear_trouble(),
+            Event::Answered(ca) => self.world.clear_trouble(self.ca(ca)),
+            Event::Exclude(host, ca, secs) => {
+                let hold = Hold {
+                    until: ahead(self.now, SignedDuration::from_secs(secs)),
+                    code: "caa-excludes".into(),
+                    text: "CAA".into(),
+                    tries: 1,
+                    told: false,
+                };
+                self.world.exclude(&hosts()[host], self.ca(ca), hold);
+            }
             Event::Pass(secs) => self.now = ahead(self.now, SignedDuration::from_secs(secs)),
         }
+    }
+
+    /// The `number`th CA, or the last.
+    fn ca(&self, number: usize) -> CaId {
+        let (ca, _) = self.world.cas().all().take(number + 1).last().unwrap();
+        ca
     }
 
     fn is_running(&self, host: &Hostname) -> bool {
@@ -113,6 +131,7 @@ impl Course {
         let spending = match how {
             Ending::Blocked(noted) | Ending::Rested(noted, _) => noted.then_some(Spending::Ordered),
             Ending::Failed(_) => Some(Spending::Failed),
+            Ending::Refused => Some(Spending::Refused),
             Ending::Settled => None,
             Ending::Stored(_) => Some(Spending::Issued),
         };
@@ -132,6 +151,18 @@ impl Course {
                 let since = start().duration_until(self.now).as_secs();
                 self.world
                     .set_failures(host, Some(failures(count, since, parked)));
+                None
+            }
+            Ending::Refused => {
+                let before = self.world.failures(host).cloned();
+                let since = start().duration_until(self.now).as_secs();
+                let mut now = failures(before.as_ref().map_or(1, |before| before.count + 1), since, true);
+                let before = before.filter(|before| before.next_attempt(self.policy.issue_grace) > self.now);
+                now.refused_by = before.map_or_else(Vec::new, |before| before.refused_by);
+                let ca = self.world.ca_of(host);
+                now.refused_by
+                    .push(self.world.cas().get(ca).unwrap().directory.clone());
+                self.world.set_failures(host, Some(now));
                 None
             }
             Ending::Rested(noted, secs) => Some(Activity::Resting(Rest {
@@ -166,16 +197,18 @@ impl Course {
 
     /// Saves what has to be saved.
     fn save(&mut self) {
-        let ledger = self.world.ledger_mut();
-        if ledger.save_at(self.now).is_some_and(|at| at <= self.now) {
-            self.record = Some(ledger.record(self.now));
-            ledger.saved(true, self.now);
+        for (ca, _) in self.world.cas().clone().all() {
+            let ledger = self.world.ledger_mut(ca);
+            if ledger.save_at(self.now).is_some_and(|at| at <= self.now) {
+                self.records.insert(ca, ledger.record(self.now));
+                ledger.saved(true, self.now);
+            }
         }
     }
 
     /// The same facts in a world of which everything is new.
     fn world_anew(&self) -> World {
-        let mut world = World::new(zones());
+        let mut world = World::with_cas(zones(), self.world.cas().clone());
         world.ask_all(Vec::new());
         world.hold_all(Vec::new());
         world.note_all(Vec::new(), Vec::new());
@@ -197,12 +230,20 @@ impl Course {
                 world.take(host, taken.reason.clone(), taken.since);
                 world.take(host, taken.reason.clone(), taken.seen);
             }
+            world.set_ca(host, self.world.ca_of(host));
             world.set_activity(host, self.world.activity(host).cloned());
             world.set_failures(host, self.world.failures(host).cloned());
         }
-        for scope in scopes() {
-            if let Some(hold) = self.world.hold_of(&scope) {
-                world.set_hold(scope, hold.clone());
+        for (ca, _) in self.world.cas().all() {
+            for scope in scopes() {
+                if let Some(hold) = self.world.hold_of(ca, &scope) {
+                    world.set_hold(ca, scope, hold.clone(), self.now);
+                }
+            }
+            for host in &hosts() {
+                if let Some(hold) = self.world.exclusion(host, ca) {
+                    world.exclude(host, ca, hold.clone());
+                }
             }
         }
         world.inherit(&self.world);
@@ -218,17 +259,20 @@ impl Course {
             policy: self.policy.clone(),
             now: self.now,
             asked: BTreeMap::new(),
-            record: None,
+            records: BTreeMap::new(),
         };
-        let permitted: Vec<_> = hosts()
-            .into_iter()
-            .filter(|host| {
+        let cas = self.world.cas().clone();
+        let pairs = hosts().into_iter();
+        let pairs = pairs.flat_map(|host| cas.all().map(move |(ca, _)| (host.clone(), ca)));
+        let permitted: Vec<_> = pairs
+            .filter(|(host, ca)| {
                 let noted = match anew.world.activity(host) {
                     Some(Activity::Noted) => true,
                     Some(Activity::Resting(rest)) => rest.noted && rest.until <= self.now,
                     Some(Activity::Running(_)) | None => false,
                 };
-                noted || may_order(host, &anew.world, &self.policy, self.now)
+                noted && anew.world.ca_of(host) == *ca
+                    || may_order(host, *ca, &anew.world, &self.policy, self.now)
             })
             .collect();
         let plan = self.turn();
@@ -245,7 +289,7 @@ impl Course {
             } = action
             {
                 prop_assert!(
-                    permitted.contains(host),
+                    permitted.contains(&(host.clone(), self.world.ca_of(host))),
                     "{host} was ordered and must not have been"
                 );
             }
@@ -269,7 +313,13 @@ impl Course {
             hosts().iter().map(turn).collect()
         };
         prop_assert_eq!(turns(self), turns(&anew));
-        prop_assert_eq!(self.world.ledger(), anew.world.ledger());
+        for (ca, _) in cas.all() {
+            prop_assert_eq!(self.world.ledger(ca), anew.world.ledger(ca));
+        }
+        for host in hosts() {
+            let at = |course: &Self| course.is_running(&host).then(|| course.world.ca_of(&host));
+            prop_assert_eq!(at(self), at(&anew));
+        }
         for state in State::ALL {
             prop_assert_eq!(self.planner.count(state), anew.planner.count(state));
         }
@@ -297,12 +347,13 @@ proptest! {
     #[test]
     fn a_plan_that_follows_changes_is_the_plan_made_anew(
         cap in 1..5_usize,
+        several in any::<bool>(),
         limited in any::<bool>(),
         noted in vec(0..11_usize, 0..3),
         failed in vec((0..11_usize, 0..30_i64), 0..3),
         turns in vec(vec(event(), 1..6), 1..25),
     ) {
-        let mut course = Course::new(cap, limited, &noted, &failed);
+        let mut course = Course::new(cap, several, limited, &noted, &failed);
         for events in turns {
             for event in events {
                 course.apply(event);
@@ -315,7 +366,7 @@ proptest! {
     fn the_same_input_makes_the_same_plans(turns in vec(vec(event(), 1..6), 1..12)) {
         let mut plans = Vec::new();
         for _ in 0..2 {
-            let mut course = Course::new(2, true, &[1], &[(3, 0)]);
+            let mut course = Course::new(2, true, true, &[1], &[(3, 0)]);
             let made: Vec<Plan> = turns
                 .iter()
                 .map(|events| {
@@ -330,12 +381,13 @@ proptest! {
 
     #[test]
     fn time_alone_is_enough_to_wake_for(
+        several in any::<bool>(),
         limited in any::<bool>(),
         turns in vec(vec(event(), 1..6), 1..8),
         waits in vec(0..400_000_i64, 1..10),
     ) {
         // A planner that sleeps until it said it would wake misses nothing that one sees that never sleeps.
-        let mut course = Course::new(3, limited, &[], &[]);
+        let mut course = Course::new(3, several, limited, &[], &[]);
         for events in turns {
             events.into_iter().for_each(|event| course.apply(event));
         }

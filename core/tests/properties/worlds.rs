@@ -6,6 +6,7 @@ use std::time::Duration;
 use faythe_core::Timestamp;
 use faythe_core::ari::{CertificateId, Window};
 use faythe_core::budget::{Limit, Limits};
+use faythe_core::cas::{Authority, CaKey, Cas};
 use faythe_core::cert::{CertFacts, Held, Unreadable};
 use faythe_core::name::Hostname;
 use faythe_core::policy::Policy;
@@ -86,6 +87,18 @@ pub(crate) fn limits() -> Limits {
     }
 }
 
+/// One CA, or two, the second of which stands in after half an hour.
+pub(crate) fn cas(several: bool) -> Cas {
+    let ca = |name: &str| Authority {
+        name: name.to_owned(),
+        directory: format!("https://{name}.test/directory"),
+        use_after: Duration::from_secs(1_800),
+    };
+    let mut all = vec![ca("one"), ca("two")];
+    all.truncate(1 + usize::from(several));
+    Cas::new(all)
+}
+
 pub(crate) fn policy(cap: usize) -> Policy {
     Policy {
         zones: zones(),
@@ -109,8 +122,10 @@ pub(crate) enum Event {
     End(usize, Ending),
     /// The CA answers, if it was asked: busy, or a window so many hours from now and so long.
     Hinted(usize, Option<(i64, i64)>),
-    LeaveAlone(usize, i64, bool),
-    Answered,
+    LeaveAlone(usize, usize, i64, bool),
+    Answered(usize),
+    /// CAA records exclude a CA for so long.
+    Exclude(usize, usize, i64),
     Pass(i64),
 }
 
@@ -118,6 +133,8 @@ pub(crate) enum Event {
 pub(crate) enum Ending {
     Blocked(bool),
     Failed(bool),
+    /// The CA does not issue for the name.
+    Refused,
     Rested(bool, i64),
     Settled,
     Stored(Held),
@@ -148,6 +165,12 @@ pub(crate) fn held(host: usize) -> impl Strategy<Value = Held> {
                 },
                 issued_at: issued.map(day),
                 renew: false,
+                made_by: match version % 4 {
+                    0 => None,
+                    1 => Some(CaKey::of("https://gone.test/directory")),
+                    2 => Some(CaKey::of("https://one.test/directory")),
+                    _ => Some(CaKey::of("https://two.test/directory")),
+                },
             }
         },
     )
@@ -160,6 +183,7 @@ pub(crate) fn event() -> impl Strategy<Value = Event> {
         let how = prop_oneof![
             1 => any::<bool>().prop_map(Ending::Blocked),
             2 => any::<bool>().prop_map(Ending::Failed),
+            1 => Just(Ending::Refused),
             3 => (any::<bool>(), 0..5000_i64).prop_map(|(noted, secs)| Ending::Rested(noted, secs)),
             1 => Just(Ending::Settled),
             3 => held(host).prop_map(Ending::Stored),
@@ -176,10 +200,11 @@ pub(crate) fn event() -> impl Strategy<Value = Event> {
         6 => ending,
         3 => (0..count, prop::option::weighted(0.8, (-300..300_i64, 1..200_i64)))
             .prop_map(|(host, window)| Event::Hinted(host, window)),
-        1 => (0..4_usize, 0..9000_i64, any::<bool>()).prop_map(|(scope, secs, told)| {
-            Event::LeaveAlone(scope, secs, told)
+        2 => (0..2_usize, 0..4_usize, 0..9000_i64, any::<bool>()).prop_map(|(ca, scope, secs, told)| {
+            Event::LeaveAlone(ca, scope, secs, told)
         }),
-        1 => Just(Event::Answered),
+        1 => (0..2_usize).prop_map(Event::Answered),
+        1 => (0..count, 0..2_usize, 0..4000_i64).prop_map(|(host, ca, secs)| Event::Exclude(host, ca, secs)),
         4 => prop_oneof![0..10_i64, 0..7200_i64, 0..4_000_000_i64].prop_map(Event::Pass),
     ]
 }
@@ -219,5 +244,6 @@ pub(crate) fn failures(count: u32, last: i64, parked: bool) -> Failures {
         text: "dns".into(),
         not_before: None,
         parked,
+        refused_by: Vec::new(),
     }
 }

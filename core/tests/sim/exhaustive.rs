@@ -254,6 +254,7 @@ impl State {
         let note = self.note.map(|order| Note {
             host: host.clone(),
             order_url: order.to_string(),
+            directory: None,
             values: vec![value(order)],
             route: None,
             created: NOW,

@@ -9,6 +9,7 @@ use faythe_core::Timestamp;
 use faythe_core::activity::{Activity, Hold, Rest};
 use faythe_core::ari::CertificateId;
 use faythe_core::budget::{Ledger, Limits, Preset, Spending};
+use faythe_core::cas::CaId;
 use faythe_core::cert::Held;
 use faythe_core::name::Hostname;
 use faythe_core::order::Stage;
@@ -85,7 +86,7 @@ impl Fleet {
             orders_at_once: ORDERS_AT_ONCE,
         };
         let mut world = World::new(policy.zones.clone());
-        world.set_ledger(Ledger::new(limits()));
+        world.set_ledger(CaId::FIRST, Ledger::new(limits()));
         Self {
             now: start(),
             ca: Ca::new(lifetime_hours),
@@ -154,6 +155,7 @@ impl Fleet {
             content: Ok(facts),
             issued_at: Some(at),
             renew: false,
+            made_by: None,
         };
         if self.world.is_known() {
             self.world.hold(Some(host.clone()), held);
@@ -207,12 +209,12 @@ impl Fleet {
         // The ledger is saved where that is due, and what waited for it goes on.
         if self
             .world
-            .ledger()
+            .ledger(CaId::FIRST)
             .save_at(self.now)
             .is_some_and(|at| at <= self.now)
         {
-            let _ = self.world.ledger_mut().record(self.now);
-            self.world.ledger_mut().saved(true, self.now);
+            let _ = self.world.ledger_mut(CaId::FIRST).record(self.now);
+            self.world.ledger_mut(CaId::FIRST).saved(true, self.now);
             return Some(self.now);
         }
         plan.wake_at
@@ -223,10 +225,10 @@ impl Fleet {
             self.world.set_activity(host, None);
             return;
         };
-        let replaces = self.world.predecessor(host);
+        let replaces = self.world.predecessor(host, CaId::FIRST);
         match self.ca.open(host, replaces.as_ref(), self.now) {
             Ok((number, renewal)) => {
-                self.world.clear_trouble();
+                self.world.clear_trouble(CaId::FIRST);
                 self.world.tell(host, Spending::Ordered, self.now);
                 let takes = self.dice.between(4_000, 15_000);
                 let host = host.clone();
@@ -262,7 +264,7 @@ impl Fleet {
 
     /// As the loop does when the CA cannot be reached.
     fn leave_alone(&mut self) {
-        let before = self.world.hold_of(&Scope::Account);
+        let before = self.world.hold_of(CaId::FIRST, &Scope::Account);
         if before.is_some_and(|before| before.until > self.now) {
             return;
         }
@@ -274,7 +276,7 @@ impl Fleet {
             tries,
             told: false,
         };
-        self.world.set_hold(Scope::Account, hold);
+        self.world.set_hold(CaId::FIRST, Scope::Account, hold, self.now);
     }
 
     fn happen(&mut self, event: Event) {
@@ -290,6 +292,7 @@ impl Fleet {
                     text: String::new(),
                     not_before: None,
                     parked: false,
+                    refused_by: Vec::new(),
                 };
                 self.world.set_failures(&host, Some(failures));
                 self.world.set_activity(&host, None);

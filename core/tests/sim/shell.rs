@@ -9,6 +9,7 @@ use faythe_core::Timestamp;
 use faythe_core::activity::{Activity, Hold, Rest};
 use faythe_core::audit::audit;
 use faythe_core::budget::{Ledger, Limits, Record, Spending};
+use faythe_core::cas::CaId;
 use faythe_core::cert::Held;
 use faythe_core::name::{Hostname, RecordName};
 use faythe_core::order::{CaLook, CaView, Goal, Known, Neighbors, OrderStatus, Step, next};
@@ -130,7 +131,7 @@ impl Shell {
         if let Some(record) = &outside.cluster.ledger.1 {
             ledger.load(record, outside.now);
         }
-        self.world.set_ledger(ledger);
+        self.world.set_ledger(CaId::FIRST, ledger);
         let mut orders = Vec::new();
         let mut failures = Vec::new();
         for (host, saved) in &outside.cluster.notes {
@@ -308,7 +309,7 @@ impl Shell {
 
     fn progress(&mut self, host: &Hostname, progress: Progress, now: Timestamp) {
         match progress {
-            Progress::CaAnswered => self.world.clear_trouble(),
+            Progress::CaAnswered => self.world.clear_trouble(CaId::FIRST),
             Progress::Spent(what) => self.world.tell(host, what, now),
             Progress::Held { held, issued } => {
                 if issued {
@@ -374,7 +375,7 @@ impl Shell {
     }
 
     fn leave_alone(&mut self, scope: Scope, asked: Option<Duration>, fault: &Fault, now: Timestamp) {
-        let before = self.world.hold_of(&scope);
+        let before = self.world.hold_of(CaId::FIRST, &scope);
         if asked.is_none() && before.is_some_and(|before| before.until > now) {
             return;
         }
@@ -382,6 +383,7 @@ impl Shell {
         let until = after(now, asked.unwrap_or_else(|| schedule::ca_rest(tries - 1)));
         let code = fault.code.to_owned();
         self.world.set_hold(
+            CaId::FIRST,
             scope,
             Hold {
                 until,
@@ -390,6 +392,7 @@ impl Shell {
                 tries,
                 told: asked.is_some(),
             },
+            now,
         );
     }
 
@@ -397,7 +400,7 @@ impl Shell {
 
     /// What has to be saved of the ledger now.
     pub(crate) fn record(&mut self, now: Timestamp) -> Option<Record> {
-        let ledger = self.world.ledger_mut();
+        let ledger = self.world.ledger_mut(CaId::FIRST);
         let is_due = self.listed[1].is_some() && ledger.save_at(now).is_some_and(|at| at <= now);
         is_due.then(|| ledger.record(now))
     }
@@ -407,16 +410,16 @@ impl Shell {
         let now = outside.now;
         let (saves, saved) = &mut outside.cluster.ledger;
         if outside.cluster.down {
-            self.world.ledger_mut().saved(false, now);
+            self.world.ledger_mut(CaId::FIRST).saved(false, now);
         } else if *saves == self.saves {
             (*saves, *saved) = (*saves + 1, Some(record));
             self.saves = *saves;
-            self.world.ledger_mut().saved(true, now);
+            self.world.ledger_mut(CaId::FIRST).saved(true, now);
         } else {
             self.saves = *saves;
-            self.world.ledger_mut().saved(false, now);
+            self.world.ledger_mut(CaId::FIRST).saved(false, now);
             if let Some(theirs) = saved {
-                self.world.ledger_mut().load(theirs, now);
+                self.world.ledger_mut(CaId::FIRST).load(theirs, now);
             }
         }
     }

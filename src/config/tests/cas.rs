@@ -120,8 +120,56 @@ fn mistakes_in_an_entry_have_their_path() {
     );
     check(r#""mail": "a@example.com""#, "did you mean `email`?");
     assert!(refused_text(&ca_with("")).contains("cas[0].url: it is missing"));
-    let many = ca_with(r#""url": "https://a.example/d"}, {"url": "https://b.example/d""#);
-    assert!(refused_text(&many).contains("cas: it has 2 entries"));
+}
+
+#[test]
+fn p24_there_may_be_several_in_order_and_a_zone_may_name_its_own() {
+    let first = r#""url": "https://a.example/d""#;
+    let several = |second: &str| ca_with(&format!("{first}}}, {{{second}"));
+    let (config, _) = read_text(&several(
+        r#""name": "b", "url": "https://b.example/d", "use_after": 5000"#,
+    ))
+    .unwrap();
+    let cas: Vec<_> = config
+        .cas
+        .iter()
+        .map(|ca| (ca.name.as_str(), ca.use_after.as_secs()))
+        .collect();
+    assert_eq!(cas, [("a.example", 600), ("b", 5)]);
+    let told = refused_text(&several(first));
+    assert!(
+        told.starts_with("c.json:1: cas[1]: another entry has the same `url`"),
+        "{told}"
+    );
+    let told = refused_text(&several(
+        r#""name": "x", "url": "https://b.example/d"}, {"name": "x", "url": "https://c.example/d""#,
+    ));
+    assert!(
+        told.starts_with("c.json:1: cas[2]: another entry is called \"x\" too"),
+        "{told}"
+    );
+
+    let zones = |cas: &str| {
+        let text = r#"{"secret_namespace": "n", "secret_hostlabel": "l",
+            "cas": [{"name": "a", "url": "https://a.example/d"}, {"name": "b", "url": "https://b.example/d"}],
+            "zones": {"example.com": {"auth_dns_server": "ns", "auth_dns_key": "k", "cas": CAS}}}"#;
+        text.replace("CAS", cas)
+    };
+    let (config, _) = read_text(&zones(r#"["b", "a"]"#)).unwrap();
+    let cas = config.cas();
+    let apex = "example.com".parse().unwrap();
+    let order: Vec<_> = cas
+        .of_zone(Some(&apex))
+        .iter()
+        .map(|ca| &cas.get(*ca).unwrap().name)
+        .collect();
+    assert_eq!(order, ["b", "a"]);
+    let told = refused_text(&zones(r#"["c"]"#));
+    assert!(
+        told.contains("there is no CA called \"c\"; give the `name` of an entry of `cas`: `a`, `b`"),
+        "{told}"
+    );
+    assert!(refused_text(&zones("[]")).contains("it names no CA"));
 }
 
 #[test]

@@ -1,4 +1,7 @@
-//! The CA: the flat keys, or `cas`, which can say more.
+//! The CAs: one by the flat keys, or `cas`, which can say more.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
 
 use faythe_core::budget::Preset;
 
@@ -18,7 +21,7 @@ pub(super) const CAS: Key = Key {
     name: "cas",
     kind: Kind::Objects,
     absent: Absent::Means("one CA, from the keys above"),
-    purpose: "the CA with all that it needs",
+    purpose: "the list of CAs, in order, each with all that it needs",
 };
 pub(super) const LETS_ENCRYPT_EMAIL: Key = Key {
     name: "lets_encrypt_email",
@@ -88,6 +91,16 @@ const URL: Key = Key {
     ..LETS_ENCRYPT_URL
 };
 
+const USE_AFTER: Key = Key {
+    name: "use_after",
+    kind: Kind::Integer {
+        unit: "milliseconds",
+        range: 0..=30 * 86_400_000,
+    },
+    absent: Absent::As("600000"),
+    purpose: "how long the CAs before it must have been of no use before it stands in",
+};
+
 /// One CA.
 pub(super) const CA: Section = Section {
     prefix: "cas[].",
@@ -102,6 +115,7 @@ pub(super) const CA: Section = Section {
         ACCOUNT_KEY_TYPE,
         EAB,
         limits::LIMITS,
+        USE_AFTER,
     ],
 };
 
@@ -130,6 +144,9 @@ pub(super) const BINDING: Section = Section {
     keys: &[EAB_KID, EAB_HMAC_KEY_FILE, EAB_ALGORITHM],
 };
 
+/// There is none before the only one.
+const USE_AFTER_USUALLY: Duration = Duration::ZERO;
+
 /// All CAs.
 pub(super) fn cas(reader: &mut Reader<'_, '_>) -> Option<Vec<CaConfig>> {
     if !reader.has(&CAS) {
@@ -144,10 +161,23 @@ pub(super) fn cas(reader: &mut Reader<'_, '_>) -> Option<Vec<CaConfig>> {
         let fault = Fault::new("it stands beside `cas`", "move it into the entry of `cas`");
         reader.refuse_if_given(&key, fault);
     }
-    let cas = reader.objects(&CAS, &CA, entry)?;
-    if cas.len() != 1 {
-        let what = format!("it has {} entries, and there is one CA", cas.len());
-        reader.refuse_if_given(&CAS, Fault::new(what, "keep one entry"));
+    let (mut names, mut urls) = (BTreeSet::new(), BTreeSet::new());
+    let cas = reader.objects(&CAS, &CA, |reader| {
+        let ca = entry(reader)?;
+        let twice = |what: String| Fault::new(what, "keep one of the two, or give one another `name`");
+        if !urls.insert(ca.url.to_string()) {
+            reader.refuse(Fault::new(
+                "another entry has the same `url`",
+                "keep one of the two",
+            ));
+        } else if !names.insert(ca.name.clone()) {
+            reader.refuse(twice(format!("another entry is called {:?} too", ca.name)));
+        }
+        Some(ca)
+    })?;
+    if cas.is_empty() {
+        let fault = Fault::new("it names no CA", "add one, such as `{\"url\": …}`");
+        reader.refuse_if_given(&CAS, fault);
         return None;
     }
     Some(cas)
@@ -173,6 +203,7 @@ fn flat(reader: &mut Reader<'_, '_>) -> Option<CaConfig> {
         preferred_chain: None,
         account_key_type: KeyType::default(),
         binding: None,
+        use_after: USE_AFTER_USUALLY,
     })
 }
 
@@ -203,6 +234,7 @@ fn entry(reader: &mut Reader<'_, '_>) -> Option<CaConfig> {
         })
     });
     let limits = limits::limits(reader, url.as_ref());
+    let use_after = reader.integer(&USE_AFTER);
     let url = url?;
     Some(CaConfig {
         name: name?.unwrap_or_else(|| place(&url)),
@@ -215,6 +247,7 @@ fn entry(reader: &mut Reader<'_, '_>) -> Option<CaConfig> {
         account_key_type: account_key_type?,
         binding: binding?,
         limits: limits?,
+        use_after: Duration::from_millis(use_after?),
     })
 }
 

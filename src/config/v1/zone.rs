@@ -54,6 +54,12 @@ pub(super) const ZONES: Key = Key {
     purpose: "the map from each zone's name to its settings",
 };
 
+const ENTRY_CAS: Key = Key {
+    name: "cas",
+    kind: Kind::Strings,
+    absent: Absent::Means("all CAs, in their order"),
+    purpose: "the list of the names of the CAs that serve the zone, in order",
+};
 const ENTRY_CHALLENGE_SUFFIX: Key = Key {
     name: "challenge_suffix",
     kind: Kind::String,
@@ -153,6 +159,7 @@ pub(super) const ENTRY: Section = Section {
         ENTRY_TTL,
         ENTRY_STALE_VALUES,
         ENTRY_WILDCARDS,
+        ENTRY_CAS,
         ENTRY_PROFILE,
         ENTRY_CHALLENGE_SUFFIX,
         ENTRY_DRIVER,
@@ -199,10 +206,12 @@ pub(super) const NSUPDATE: Section = Section {
 struct Common {
     val_servers: Vec<String>,
     wildcards: bool,
+    /// The names of all CAs; `None` where something is wrong with them.
+    cas: Option<Vec<String>>,
 }
 
-/// All zones.
-pub(super) fn zones(reader: &mut Reader<'_, '_>) -> Option<Vec<ZoneConfig>> {
+/// All zones; `cas` has the names of all CAs, if nothing is wrong with those.
+pub(super) fn zones(reader: &mut Reader<'_, '_>, cas: Option<Vec<String>>) -> Option<Vec<ZoneConfig>> {
     let wildcards = reader.switch(&ISSUE_WILDCARD_CERTS);
     let grown = reader.has(&ZONES);
     let val_servers = if grown && !reader.has(&VAL_DNS_SERVERS) {
@@ -222,6 +231,7 @@ pub(super) fn zones(reader: &mut Reader<'_, '_>) -> Option<Vec<ZoneConfig>> {
     let common = Common {
         val_servers: val_servers.unwrap_or_default(),
         wildcards: wildcards.unwrap_or_default(),
+        cas,
     };
     let mut names = BTreeSet::new();
     let zones = reader.table(&ZONES, &ENTRY, |name, reader| {
@@ -255,6 +265,7 @@ fn flat(
         challenges: None,
         wildcards: wildcards?,
         profile: None,
+        cas: None,
         clock_skew_limit: CLOCK_SKEW_LIMIT,
         ttl: TTL,
         stale_values: Foreign::Removed,
@@ -314,7 +325,10 @@ fn entry(
     let profile = reader
         .has(&ENTRY_PROFILE)
         .then(|| reader.string(&ENTRY_PROFILE, syntax::some_text));
-    if matches!(suffix, Some(None)) || matches!(profile, Some(None)) {
+    let cas = reader
+        .has(&ENTRY_CAS)
+        .then(|| cas_of(reader, common.cas.as_deref()));
+    if matches!(suffix, Some(None)) || matches!(profile, Some(None)) || matches!(cas, Some(None)) {
         return None;
     }
     let primary = reader.string(&ENTRY_PRIMARY, syntax::primary);
@@ -331,10 +345,33 @@ fn entry(
         challenges: suffix.flatten(),
         wildcards: wildcards?,
         profile: profile.flatten(),
+        cas: cas.flatten(),
         clock_skew_limit: Duration::from_secs(clock_skew_limit?),
         ttl: Duration::from_secs(ttl?),
         stale_values: stale_values?,
     })
+}
+
+/// The CAs that an entry names, all of which there are.
+fn cas_of(reader: &mut Reader<'_, '_>, all: Option<&[String]>) -> Option<Vec<String>> {
+    let known = |name: &str| match all {
+        Some(all) if !all.iter().any(|ca| ca == name) => {
+            let names: Vec<_> = all.iter().map(|ca| format!("`{ca}`")).collect();
+            let remedy = format!("give the `name` of an entry of `cas`: {}", names.join(", "));
+            Err(Fault::new(format!("there is no CA called {name:?}"), remedy))
+        }
+        Some(_) | None => Ok(name.to_owned()),
+    };
+    let cas = reader.strings(&ENTRY_CAS, known)?;
+    if cas.is_empty() {
+        let fault = Fault::new(
+            "it names no CA",
+            "give one at least, or remove the key for all of them",
+        );
+        reader.refuse_if_given(&ENTRY_CAS, fault);
+        return None;
+    }
+    Some(cas)
 }
 
 /// The servers that an entry names to take updates, in order.

@@ -53,6 +53,9 @@ struct Written {
 #[serde(rename_all = "camelCase")]
 struct WrittenOrder {
     url: String,
+    /// The directory of its CA; without it the first one that fits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ca: Option<String>,
     values: Vec<WrittenValue>,
     created: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -82,6 +85,9 @@ struct WrittenFailures {
     #[serde(skip_serializing_if = "Option::is_none")]
     not_before: Option<String>,
     parked: bool,
+    /// The directories of the CAs that do not issue for the name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    refused_by: Vec<String>,
 }
 
 impl Content {
@@ -127,6 +133,7 @@ impl Content {
                 let note = Note {
                     host: Clone::clone(&host),
                     order_url: order.url,
+                    directory: order.ca,
                     values,
                     route,
                     created: time(&order.created)?,
@@ -202,6 +209,7 @@ impl From<&Note> for WrittenOrder {
         });
         Self {
             url: note.order_url.clone(),
+            ca: note.directory.clone(),
             values: values.collect(),
             created: note.created.to_string(),
             expires: note.expires.map(|at| at.to_string()),
@@ -241,6 +249,7 @@ impl From<&Failures> for WrittenFailures {
             text: failures.text.clone(),
             not_before: failures.not_before.map(|at| at.to_string()),
             parked: failures.parked,
+            refused_by: failures.refused_by.clone(),
         }
     }
 }
@@ -254,6 +263,7 @@ impl WrittenFailures {
             text: self.text,
             not_before: self.not_before.as_deref().map(time).transpose()?,
             parked: self.parked,
+            refused_by: self.refused_by,
         })
     }
 }
@@ -271,6 +281,7 @@ mod tests {
         let note = Note {
             host: host.clone(),
             order_url: "https://ca.example/order/1".into(),
+            directory: None,
             values: vec![ChallengeValue {
                 record: host.challenge_record(),
                 value: "v".into(),
@@ -286,6 +297,7 @@ mod tests {
             text: "no".into(),
             not_before: Some("2026-11-24T17:00:00Z".parse().unwrap()),
             parked: true,
+            refused_by: Vec::new(),
         };
         Saved {
             host,
@@ -348,6 +360,25 @@ mod tests {
             );
             assert_eq!(content.read(), Ok(saved.clone()));
         }
+    }
+
+    #[test]
+    fn p24_a_note_says_which_ca_has_the_order_and_which_do_not_issue() {
+        let mut saved = saved();
+        if let Some((note, _)) = &mut saved.order {
+            note.directory = Some("https://ca.example/dir".into());
+        }
+        if let Some(failures) = &mut saved.failures {
+            failures.refused_by = vec!["https://other.example/dir".into()];
+        }
+        let content = Content::write(&saved).unwrap();
+        assert!(content.json.contains(r#""ca":"https://ca.example/dir""#));
+        assert!(
+            content
+                .json
+                .contains(r#""refusedBy":["https://other.example/dir"]"#)
+        );
+        assert_eq!(content.read(), Ok(saved));
     }
 
     #[test]

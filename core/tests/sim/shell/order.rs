@@ -136,6 +136,7 @@ impl Order {
             text: code.to_owned(),
             not_before: wait.map(|wait| after(now, wait)),
             parked,
+            refused_by: Vec::new(),
         }
     }
 

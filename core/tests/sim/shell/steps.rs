@@ -84,6 +84,7 @@ impl Shell {
                 let note = Note {
                     host: host.clone(),
                     order_url: session.to_string(),
+                    directory: None,
                     values: view
                         .challenges
                         .iter()
@@ -308,6 +309,7 @@ impl Shell {
             content: Ok(facts),
             issued_at: Some(now),
             renew: false,
+            made_by: None,
         };
         let held = outside.cluster.write(&order.host, held);
         laws.stored(&order.host, order.session.unwrap(), now);

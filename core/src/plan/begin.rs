@@ -1,0 +1,144 @@
+//! What begins in a turn: as many as there is room for, behind their gates, each at its CA.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+
+use super::assess::{goal, has_order};
+use super::choice::spill;
+use super::{Action, Plan, Planner, view};
+use crate::activity::Activity;
+use crate::cas::CaId;
+use crate::name::Hostname;
+use crate::order::{Goal, Stage};
+use crate::policy::Policy;
+use crate::schedule::after;
+use crate::world::World;
+
+impl Planner {
+    /// Starts what may begin, as far as the cap allows. A name and its wildcard start together, even past the cap: they
+    /// share a challenge record, and the one that came later would have to wait for the CA's cache (P15).
+    pub(super) fn start(&mut self, world: &mut World, policy: &Policy, now: Timestamp, plan: &mut Plan) {
+        let most = policy.orders_at_once.max(1);
+        let mut closed = BTreeSet::new();
+        while self.running.len() < most {
+            let takes = |ca| !closed.contains(&ca) && !self.is_full(ca, world);
+            let Some((first, ca)) = self.queues.first(takes, view(world, now)) else {
+                break;
+            };
+            let first = first.clone();
+            if self.begin(&first, ca, world, policy, now, plan) {
+                self.begin_other(&first, ca, world, policy, now, plan);
+            } else {
+                closed.insert(ca);
+            }
+        }
+        if self.running.len() < most && world.cas().count() > 1 {
+            self.begin_elsewhere(&mut closed, world, policy, now, plan);
+        }
+        if self.running.len() < most {
+            let cas: Vec<_> = world.cas().all().map(|(ca, _)| ca).collect();
+            for ca in cas {
+                if !self.is_full(ca, world) && self.queues.want_account(ca) {
+                    world.ledger_mut(ca).want_more(now);
+                }
+            }
+        }
+    }
+
+    /// Starts the other one of a name and its wildcard, if it may.
+    fn begin_other(
+        &mut self,
+        first: &Hostname,
+        ca: CaId,
+        world: &mut World,
+        policy: &Policy,
+        now: Timestamp,
+        plan: &mut Plan,
+    ) {
+        let other = if first.is_wildcard() {
+            Hostname::exact(first.base().clone())
+        } else {
+            Hostname::wildcard_of(first.base().clone())
+        };
+        let place = self.assessed.get(&other).and_then(|assessed| assessed.place);
+        if let Some(place) = place
+            && (place.ca == ca || !self.is_full(place.ca, world))
+        {
+            self.begin(&other, place.ca, world, policy, now, plan);
+        }
+    }
+
+    /// Starts what is urgent and has no turn for long at its own CA, because the budget is short there, at another (P24).
+    fn begin_elsewhere(
+        &mut self,
+        closed: &mut BTreeSet<CaId>,
+        world: &mut World,
+        policy: &Policy,
+        now: Timestamp,
+        plan: &mut Plan,
+    ) {
+        let patience = world.cas().all().skip(1).map(|(_, ca)| ca.use_after).min();
+        let soon = after(now, patience.unwrap_or_default());
+        for late in self.queues.late(soon, view(world, now)) {
+            let Some(ca) = spill(late.host(), late.ca, late.turn, world, policy, now) else {
+                continue;
+            };
+            if self.running.len() >= policy.orders_at_once.max(1) {
+                return;
+            }
+            if closed.contains(&ca) || self.is_full(ca, world) {
+                continue;
+            }
+            self.begin(late.host(), ca, world, policy, now, plan);
+        }
+    }
+
+    /// Whether a CA takes no more. While it is in trouble one at a time asks whether that is over, so that an outage of days
+    /// costs a request each time and not one for each order (P22).
+    fn is_full(&self, ca: CaId, world: &World) -> bool {
+        world.ca_is_in_trouble(ca) && self.running.keys().any(|host| world.ca_of(host) == ca)
+    }
+
+    /// Starts one at a CA, if the budget there has room for it.
+    fn begin(
+        &mut self,
+        host: &Hostname,
+        ca: CaId,
+        world: &mut World,
+        policy: &Policy,
+        now: Timestamp,
+        plan: &mut Plan,
+    ) -> bool {
+        let goal = goal(host, world);
+        let ordered = has_order(world.activity(host));
+        if goal == Goal::Wanted && !ordered {
+            let exemption = world.exemption(host, ca, now);
+            if world.ledger_mut(ca).reserve(host, exemption, now).is_err() {
+                return false;
+            }
+            world.set_ca(host, ca);
+        }
+        if let Some(standing) = self.assessed.get(host).and_then(|assessed| assessed.place)
+            && standing.rank.has_time()
+        {
+            world.turns_mut().renew(policy.renewals_per_minute, now);
+        }
+        world.turns_mut().leave(host, true);
+        let stage = if goal == Goal::Wanted || ordered {
+            plan.actions.push(Action::Drive {
+                host: host.clone(),
+                goal,
+            });
+            Stage::Ordering
+        } else {
+            plan.actions.push(Action::Forget(host.clone()));
+            world.set_failures(host, None);
+            Stage::CleaningUp
+        };
+        self.running.insert(host.clone(), goal);
+        world.set_activity(host, Some(Activity::Running(stage)));
+        self.reassess(host.clone(), world, policy, now, plan);
+        true
+    }
+}

@@ -1,0 +1,237 @@
+//! The part of the world that concerns the CAs: what each counts, what each has asked us to leave alone, and who has to
+//! do with which of them.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::World;
+use crate::activity::Hold;
+use crate::budget::{Exemption, Ledger, Limits};
+use crate::cas::{CaId, Cas};
+use crate::name::Hostname;
+use crate::problem::Scope;
+
+/// What is known of one CA.
+#[derive(Clone, Debug)]
+pub(super) struct Desk {
+    pub(super) ledger: Ledger,
+    holds: BTreeMap<Scope, Hold>,
+    /// Since when it has done nothing that it was asked.
+    down_since: Option<Timestamp>,
+    /// It has no renewal information; nothing is asked before this.
+    pub(super) without_hints_until: Option<Timestamp>,
+}
+
+/// All of them, and what keeps single names from one.
+#[derive(Debug)]
+pub(super) struct Desks {
+    pub(super) cas: Cas,
+    desks: Vec<Desk>,
+    /// At which CA the order is that is under way or was last.
+    orders: BTreeMap<Hostname, CaId>,
+    /// Where CAA records forbid a CA to issue, as far as they have been looked at.
+    exclusions: BTreeMap<Hostname, BTreeMap<CaId, Hold>>,
+}
+
+impl Desks {
+    pub(super) fn new(cas: Cas) -> Self {
+        let desk = || Desk {
+            ledger: Ledger::new(Limits::default()),
+            holds: BTreeMap::new(),
+            down_since: None,
+            without_hints_until: None,
+        };
+        Self {
+            desks: cas.all().map(|_| desk()).collect(),
+            cas,
+            orders: BTreeMap::new(),
+            exclusions: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn at(&self, ca: CaId) -> &Desk {
+        &self.desks[ca.place().min(self.desks.len() - 1)]
+    }
+
+    pub(super) fn at_mut(&mut self, ca: CaId) -> &mut Desk {
+        let last = self.desks.len() - 1;
+        &mut self.desks[ca.place().min(last)]
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Desk> {
+        self.desks.iter_mut()
+    }
+
+    pub(super) fn of(&self, host: &Hostname) -> CaId {
+        self.orders.get(host).copied().unwrap_or(CaId::FIRST)
+    }
+
+    pub(super) fn forget(&mut self, host: &Hostname) {
+        self.orders.remove(host);
+    }
+
+    /// Takes over what no look at the cluster tells.
+    pub(super) fn inherit(&mut self, from: &Self) {
+        for (desk, from) in self.desks.iter_mut().zip(&from.desks) {
+            desk.ledger = from.ledger.clone();
+            desk.without_hints_until = from.without_hints_until;
+            desk.down_since = from.down_since;
+        }
+    }
+}
+
+impl World {
+    /// The CAs.
+    #[must_use]
+    pub fn cas(&self) -> &Cas {
+        &self.desks.cas
+    }
+
+    /// Those that serve `host`, in order.
+    #[must_use]
+    pub fn cas_of(&self, host: &Hostname) -> &[CaId] {
+        self.desks.cas.of_zone(self.zone_of(host.base()))
+    }
+
+    /// What a CA is called, where there are several.
+    #[must_use]
+    pub fn name_of(&self, ca: CaId) -> Option<&str> {
+        let several = self.desks.cas.count() > 1;
+        let named = self.desks.cas.get(ca).filter(|_| several);
+        named.map(|ca| ca.name.as_str())
+    }
+
+    /// The CA at which the order for `host` is, or would be if none has been chosen.
+    #[must_use]
+    pub fn ca_of(&self, host: &Hostname) -> CaId {
+        self.desks.of(host)
+    }
+
+    /// The order for `host` is at this CA.
+    pub fn set_ca(&mut self, host: &Hostname, ca: CaId) {
+        self.desks.orders.insert(host.clone(), ca);
+    }
+
+    /// The CA that made the certificate that is held for `host`, or would have as far as is known: the first of its zone.
+    /// `None` where it is not configured any more.
+    #[must_use]
+    pub fn maker(&self, host: &Hostname) -> Option<CaId> {
+        let claims = self.claims(host).filter(|held| match &held.content {
+            Ok(facts) => facts.covers(host),
+            Err(_) => false,
+        });
+        let best = claims.max_by_key(|held| held.content.as_ref().map(|facts| facts.not_after).ok());
+        match best.and_then(|held| held.made_by) {
+            Some(key) => self.desks.cas.find(key),
+            None => self.cas_of(host).first().copied(),
+        }
+    }
+
+    /// Takes over from another world what no look at the cluster tells: the ledgers, whose turn it is, and what the CA has
+    /// said about renewals.
+    pub fn inherit(&mut self, from: &Self) {
+        self.desks.inherit(&from.desks);
+        self.turns = from.turns.clone();
+        self.hints = from.hints.clone();
+        self.windows = from.windows.clone();
+        self.holds_changed = true;
+    }
+
+    // ---- holds ----
+
+    /// A CA has to be left alone, as far as `scope` says. A time that the CA has named is never made shorter: of two answers
+    /// to two requests the more patient one holds.
+    pub fn set_hold(&mut self, ca: CaId, scope: Scope, hold: Hold, now: Timestamp) {
+        let desk = self.desks.at_mut(ca);
+        if scope == Scope::Account && desk.down_since.is_none() {
+            desk.down_since = Some(now);
+            self.holds_changed = true;
+        }
+        let known = desk.holds.get(&scope);
+        if known.is_none_or(|known| !known.told || known.until <= hold.until) {
+            desk.holds.insert(scope, hold);
+            self.holds_changed = true;
+        }
+    }
+
+    /// The CA has answered: what was held because it could not is held no longer.
+    pub fn clear_trouble(&mut self, ca: CaId) {
+        let trouble = self.ca_is_in_trouble(ca);
+        let desk = self.desks.at_mut(ca);
+        if trouble {
+            desk.holds.remove(&Scope::Account);
+        }
+        self.holds_changed |= desk.down_since.take().is_some() || trouble;
+    }
+
+    /// Whether the CA could not be used when it was last asked, and has done nothing that it was asked since.
+    #[must_use]
+    pub fn ca_is_in_trouble(&self, ca: CaId) -> bool {
+        let hold = self.hold_of(ca, &Scope::Account);
+        hold.is_some_and(|hold| !hold.told)
+    }
+
+    /// Since when the CA has done nothing that it was asked; `None` while nothing keeps all of us from it.
+    #[must_use]
+    pub fn down_since(&self, ca: CaId) -> Option<Timestamp> {
+        self.desks.at(ca).down_since
+    }
+
+    /// Forgets the holds that are over. One that the CA did not name stays, for it counts how often in a row there was
+    /// trouble, until [`Self::clear_trouble`].
+    pub(crate) fn expire_holds(&mut self, now: Timestamp) {
+        for desk in self.desks.iter_mut() {
+            desk.holds.retain(|_, hold| !hold.told || hold.until > now);
+        }
+    }
+
+    /// The hold that keeps an order for `host` from a CA longest, if one does at `now`.
+    #[must_use]
+    pub fn hold_on(&self, host: &Hostname, ca: CaId, exemption: Exemption, now: Timestamp) -> Option<&Hold> {
+        let apex = self.zone_of(host.base());
+        let holds = self.desks.at(ca).holds.iter();
+        holds
+            .filter(|(scope, hold)| hold.until > now && scope.covers(host.base(), apex, exemption))
+            .map(|(_, hold)| hold)
+            .max_by_key(|hold| hold.until)
+    }
+
+    /// The hold of one scope at a CA, in force or past.
+    #[must_use]
+    pub fn hold_of(&self, ca: CaId, scope: &Scope) -> Option<&Hold> {
+        self.desks.at(ca).holds.get(scope)
+    }
+
+    // ---- CAA ----
+
+    /// CAA records do not let a CA issue for `host`; it is looked at again when the hold is over.
+    pub fn exclude(&mut self, host: &Hostname, ca: CaId, hold: Hold) {
+        let of_host = self.desks.exclusions.entry(host.clone()).or_default();
+        of_host.insert(ca, hold);
+        self.dirty.insert(host.clone());
+    }
+
+    /// CAA records let a CA issue for `host`, as far as is known.
+    pub fn permit(&mut self, host: &Hostname, ca: CaId) {
+        if let Some(of_host) = self.desks.exclusions.get_mut(host)
+            && of_host.remove(&ca).is_some()
+        {
+            if of_host.is_empty() {
+                self.desks.exclusions.remove(host);
+            }
+            self.dirty.insert(host.clone());
+        }
+    }
+
+    /// What CAA records said when they were looked at last, if they did not let a CA issue for `host`; in force or past.
+    #[must_use]
+    pub fn exclusion(&self, host: &Hostname, ca: CaId) -> Option<&Hold> {
+        self.desks.exclusions.get(host)?.get(&ca)
+    }
+
+    /// Forgets what CAA records said of a host that is of no interest any more.
+    pub(super) fn drop_exclusions(&mut self, host: &Hostname) {
+        self.desks.exclusions.remove(host);
+    }
+}

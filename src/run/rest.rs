@@ -1,0 +1,78 @@
+//! What follows when an order comes to rest: for how long, and what else has to leave its CA alone.
+
+use std::time::Duration;
+
+use faythe_core::Timestamp;
+use faythe_core::activity::{Hold, Rest};
+use faythe_core::name::Hostname;
+use faythe_core::order::Stage;
+use faythe_core::problem::Scope;
+use faythe_core::schedule;
+
+use super::{ABANDONED_REST, Loop};
+use crate::act::{Fault, Pause};
+
+impl Loop {
+    pub(super) fn rest(
+        &mut self,
+        host: &Hostname,
+        noted: bool,
+        stage: Stage,
+        fault: Fault,
+        tries: u32,
+        now: Timestamp,
+    ) -> Rest {
+        let usual = schedule::rest(tries.saturating_sub(1));
+        let wait = match &fault.pause {
+            Pause::Rest { wait, hold } => {
+                if let Some((scope, asked)) = hold {
+                    self.hold(host, scope.clone(), *asked, &fault, now);
+                }
+                wait.unwrap_or(usual)
+            }
+            Pause::Abandon | Pause::Doom { .. } | Pause::NewKey | Pause::Stop => usual.max(ABANDONED_REST),
+        };
+        let Fault { code, text, .. } = fault;
+        Rest {
+            noted,
+            stage,
+            code,
+            text,
+            tries,
+            until: schedule::after(now, wait),
+        }
+    }
+
+    /// Leaves the CA of an order alone: as long as it asked, or longer each time it has trouble.
+    fn hold(
+        &mut self,
+        host: &Hostname,
+        scope: Scope,
+        asked: Option<Duration>,
+        fault: &Fault,
+        now: Timestamp,
+    ) {
+        let ca = self.world.ca_of(host);
+        let scope = match scope {
+            Scope::Zone(None) => Scope::Zone(self.world.zone_of(host.base()).cloned()),
+            scope @ (Scope::Account | Scope::Below(_) | Scope::Name | Scope::Orders | Scope::Zone(_)) => {
+                scope
+            }
+        };
+        let before = self.world.hold_of(ca, &scope);
+        if asked.is_none() && before.is_some_and(|before| before.until > now) {
+            // Many orders meet one outage at once; that is one trouble.
+            return;
+        }
+        let tries = before.map_or(0, |before| before.tries).saturating_add(1);
+        let until = schedule::after(now, asked.unwrap_or_else(|| schedule::ca_rest(tries - 1)));
+        let hold = Hold {
+            until,
+            code: fault.code.clone(),
+            text: fault.text.clone(),
+            tries,
+            told: asked.is_some(),
+        };
+        self.world.set_hold(ca, scope, hold, now);
+    }
+}

@@ -1,0 +1,124 @@
+//! More than one CA (P24).
+
+use faythe_bed::certificate::Certificate;
+use faythe_bed::faythe::Faythe;
+use faythe_bed::pebble::{self, Pebble};
+use faythe_bed::proxy::{Fault, Proxy};
+use faythe_bed::{Bed, until};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Secret;
+use serde_json::{Value, json};
+
+use super::look::{FAYTHE, NEW_ORDER, SOON, before_ca, clean, said};
+use super::stage::{entry, foreign_certificate, put_labeled};
+
+/// A bed with a proxy before its CA, and another CA that stands in after two seconds.
+struct Two {
+    bed: Bed,
+    proxy: Proxy,
+    other: Pebble,
+    config: Value,
+}
+
+impl Two {
+    async fn start() -> Self {
+        let bed = Bed::start().await.unwrap();
+        let other = Pebble::start(pebble::Setup::default(), bed.bind.address())
+            .await
+            .unwrap();
+        let (proxy, mut config) = before_ca(&bed).await;
+        let keys = config.as_object_mut().unwrap();
+        keys.remove("lets_encrypt_email");
+        let first = keys.remove("lets_encrypt_url").unwrap();
+        let roots = keys.remove("acme_root_certificates").unwrap();
+        config["cas"] = json!([
+            { "name": "first", "url": first, "root_certificates": roots },
+            {
+                "name": "other",
+                "url": other.directory_url(),
+                "root_certificates": other.https_roots_file(),
+                "use_after": 2_000,
+            },
+        ]);
+        Self {
+            bed,
+            proxy,
+            other,
+            config,
+        }
+    }
+
+    async fn faythe(&self) -> Faythe {
+        let faythe = self.bed.faythe(FAYTHE, self.config.clone()).await.unwrap();
+        faythe.ready(SOON).await.unwrap();
+        faythe
+    }
+
+    /// Waits until a host's Secret says that a CA has made what it holds.
+    async fn made_by(&self, host: &str, url: &Value) -> Secret {
+        let what = format!("a certificate of {url} for {host}");
+        let made = async || {
+            let secret = self.bed.secret_for(host).await?;
+            Ok(secret.filter(|secret| made_by(secret) == url.as_str()))
+        };
+        until(SOON, &what, made).await.unwrap()
+    }
+}
+
+fn made_by(secret: &Secret) -> Option<&str> {
+    let annotations = secret.metadata.annotations.as_ref()?;
+    annotations.get("faythe/ca").map(String::as_str)
+}
+
+#[tokio::test]
+async fn p24_another_ca_stands_in_for_what_is_urgent_and_nothing_is_issued_anew() {
+    let two = Two::start().await;
+    let Two {
+        bed,
+        proxy,
+        other,
+        config,
+    } = &two;
+    let (first_url, other_url) = (&config["cas"][0]["url"], &config["cas"][1]["url"]);
+    let (due, new, unwelcome) = (bed.host("due"), bed.host("new"), bed.host("unwelcome"));
+    // Due, with more than a quarter of its life left.
+    let (chain, key) = foreign_certificate(&[&due], -65, 25);
+    put_labeled(bed, &due, &due, &[("cert", &chain), ("key", &key)]).await;
+    proxy.fault_always("", Fault::problem(503, "serverInternal", "closed", None));
+    let faythe = two.faythe().await;
+    bed.ingress("web", &[&due, &new]).await.unwrap();
+
+    let stood_in = two.made_by(&new, other_url).await;
+    let certificate = Certificate::read(entry(&stood_in, "cert").as_bytes()).unwrap();
+    let roots = other.issuer_roots().await.unwrap();
+    certificate.verify(&roots, &new, Timestamp::now()).unwrap();
+    said(&faythe, &["state=\"held\"", &due, "first: ", "closed"]).await;
+    let waiting = bed.secret_for(&due).await.unwrap().unwrap();
+    assert_eq!(entry(&waiting, "cert"), chain);
+
+    proxy.heal();
+    two.made_by(&due, first_url).await;
+    let unchanged = bed.secret_for(&new).await.unwrap().unwrap();
+    assert_eq!(
+        unchanged.metadata.resource_version,
+        stood_in.metadata.resource_version
+    );
+    assert_eq!(
+        (bed.pebble.certificates_issued(), other.certificates_issued()),
+        (1, 1)
+    );
+
+    // Who is refused goes to the next one at once.
+    proxy.fault(
+        1,
+        NEW_ORDER,
+        Fault::problem(400, "rejectedIdentifier", "not here", None),
+    );
+    bed.ingress("more", &[&unwelcome]).await.unwrap();
+    two.made_by(&unwelcome, other_url).await;
+    clean(bed, &faythe).await;
+    assert_eq!(
+        (bed.pebble.certificates_issued(), other.certificates_issued()),
+        (1, 2)
+    );
+}
