@@ -60,6 +60,9 @@ pub(super) struct Reservation {
     saved: Option<(Timestamp, Timestamp, u32)>,
     /// The record that is being saved.
     saving: Option<(Timestamp, Timestamp, u32)>,
+    /// How many the last record of this process allowed. It begins anew with each process: one that dies young must not
+    /// leave the next one more to count than it can have used.
+    grown: u32,
     /// An order waits for a record that allows it.
     short: bool,
     changes: u32,
@@ -74,6 +77,7 @@ impl Reservation {
             needed,
             saved: None,
             saving: None,
+            grown: 0,
             short: false,
             changes: 0,
             changed: None,
@@ -145,7 +149,7 @@ impl Ledger {
     /// Makes the record that is to be saved now; [`Self::saved`] must be told how that went.
     pub fn record(&mut self, now: Timestamp) -> Record {
         self.pass(now);
-        let before = self.reservation.saved.map_or(0, |(.., ahead)| ahead);
+        let before = self.reservation.grown;
         let made = if self.reservation.short {
             (before * 2).clamp(1, AHEAD_MAX)
         } else {
@@ -153,6 +157,7 @@ impl Ledger {
         };
         let record = self.record_with(made, now);
         self.reservation.saving = Some((record.at, record.orders_full_at, made));
+        self.reservation.grown = made;
         self.reservation.short = false;
         self.reservation.changes = 0;
         self.reservation.changed = None;

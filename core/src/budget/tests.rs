@@ -298,3 +298,20 @@ fn a_share_of_a_limit_is_kept() {
         1
     );
 }
+
+#[test]
+fn p17_processes_that_die_young_leave_little_to_count() {
+    let mut record = None;
+    for process in 0..20 {
+        let now = later(process * 10);
+        let mut ledger = Ledger::new(Preset::LetsEncrypt.limits());
+        if let Some(record) = &record {
+            ledger.load(record, now);
+        }
+        ledger.want_more(now);
+        let made = ledger.record(now);
+        assert_eq!(made.ahead, 1, "process {process}");
+        ledger.saved(true, now);
+        record = Some(made);
+    }
+}
