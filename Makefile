@@ -6,7 +6,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test check tools bench sim image program fmt lint
+.PHONY: help demo test check tools bench sim fuzz image program fmt lint
 # The targets share cargo's directory and the machine's few cores, so they run one after another.
 .NOTPARALLEL:
 
@@ -46,6 +46,14 @@ bench: tools program ## measures Faythe on the servers, beside what they can do 
 
 sim: ## simulates whole fleets over months with every limit of the CA, and prints what came of it; FAYTHE_SEED=n for another run
 	FAYTHE_SIM=full cargo test --profile harness --locked -p faythe-core --test sim scenarios -- --nocapture --test-threads 1
+
+fuzz: ## throws bytes at every parser, SECS=30 at each; wants a nightly Rust and cargo-fuzz, see fuzz/README.md
+	cargo +nightly fuzz build
+	for target in $(notdir $(basename $(wildcard fuzz/fuzz_targets/*.rs))); do \
+	    mkdir -p fuzz/target/found/$$target; \
+	    cargo +nightly fuzz run $$target fuzz/target/found/$$target fuzz/corpus/$$target -- \
+	        -max_total_time=$(or $(SECS),30); \
+	done
 
 image: program ## puts the static program and the CA roots into target/image, where deploy/Dockerfile finds them
 	mkdir -p $(TARGET_DIR)/image
