@@ -1,5 +1,6 @@
 //! `faythe check`: could the daemon do its work? Every part is tried for real, and leaves nothing behind.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -94,7 +95,8 @@ pub(crate) async fn run(config: &Config, tell: &mut dyn FnMut(Finding)) -> Verdi
                 }
             }
             // Each answer to an update has told them.
-            for server in config.zones.iter().flat_map(|zone| &zone.servers) {
+            let servers: BTreeSet<&String> = config.zones.iter().flat_map(|zone| &zone.servers).collect();
+            for server in servers {
                 if let Some(offset) = metrics.updates.clock_offset("tsig", server) {
                     tell(clock(server, offset));
                 }
@@ -323,7 +325,8 @@ async fn look_around(
         });
         let looks = futures::future::join_all(asked).await;
         for (check, look) in checks.iter().zip(looks) {
-            hidden |= matches!(look, Look::Hidden);
+            let is_first = check.role == Role::Update;
+            hidden |= matches!(look, Look::Hidden) || is_first && !matches!(look, Look::Shown(_));
             tell(look.finding(format!("{check} shows TXT {record}")));
         }
     }

@@ -106,6 +106,7 @@ async fn check_has_lines_for_each_zone() {
     let (bed, second, zones) = two_zones(&scratch).await;
     let run = check::check(&bed, FAYTHE, grown(bed.config(), zones)).await;
     assert_eq!(run.code, Some(0), "{run:?}");
+    assert_eq!(run.stdout.matches("our clock").count(), 1, "{run:?}");
     for zone in [&bed.zone, &second] {
         let lines = run
             .stdout
