@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use faythe_core::name::Hostname;
+use jiff::SignedDuration;
+use tokio::time::Instant;
 
 use crate::rig::Rig;
 
@@ -48,6 +50,33 @@ async fn p38_leadership_lost_at_any_call_stops_it_there_and_another_goes_on() {
     }
     // Only between the CA's answer and our note of it is an order lost sight of.
     assert_eq!(extra, [("open a.example.com".to_owned(), 2)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p38_a_term_that_runs_out_stops_it_before_another_may_start() {
+    for seconds in [1, 15, 60, 300, 1800] {
+        let rig = Rig::new(&[HOST]);
+        let term = Duration::from_secs(seconds);
+        let (mut office, mut first) = rig.candidate();
+        // It tries again and again, so it would go on acting.
+        rig.place.state().faults.store_is_away = true;
+        // Nobody extends the term: the API server does not answer, and nothing but our own clock says that it is over.
+        let wall = SignedDuration::try_from(term).unwrap();
+        office.begin(Some((Instant::now() + term, rig.clock()() + wall)));
+        rig.pass(&mut first, term).await;
+        let before = rig.place.state().journal.len();
+        assert!(rig.place.state().calls("keep") > 0, "an order is under way");
+        rig.pass(&mut first, Duration::from_secs(3600)).await;
+        let journal = rig.place.state().journal.clone();
+        let after: Vec<_> = journal[before..].iter().filter(|call| acts(call)).collect();
+        assert!(after.is_empty(), "over after {term:?}, and yet {after:?}");
+        // Another goes on with the same order.
+        rig.place.state().faults.store_is_away = false;
+        let mut second = rig.process();
+        rig.settled_by_either(&mut second, &mut first).await;
+        let state = rig.place.state();
+        assert_eq!((state.orders.len(), state.calls("finalize")), (1, 1));
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -111,7 +111,7 @@ impl Rig {
         self.blind(Tenure::sole(self.clock()))
     }
 
-    fn clock(&self) -> Now {
+    pub(crate) fn clock(&self) -> Now {
         let began = self.began;
         Arc::new(move || {
             after(
