@@ -9,7 +9,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{HeaderValue, USER_AGENT};
+use http::header::{HeaderMap, HeaderValue, USER_AGENT};
 use http::{Method, StatusCode};
 use hyper_util::client::legacy::connect::HttpConnector;
 use kube::Config;
@@ -35,8 +35,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Idle connections are probed this often, so that a watch on a dead one ends long before the watch's own time-out.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
-/// Is told of each request that has ended: its method, and the answer's status where there was one.
-pub type Observe = Arc<dyn Fn(&Method, Option<StatusCode>) + Send + Sync>;
+/// Is told of each request that has ended: its method, and the answer's head where there was one.
+pub type Observe = Arc<dyn Fn(&Method, Option<(StatusCode, &HeaderMap)>) + Send + Sync>;
 
 /// Connects to the cluster that the environment names; sends nothing yet.
 ///

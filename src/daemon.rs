@@ -75,12 +75,22 @@ pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Res
         let listener = http::bind(listen).await.with_context(|| {
             format!("`listen`: {listen} cannot be bound; choose another address, or `off`")
         })?;
-        let counted = cas.clone();
+        let (counted, told) = (cas.clone(), Arc::clone(&metrics));
         let page = Page {
             metrics: Arc::clone(&metrics),
             health: seen_health,
             heartbeat: config.monitor_interval,
-            acme_requests: Arc::new(move || counted.iter().map(|ca| ca.requests()).sum()),
+            acme_requests: Arc::new(move || {
+                let mut requests = 0;
+                for ca in &counted {
+                    let traffic = ca.traffic();
+                    if let Some(offset) = traffic.clock_offset_secs {
+                        told.updates.clock("ca", ca.directory(), offset);
+                    }
+                    requests += traffic.requests;
+                }
+                requests
+            }),
         };
         let stop = stop.clone();
         tasks.spawn(async move {
@@ -253,11 +263,15 @@ pub(crate) async fn sweep(
 pub(crate) async fn adapters(config: &Config) -> anyhow::Result<Adapters> {
     let metrics = Arc::new(Metrics::new());
     let counted = Arc::clone(&metrics);
-    let observe = Arc::new(move |verb: &::http::Method, status: Option<::http::StatusCode>| {
-        counted.api_request(verb.as_str(), status.map(|status| status.as_u16()));
+    let now = clock::system();
+    let ours = Arc::clone(&now);
+    let observe: cluster::Observe = Arc::new(move |verb, head| {
+        counted.api_request(verb.as_str(), head.map(|(status, _)| status.as_u16()));
+        if let Some((_, headers)) = head {
+            tell_clock(&counted, headers, ours());
+        }
     });
     let client = cluster::connect(observe).await.context("the Kubernetes API")?;
-    let now = clock::system();
     let store: Arc<dyn Store> = Arc::new(Secrets::new(&client, layout(config)));
     let mut cas = Vec::new();
     for ca in &config.cas {
@@ -276,6 +290,23 @@ pub(crate) async fn adapters(config: &Config) -> anyhow::Result<Adapters> {
         metrics,
         now,
     })
+}
+
+/// Takes in how far our clock is from the API server's.
+fn tell_clock(metrics: &Metrics, headers: &::http::HeaderMap, now: faythe_core::Timestamp) {
+    let date = headers
+        .get(::http::header::DATE)
+        .and_then(|date| date.to_str().ok());
+    let Some(offset) = date.and_then(|date| clock::offset_secs(date, now)) else {
+        return;
+    };
+    if clock::is_news(metrics.updates.clock_offset("kubernetes", "api"), offset) {
+        tracing::warn!(
+            seconds = offset,
+            "our clock and the API server's are apart; mend the time synchronization"
+        );
+    }
+    metrics.updates.clock("kubernetes", "api", offset);
 }
 
 /// Counts what happens to updates.

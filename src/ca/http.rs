@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use faythe_core::budget::{self, Pace};
 use faythe_core::{Timestamp, schedule};
-use http::header::{ACCEPT_LANGUAGE, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT};
+use http::header::{ACCEPT_LANGUAGE, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT};
 use http::{Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper_util::client::legacy::Error as HyperError;
@@ -58,6 +58,8 @@ pub struct Traffic {
     pub failed: u64,
     /// No answer, or none within the limits.
     pub unanswered: u64,
+    /// Our clock minus the CA's, in seconds, by its last answer that told a date.
+    pub clock_offset_secs: Option<i64>,
 }
 
 /// Why the client cannot be made.
@@ -166,6 +168,20 @@ struct Counts {
     refused: AtomicU64,
     failed: AtomicU64,
     unanswered: AtomicU64,
+    clock_offset: Mutex<Option<i64>>,
+}
+
+impl Counts {
+    fn tell_clock(&self, offset: i64, url: &str) {
+        let mut known = self.clock_offset.lock().unwrap_or_else(PoisonError::into_inner);
+        if crate::clock::is_news(known.replace(offset), offset) {
+            tracing::warn!(
+                url,
+                seconds = offset,
+                "our clock and the CA's are apart; mend the time synchronization"
+            );
+        }
+    }
 }
 
 impl Default for Limits {
@@ -219,6 +235,7 @@ impl Http {
             refused: counts.refused.load(Ordering::Relaxed),
             failed: counts.failed.load(Ordering::Relaxed),
             unanswered: counts.unanswered.load(Ordering::Relaxed),
+            clock_offset_secs: *counts.clock_offset.lock().unwrap_or_else(PoisonError::into_inner),
         }
     }
 
@@ -304,6 +321,10 @@ impl Http {
             500.. => &counts.failed,
         };
         class.fetch_add(1, Ordering::Relaxed);
+        let date = parts.headers.get(DATE).and_then(|date| date.to_str().ok());
+        if let Some(offset) = date.and_then(|date| crate::clock::offset_secs(date, clock())) {
+            counts.tell_clock(offset, &url);
+        }
         tracing::trace!(%method, url, status = parts.status.as_u16(), bytes = body.len(), "answer of the CA");
         let retry_after = parts
             .headers

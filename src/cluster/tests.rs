@@ -97,9 +97,11 @@ async fn serve(answer: &'static str) -> (Client, Arc<Mutex<Vec<Option<u16>>>>, J
     config.root_cert = Some(Vec::new());
     let told = Arc::new(Mutex::new(Vec::new()));
     let log = Arc::clone(&told);
-    let observe =
-        move |_: &Method, code: Option<StatusCode>| log.lock().unwrap().push(code.map(|code| code.as_u16()));
-    (client(config, Arc::new(observe)).unwrap(), told, server)
+    let observe: Observe = Arc::new(move |_, head| {
+        let code = head.map(|(code, _)| code.as_u16());
+        log.lock().unwrap().push(code);
+    });
+    (client(config, observe).unwrap(), told, server)
 }
 
 #[tokio::test]

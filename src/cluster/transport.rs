@@ -77,7 +77,8 @@ impl Transport {
             let _turn = self.turns.acquire().await?;
             within(async { whole(self.ask(request).await?).await }).await
         };
-        (self.observe)(&method, answer.as_ref().ok().map(Response::status));
+        let head = answer.as_ref().map(|answer| (answer.status(), answer.headers()));
+        (self.observe)(&method, head.ok());
         answer
     }
 

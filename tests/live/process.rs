@@ -141,6 +141,15 @@ async fn every_metric_is_on_the_page() {
         assert!(described && counted, "{name} is not on the page:\n{page}");
     }
     assert!(page.ends_with("# EOF\n"), "OpenMetrics ends so");
+    // P12: whoever tells the time with his answers is compared with.
+    for source in ["ca", "kubernetes"] {
+        let labels = [("source", source)];
+        let offset = stage.faythe.metric("faythe_clock_offset_seconds", &labels).await;
+        assert!(
+            offset.unwrap().is_some_and(|offset| offset.abs() < 60.0),
+            "{source}: {page}"
+        );
+    }
     let failures = stage
         .faythe
         .metric("faythe_issue_failures", &[("cert", &blocked)])
