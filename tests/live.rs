@@ -10,6 +10,7 @@ mod live {
     mod account;
     mod api_faults;
     mod base;
+    mod budgets;
     mod ca_faults;
     mod ca_reactions;
     mod cas;

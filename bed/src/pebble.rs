@@ -152,6 +152,13 @@ impl Pebble {
         http::get(&url, &self.https_roots()).await?.success()
     }
 
+    /// POSTs to a path of its management interface, such as `/set-renewal-info/`.
+    pub async fn set(&self, path: &str, body: String) -> Result<()> {
+        let url = format!("https://{}{path}", self.management.address());
+        http::post(&url, &self.https_roots(), body).await?.success()?;
+        Ok(())
+    }
+
     /// How many orders it has created, over all its restarts.
     pub fn orders_created(&self) -> usize {
         // Written once by the handler of new-order, when the order is stored.

@@ -90,11 +90,7 @@ impl Fault {
         match &view.problem {
             Some(problem) => Self::problem(problem, Exchange::Validation),
             // The CA has seen nothing fail (RFC 8555 §7.1.6).
-            None if view.is_past(now) => Self {
-                code: "order-expired".to_owned(),
-                text: "the order has expired at the CA".to_owned(),
-                pause: Pause::Abandon,
-            },
+            None if view.is_past(now) => Self::expired(),
             None => Self {
                 code: "order-invalid".to_owned(),
                 text: "the CA has given the order up and says no reason".to_owned(),
@@ -103,6 +99,16 @@ impl Fault {
                     wait: None,
                 },
             },
+        }
+    }
+
+    /// An order whose time is over, whatever the CA says of its state (P23).
+    #[must_use]
+    pub fn expired() -> Self {
+        Self {
+            code: "order-expired".to_owned(),
+            text: "the order has expired at the CA".to_owned(),
+            pause: Pause::Abandon,
         }
     }
 

@@ -204,6 +204,9 @@ impl Work<'_> {
             if session.read().view().status != before {
                 break looked;
             }
+            if session.read().view().is_past((self.outside.now)()) {
+                return Err(Fault::expired());
+            }
             missed = looked;
             if began.elapsed() >= patience {
                 return Err(if schedule::is_hopeless(self.order.tries) {

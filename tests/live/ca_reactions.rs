@@ -1,14 +1,109 @@
 //! Each row of `docs/problems.md`, made to happen by a proxy before the CA: what follows for the name, and that nothing
-//! follows for others (P17, P22, P23).
+//! follows for others (P17, P22, P23). [`PROOFS`] says which test proves which row; some are in `ca_faults`.
 
 use std::time::{Duration, Instant};
 
-use faythe_bed::Bed;
 use faythe_bed::faythe::Faythe;
 use faythe_bed::proxy::{Fault, Proxy};
+use faythe_bed::{Bed, until};
 use serde_json::{Value, json};
 
 use super::look::{FAYTHE, NEW_ORDER, SOON, TELL, ask, before_ca, clean, events, issued};
+
+/// The rows of the table in `docs/problems.md`, which are those of the table in the code, with the tests that have a server
+/// give that answer; in the order of the rows.
+const PROOFS: [(&str, &str); 27] = [
+    (
+        "any, with HTTP 503",
+        "p22_a_busy_ca_is_left_alone_until_the_date_it_names",
+    ),
+    (
+        "`rateLimited` with Retry-After",
+        "p17_a_limit_of_a_domain_holds_what_is_below_it",
+    ),
+    (
+        "`rateLimited` without Retry-After",
+        "p17_a_name_that_is_paused_waits_for_a_person",
+    ),
+    (
+        "`serverInternal`, inside an order",
+        "p23_an_order_of_no_use_is_replaced",
+    ),
+    (
+        "`serverInternal`, to a request",
+        "p22_a_ca_that_fails_inside_is_asked_ever_more_seldom",
+    ),
+    ("`badNonce`", "p22_one_nonce_in_five_refused_is_no_trouble"),
+    ("`dns`", "p22_what_the_ca_has_seen_fail_comes_later"),
+    (
+        "`connection`, `tls`, `incorrectResponse`",
+        "p22_what_the_ca_has_seen_fail_comes_later",
+    ),
+    (
+        "`unauthorized`, of a challenge",
+        "p22_what_the_ca_has_seen_fail_comes_later",
+    ),
+    (
+        "`unauthorized`, to a request about an order",
+        "p23_an_order_of_no_use_is_replaced",
+    ),
+    (
+        "`unauthorized`, to a new order",
+        "p22_what_concerns_the_account_holds_everything_until_somebody_acts",
+    ),
+    ("`caa`", "p17_what_will_not_succeed_stops_one_name_and_no_other"),
+    (
+        "`rejectedIdentifier`",
+        "p17_a_name_that_the_ca_does_not_serve_stops_alone",
+    ),
+    (
+        "`unsupportedIdentifier`",
+        "p17_what_will_not_succeed_stops_one_name_and_no_other",
+    ),
+    (
+        "`malformed`, with HTTP 404, or an authorization that has expired",
+        "p23_an_order_of_no_use_is_replaced",
+    ),
+    (
+        "`malformed`",
+        "p17_what_will_not_succeed_stops_one_name_and_no_other",
+    ),
+    (
+        "`badCSR`, `badPublicKey`",
+        "p22_a_key_that_is_refused_is_changed_once",
+    ),
+    (
+        "`badSignatureAlgorithm`",
+        "p22_what_concerns_the_account_holds_everything_until_somebody_acts",
+    ),
+    ("`orderNotReady`", "p22_an_order_that_has_moved_on_is_read_again"),
+    (
+        "`accountDoesNotExist`",
+        "p23_a_ca_that_has_forgotten_everything_is_met_anew",
+    ),
+    (
+        "`externalAccountRequired`, `userActionRequired`",
+        "p22_what_concerns_the_account_holds_everything_until_somebody_acts",
+    ),
+    (
+        "`invalidContact`, `unsupportedContact`",
+        "p22_what_concerns_the_account_holds_everything_until_somebody_acts",
+    ),
+    ("`alreadyReplaced`", "p23_an_order_of_no_use_is_replaced"),
+    (
+        "`invalidProfile`",
+        "p22_what_concerns_the_account_holds_everything_until_somebody_acts",
+    ),
+    ("`conflict`", "p22_an_order_that_has_moved_on_is_read_again"),
+    (
+        "`alreadyRevoked`, `badRevocationReason`, `compound`",
+        "p17_what_will_not_succeed_stops_one_name_and_no_other",
+    ),
+    (
+        "a type that we do not know",
+        "p17_what_will_not_succeed_stops_one_name_and_no_other",
+    ),
+];
 
 /// Reading an authorization, and reading an order.
 const AUTHORIZATION: &str = "POST /authZ/";
@@ -70,6 +165,20 @@ impl Front {
         ];
         let words: Vec<_> = words.iter().map(String::as_str).collect();
         super::look::said(&self.faythe, &words).await
+    }
+
+    /// Waits until so many orders are made; answers the requests that read the last one and its authorization.
+    async fn made(&self, number: usize) -> (String, String) {
+        let last = async || {
+            let mut all = self.proxy.exchanges();
+            all.retain(|exchange| exchange.request == NEW_ORDER && exchange.location.is_some());
+            Ok(all.into_iter().nth(number - 1))
+        };
+        let made = until(SOON, "an order is made", last).await.unwrap();
+        let order: Value = serde_json::from_slice(&made.body).unwrap();
+        let request = |url: &str| format!("POST {}", url.parse::<http::Uri>().unwrap().path());
+        let authorization = request(order["authorizations"][0].as_str().unwrap());
+        (request(&made.location.unwrap()), authorization)
     }
 
     /// How many new orders were asked for.
@@ -275,4 +384,73 @@ async fn p23_an_order_of_no_use_is_replaced() {
     assert_eq!(front.orders(), 2 * hosts.len());
     clean(&front.bed, &front.faythe).await;
     assert_eq!(events(&front.bed, "IssuanceFailed").await.unwrap(), [""; 0]);
+}
+
+#[tokio::test]
+async fn p23_an_order_that_stays_as_it_is_ends_by_its_deadline_and_another_follows() {
+    let mut front = Front::start().await;
+    let base = front.bed.pebble.directory_url();
+    let expires = || jiff::Timestamp::now() + jiff::SignedDuration::from_secs(6);
+    let slow = Fault::Delay(Duration::from_secs(2));
+
+    // The certificate is never made.
+    front.proxy.fault(1, FINALIZE, slow.clone());
+    let processed = front.ask().await;
+    let (order, _) = front.made(1).await;
+    let body =
+        json!({ "status": "processing", "expires": expires(), "authorizations": [], "finalize": base });
+    front
+        .proxy
+        .fault_always(&order, Fault::answer(200, &body.to_string()));
+
+    // The challenge is never looked at.
+    front.proxy.fault(1, AUTHORIZATION, slow);
+    let host = front.ask().await;
+    let (order, authorization) = front.made(2).await;
+    let at = |path: &str| front.proxy.url_of(&base.replace("/dir", path)).unwrap();
+    let asked = authorization.trim_start_matches("POST ");
+    let body = json!({
+        "status": "pending", "expires": expires(), "authorizations": [at(asked)], "finalize": base,
+    });
+    front
+        .proxy
+        .fault_always(&order, Fault::answer(200, &body.to_string()));
+    let challenge = json!({ "type": "dns-01", "url": at("/chalZ/x"), "token": "t", "status": "processing" });
+    let body = json!({
+        "status": "pending",
+        "identifier": { "type": "dns", "value": host },
+        "challenges": [challenge],
+    });
+    front
+        .proxy
+        .fault_always(&authorization, Fault::answer(200, &body.to_string()));
+    for host in [&processed, &host] {
+        front.reaches(host, "stalled", "order-expired").await;
+    }
+    // A new order follows after a minute.
+    front.all_served(&[processed, host]).await;
+    assert_eq!(front.orders(), 4);
+    clean(&front.bed, &front.faythe).await;
+    assert_eq!(events(&front.bed, "IssuanceFailed").await.unwrap(), [""; 0]);
+}
+
+/// Every row has a test, and every test that is named is there.
+#[test]
+fn p22_every_row_of_the_table_has_a_test_with_a_server() {
+    const GUIDE: &str = include_str!("../../docs/problems.md");
+    const TESTS: [&str; 2] = [include_str!("ca_reactions.rs"), include_str!("ca_faults.rs")];
+    let rows = GUIDE
+        .lines()
+        .skip_while(|line| !line.starts_with("| problem |"))
+        .skip(2)
+        .take_while(|line| line.starts_with('|'))
+        .filter_map(|line| line.strip_prefix("| ")?.split(" | ").next());
+    assert!(
+        rows.eq(PROOFS.map(|(row, _)| row)),
+        "PROOFS should have the guide's rows"
+    );
+    for (row, test) in PROOFS {
+        let is_there = |source: &&str| source.contains(&format!("async fn {test}()"));
+        assert!(TESTS.iter().any(is_there), "{row}: no test {test}");
+    }
 }

@@ -1,4 +1,8 @@
 //! The whole program against step-ca: another CA than the one it was made with.
+//!
+//! Deliberately absent: a binding of its account. The open step-ca has no way to make the key of one: its administration
+//! answers that only the vendor's hosted product can (`authority/admin/api/acme.go`, v0.30.2). Accounts are bound at
+//! Pebble, which wants it then, in `tests/ca/services.rs`; a proxy and the preferred chain are tried there too.
 
 use faythe_bed::certificate::Certificate;
 use faythe_bed::step_ca::StepCa;

@@ -1,6 +1,7 @@
 //! What a ledger grants, what it takes back, and what it saves. The laws over random sequences are in
 //! `core/tests/properties/budgets.rs`.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::*;
@@ -314,4 +315,17 @@ fn p17_processes_that_die_young_leave_little_to_count() {
         ledger.saved(true, now);
         record = Some(made);
     }
+}
+
+#[test]
+fn p17_the_guide_has_every_limit() {
+    let guide = include_str!("../../../docs/problems.md");
+    let named: BTreeSet<_> = guide
+        .lines()
+        .skip_while(|line| !line.starts_with("| limit |"))
+        .skip(2)
+        .take_while(|line| line.starts_with('|'))
+        .filter_map(|line| line.split('`').nth(1))
+        .collect();
+    assert_eq!(named, Kind::ALL.map(Kind::code).into());
 }

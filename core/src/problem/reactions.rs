@@ -19,6 +19,9 @@ pub(super) struct Row {
     /// What is done, as the guide says it.
     #[cfg_attr(not(test), expect(dead_code, reason = "a test compares it with the guide"))]
     pub(super) says: &'static str,
+    /// What a person should do, as the guide says it.
+    #[cfg_attr(not(test), expect(dead_code, reason = "a test compares it with the guide"))]
+    pub(super) person: &'static str,
     pub(super) fits: fn(&Problem, Exchange) -> bool,
     pub(super) reaction: fn(&Problem) -> Reaction,
 }
@@ -27,12 +30,14 @@ pub(super) const TABLE: [Row; 27] = [
     Row {
         problem: "any, with HTTP 503",
         says: "HOLD of everything, at Retry-After",
+        person: "nothing; if it lasts, see the CA's status page",
         fits: |problem, _| problem.status == Some(503),
         reaction: busy,
     },
     Row {
         problem: "`rateLimited` with Retry-After",
         says: "exact set or failed authorizations: LATER, at Retry-After at least; a domain: HOLD below it; anything else: HOLD of everything",
+        person: "nothing: it goes on by itself. If it comes often, find out who orders so much, or ask the CA for an override and set it in `cas[].limits`",
         fits: |problem, _| problem.kind == K::RateLimited && !problem.is_pause(),
         reaction: |problem| Reaction::Hold {
             scope: limited_scope(problem),
@@ -42,132 +47,154 @@ pub(super) const TABLE: [Row; 27] = [
     Row {
         problem: "`rateLimited` without Retry-After",
         says: "STOP: the name is paused until a person unpauses it",
+        person: "mend what made the name fail so often, then unpause it at the CA's link in its own portal, or remove the host",
         fits: |problem, _| problem.is_pause(),
         reaction: |_| Reaction::Stop,
     },
     Row {
         problem: "`serverInternal`, inside an order",
         says: "RENEW",
+        person: "nothing; if it lasts, see the CA's status page",
         fits: |problem, during| problem.kind == K::ServerInternal && during == Exchange::Validation,
         reaction: |_| Reaction::Renew,
     },
     Row {
         problem: "`serverInternal`, to a request",
         says: "HOLD of everything",
+        person: "nothing; if it lasts, see the CA's status page",
         fits: |problem, _| problem.kind == K::ServerInternal,
         reaction: busy,
     },
     Row {
         problem: "`badNonce`",
         says: "at once, with the fresh nonce of the refusal, some times; then SOON",
+        person: "nothing; if it lasts, look for a cache between here and the CA",
         fits: |problem, _| problem.kind == K::BadNonce,
         reaction: |_| Reaction::Soon,
     },
     Row {
         problem: "`dns`",
         says: "LATER",
+        person: "see that the zone's name servers answer everybody, by TCP too, that DNSSEC is sound, and that CAA can be looked up",
         fits: |problem, _| problem.kind == K::Dns,
         reaction: |_| Reaction::Later,
     },
     Row {
         problem: "`connection`, `tls`, `incorrectResponse`",
         says: "LATER",
+        person: "see the CA's words; of a DNS challenge, the CA cannot reach a name server",
         fits: |problem, _| matches!(problem.kind, K::Connection | K::Tls | K::IncorrectResponse),
         reaction: |_| Reaction::Later,
     },
     Row {
         problem: "`unauthorized`, of a challenge",
         says: "LATER",
+        person: "see that every name server of the zone shows what the update server has, in all networks, and that no other program removes challenges",
         fits: |problem, during| problem.kind == K::Unauthorized && during == Exchange::Validation,
         reaction: |_| Reaction::Later,
     },
     Row {
         problem: "`unauthorized`, to a request about an order",
         says: "RENEW",
+        person: "nothing: a new order follows; if it repeats, compare `faythe account` with the CA's records",
         fits: |problem, during| problem.kind == K::Unauthorized && during == Exchange::Order,
         reaction: |_| Reaction::Renew,
     },
     Row {
         problem: "`unauthorized`, to a new order",
         says: "HOLD of everything for a day: the account or the configuration has to change",
+        person: "see whether the account is deactivated (`faythe account`) and whether it may use the profile, then start Faythe anew",
         fits: |problem, _| problem.kind == K::Unauthorized,
         reaction: account_refused,
     },
     Row {
         problem: "`caa`",
         says: "STOP",
+        person: "let the domain's CAA records allow this CA, and this account and `dns-01` where they name any; or remove the host",
         fits: |problem, _| problem.kind == K::Caa,
         reaction: |_| Reaction::Stop,
     },
     Row {
         problem: "`rejectedIdentifier`",
         says: "STOP",
+        person: "remove the host, or ask the CA why it does not serve it",
         fits: |problem, _| problem.kind == K::RejectedIdentifier,
         reaction: |_| Reaction::Stop,
     },
     Row {
         problem: "`unsupportedIdentifier`",
         says: "STOP",
+        person: "remove the host",
         fits: |problem, _| problem.kind == K::UnsupportedIdentifier,
         reaction: |_| Reaction::Stop,
     },
     Row {
         problem: "`malformed`, with HTTP 404, or an authorization that has expired",
         says: "RENEW",
+        person: "nothing",
         fits: |problem, _| problem.kind == K::Malformed && problem.status == Some(404),
         reaction: |_| Reaction::Renew,
     },
     Row {
         problem: "`malformed`",
         says: "STOP",
+        person: "see the CA's words; report it to us if the hostname is in order",
         fits: |problem, _| problem.kind == K::Malformed,
         reaction: |_| Reaction::Stop,
     },
     Row {
         problem: "`badCSR`, `badPublicKey`",
         says: "once more with a new key for the same order; then STOP",
+        person: "set `key_type` to one that the CA takes",
         fits: |problem, _| matches!(problem.kind, K::BadCsr | K::BadPublicKey),
         reaction: |_| Reaction::NewKey,
     },
     Row {
         problem: "`badSignatureAlgorithm`",
         says: "HOLD of everything for a day: the account or the configuration has to change",
+        person: "change the account's key to a type that the CA takes (`faythe account rollover`)",
         fits: |problem, _| problem.kind == K::BadSignatureAlgorithm,
         reaction: account_refused,
     },
     Row {
         problem: "`orderNotReady`",
         says: "the order is read again, and goes on by its state",
+        person: "nothing",
         fits: |problem, _| problem.kind == K::OrderNotReady,
         reaction: |_| Reaction::Reread,
     },
     Row {
         problem: "`accountDoesNotExist`",
         says: "the account's key is registered again, then SOON; a warning says so",
+        person: "see whether CAA records name the account that is gone, and whether its account binding is still good",
         fits: |problem, _| problem.kind == K::AccountDoesNotExist,
         reaction: |_| Reaction::Soon,
     },
     Row {
         problem: "`externalAccountRequired`, `userActionRequired`",
         says: "HOLD of everything for a day: the account or the configuration has to change",
+        person: "set `cas[].eab`, or visit the address that the CA's words name; then start Faythe anew",
         fits: |problem, _| matches!(problem.kind, K::ExternalAccountRequired | K::UserActionRequired),
         reaction: account_refused,
     },
     Row {
         problem: "`invalidContact`, `unsupportedContact`",
         says: "the account is made without the contact; a warning says so",
+        person: "mend the contact's address",
         fits: |problem, _| matches!(problem.kind, K::InvalidContact | K::UnsupportedContact),
         reaction: account_refused,
     },
     Row {
         problem: "`alreadyReplaced`",
         says: "asked for once more without naming the certificate that is replaced; then RENEW",
+        person: "nothing",
         fits: |problem, _| problem.kind == K::AlreadyReplaced,
         reaction: |_| Reaction::Renew,
     },
     Row {
         problem: "`invalidProfile`",
         says: "the directory is read again; if the profile is not in it, HOLD of the zone whose hosts are ordered with it for a day: the configuration has to change",
+        person: "name a profile that the CA's directory offers, then start Faythe anew",
         fits: |problem, _| problem.kind == K::InvalidProfile,
         reaction: |_| Reaction::Hold {
             scope: Scope::Zone(None),
@@ -177,12 +204,14 @@ pub(super) const TABLE: [Row; 27] = [
     Row {
         problem: "`conflict`",
         says: "the order is read again, and goes on by its state",
+        person: "nothing",
         fits: |problem, _| problem.kind == K::Conflict,
         reaction: |_| Reaction::Reread,
     },
     Row {
         problem: "`alreadyRevoked`, `badRevocationReason`, `compound`",
         says: "with subproblems, what the first of them says; else STOP",
+        person: "see the CA's words",
         fits: |problem, _| {
             matches!(
                 problem.kind,
@@ -194,6 +223,7 @@ pub(super) const TABLE: [Row; 27] = [
     Row {
         problem: "a type that we do not know",
         says: "with HTTP 500 and above, or 429: HOLD of everything; with another: STOP; inside an order: LATER",
+        person: "see the CA's words, and report the type to us",
         fits: |problem, _| problem.kind == K::Unknown,
         reaction: |problem| match problem.status {
             Some(429 | 500..) => busy(problem),
@@ -247,10 +277,10 @@ mod tests {
     fn p22_the_guide_has_the_same_rows() {
         let rows = GUIDE
             .lines()
-            .skip_while(|line| *line != "| problem | reaction |")
+            .skip_while(|line| *line != "| problem | reaction | what to do |")
             .skip(2)
             .take_while(|line| line.starts_with('|'));
-        let ours = TABLE.map(|row| format!("| {} | {} |", row.problem, row.says));
+        let ours = TABLE.map(|row| format!("| {} | {} | {} |", row.problem, row.says, row.person));
         assert!(
             rows.eq(ours.iter()),
             "docs/problems.md should have\n{}",

@@ -1,0 +1,187 @@
+//! What the CA is asked for when a limit binds, and when it recalls certificates (P17, P21), by its own log.
+
+use std::time::{Duration, Instant};
+
+use faythe_bed::certificate::Certificate;
+use faythe_bed::faythe::Faythe;
+use faythe_bed::proxy::{Exchange, Fault, Proxy};
+use faythe_bed::{Bed, until};
+use serde_json::{Value, json};
+
+use super::look::{FAYTHE, NEW_ORDER, SOON, before_ca, clean, hosts, issued, said};
+use super::stage::{entry, held};
+
+/// The bed's configuration in its grown form, with these limits of the CA, which is reached through a proxy.
+async fn limited(bed: &Bed, limits: Value) -> (Proxy, Value) {
+    let (proxy, mut config) = before_ca(bed).await;
+    let keys = config.as_object_mut().unwrap();
+    let ca = json!({
+        "url": keys.remove("lets_encrypt_url"),
+        "email": keys.remove("lets_encrypt_email"),
+        "root_certificates": keys.remove("acme_root_certificates"),
+        "limits": limits,
+    });
+    keys.insert("cas".to_owned(), json!([ca]));
+    (proxy, config)
+}
+
+/// Asks for hosts, ten to an Ingress.
+async fn ask_all(bed: &Bed, hosts: &[String]) {
+    for (i, some) in hosts.chunks(10).enumerate() {
+        let some: Vec<_> = some.iter().map(String::as_str).collect();
+        bed.ingress(&format!("web{i}"), &some).await.unwrap();
+    }
+}
+
+/// Orders that the CA has made, by when they were asked for.
+fn ordered(proxy: &Proxy) -> Vec<Exchange> {
+    let mut all = proxy.exchanges();
+    all.retain(|exchange| exchange.request.contains(NEW_ORDER) && exchange.status == Some(201));
+    all.sort_by_key(|exchange| exchange.at);
+    all
+}
+
+/// For whom an order is.
+fn host_of(order: &Exchange) -> String {
+    let order: Value = serde_json::from_slice(&order.body).unwrap();
+    order["identifiers"][0]["value"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn p17_a_limit_that_binds_is_never_passed_and_is_used_up() {
+    const COUNT: usize = 10;
+    const HOSTS: usize = 30;
+    /// One more fits after each.
+    const INTERVAL: Duration = Duration::from_secs(1);
+
+    let bed = Bed::start().await.unwrap();
+    let limits = json!({ "new_orders": { "count": COUNT, "period": 10 } });
+    let (proxy, config) = limited(&bed, limits).await;
+    let hosts = hosts(&bed, HOSTS);
+    ask_all(&bed, &hosts).await;
+    let faythe = bed.faythe(FAYTHE, config).await.unwrap();
+    let line = said(
+        &faythe,
+        &["state=\"queued\"", "the CA limits new orders of our account"],
+    )
+    .await;
+    assert!(
+        line.contains("; it is ") && line.contains(", at about "),
+        "{line}"
+    );
+    issued(&bed, &faythe, &hosts).await;
+    clean(&bed, &faythe).await;
+
+    let at: Vec<Instant> = ordered(&proxy).iter().map(|order| order.at).collect();
+    assert_eq!(at.len(), HOSTS);
+    // A request arrives some time after the leave for it was given.
+    let lag = Duration::from_millis(500);
+    for first in 0..HOSTS {
+        for last in first + COUNT..HOSTS {
+            let (apart, least) = (
+                at[last] - at[first],
+                INTERVAL * u32::try_from(last + 1 - first - COUNT).unwrap(),
+            );
+            assert!(
+                apart + lag >= least,
+                "orders {first} to {last} came within {apart:?}"
+            );
+        }
+    }
+    let (took, shortest) = (at[HOSTS - 1] - at[0], INTERVAL * 20);
+    assert!(took < shortest * 3 / 2, "{took:?} could be {shortest:?}");
+}
+
+/// Tells the CA to recall the certificate of a host, as of some days ago.
+async fn recall(bed: &Bed, host: &str, days: i64) {
+    let secret = bed.secret_for(host).await.unwrap().unwrap();
+    let end = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(24 * days);
+    let window = json!({ "start": end - jiff::SignedDuration::from_hours(1), "end": end });
+    let answer = json!({ "suggestedWindow": window, "explanationURL": "https://ca.test/incident" });
+    let body = json!({ "Certificate": entry(&secret, "cert"), "ARIResponse": answer.to_string() });
+    bed.pebble
+        .set("/set-renewal-info/", body.to_string())
+        .await
+        .unwrap();
+}
+
+/// Waits until the CA has told so many windows.
+async fn asked_about(proxy: &Proxy, faythe: &Faythe, certificates: usize) {
+    let told =
+        |exchange: &&Exchange| exchange.request.contains("renewalInfo/") && exchange.status == Some(200);
+    let all = async || Ok((proxy.exchanges().iter().filter(told).count() >= certificates).then_some(()));
+    if let Err(error) = until(SOON * 2, "the CA is asked about each", all).await {
+        panic!("{error:#}; {}", faythe.process().log_tail());
+    }
+}
+
+#[tokio::test]
+async fn p21_recalled_certificates_are_replaced_the_longest_overdue_first() {
+    // A thousand take two minutes for the questions alone, of which there are eight in a second; the simulation has more.
+    const HOSTS: usize = 96;
+    const OLD: usize = 32;
+
+    let bed = Bed::start().await.unwrap();
+    // The budget has no room for one order more: what takes the place of a certificate must not be counted.
+    let limits = json!({ "new_orders": { "count": HOSTS, "period": 1_000_000 } });
+    let (proxy, mut config) = limited(&bed, limits).await;
+    // What is due just after it was stored waits for this long.
+    config["issue_grace"] = 1000.into();
+    // Nothing is said of renewals before all are recalled.
+    proxy.fault_always("renewalInfo/", Fault::Cut);
+    let hosts = hosts(&bed, HOSTS);
+    ask_all(&bed, &hosts).await;
+    let mut faythe = bed.faythe(FAYTHE, config).await.unwrap();
+    issued(&bed, &faythe, &hosts).await;
+    clean(&bed, &faythe).await;
+    faythe.kill();
+    let before = held(&bed).await;
+    // The ones that were asked for last have waited longest.
+    for (i, host) in hosts.iter().enumerate() {
+        recall(&bed, host, if i < HOSTS - OLD { 1 } else { 10 }).await;
+    }
+
+    proxy.heal();
+    // Until all windows are known, the CA is busy.
+    let busy = Fault::problem(503, "rateLimited", "an incident", Some("25"));
+    proxy.fault(1, NEW_ORDER, busy);
+    faythe.restart().unwrap();
+    faythe.ready(SOON).await.unwrap();
+    asked_about(&proxy, &faythe, HOSTS).await;
+    let serial = |secret: &_| {
+        Certificate::read(entry(secret, "cert").as_bytes())
+            .unwrap()
+            .serial
+    };
+    until(SOON * 2, "all are replaced", async || {
+        let now = held(&bed).await;
+        let replaced = |host: &&String| serial(&now[*host]) != serial(&before[*host]);
+        Ok((hosts.iter().filter(replaced).count() == HOSTS).then_some(()))
+    })
+    .await
+    .unwrap_or_else(|error| panic!("{error:#}; {}", faythe.process().log_tail()));
+    clean(&bed, &faythe).await;
+    issued(&bed, &faythe, &hosts).await;
+
+    // Each once, and the CA was told what each takes the place of.
+    let orders = ordered(&proxy);
+    assert_eq!(orders.len(), 2 * HOSTS);
+    assert_eq!(bed.pebble.certificates_issued(), 2 * HOSTS);
+    let replacing = |order: &&Exchange| {
+        let order: Value = serde_json::from_slice(&order.body).unwrap();
+        order["replaces"].is_string()
+    };
+    let replacements = &orders[HOSTS..];
+    // One in 256 serial numbers cannot be named at Pebble; and it is asked for once more without.
+    assert!(replacements.iter().filter(replacing).count() >= HOSTS - 5);
+    let old: Vec<_> = hosts[HOSTS - OLD..].to_vec();
+    // Whoever waits with it when the CA is no longer busy may overtake within what is under way at once.
+    let first = replacements[..OLD]
+        .iter()
+        .filter(|order| old.contains(&host_of(order)));
+    let first = first.count();
+    assert!(
+        first >= OLD * 3 / 4,
+        "{first} of {OLD} that are overdue longest went first"
+    );
+}
