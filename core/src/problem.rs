@@ -174,7 +174,9 @@ impl Problem {
     pub fn is_about_predecessor(&self) -> bool {
         matches!(self.kind, ProblemKind::AlreadyReplaced | ProblemKind::Malformed)
             || self.status == Some(404)
-            || self.detail.to_ascii_lowercase().contains("replace")
+            || ["replace", "given certificate"]
+                .iter()
+                .any(|words| self.detail.to_ascii_lowercase().contains(words))
     }
 }
 
@@ -332,6 +334,18 @@ mod tests {
         let held = Scope::Zone(Some(apex));
         assert!(held.covers(&name, Some(&"example.com".parse().unwrap()), Exemption::Window));
         assert!(!held.covers(&name, Some(&other), Exemption::Nothing));
+    }
+
+    #[test]
+    fn p21_a_predecessor_that_the_ca_does_not_find_is_left_out() {
+        let about = |kind, status, words| problem(kind, Some(status), words, None).is_about_predecessor();
+        // Pebble's words for a serial number that it cannot look up (2026-11).
+        assert!(about(
+            "serverInternal",
+            500,
+            "could not find an order for the given certificate"
+        ));
+        assert!(!about("serverInternal", 500, "the database is gone"));
     }
 
     #[test]
