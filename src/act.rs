@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use faythe_core::Timestamp;
 use faythe_core::ari::CertificateId;
-use faythe_core::budget::{Grant, Spending};
+use faythe_core::budget::Grant;
+use faythe_core::caa;
 use faythe_core::cas::{CaId, Cas};
-use faythe_core::cert::Held;
 use faythe_core::name::{DnsName, Hostname};
 use faythe_core::order::{CaView, End, Goal, Known, Note, OrderStatus, Place, Published, Stage, Step, next};
 use faythe_core::policy::Policy;
@@ -38,12 +38,14 @@ mod fault;
 mod look;
 mod note;
 mod opening;
+mod progress;
 mod room;
 mod steps;
 
 pub use desk::Desk;
 pub(crate) use fault::chain;
 pub use fault::{Fault, Pause};
+pub use progress::{Issued, Outcome, Progress};
 pub use room::{Room, UNNOTED_AT_ONCE};
 
 /// Everything an order needs of the outside, shared by all.
@@ -112,6 +114,8 @@ pub struct Order {
     published: Published,
     /// Where its values go, or why they can go nowhere, as found before the order was made.
     way: Option<Result<Route, Fault>>,
+    /// The CAA records that count for it, as found before the order was made.
+    caa: Option<caa::Found>,
     /// Where its values go.
     route: Option<Route>,
     /// What the servers show of them.
@@ -128,64 +132,6 @@ pub struct Order {
     stage: Stage,
     /// When work on it began, in this process or in an earlier one.
     begun: Option<Timestamp>,
-}
-
-/// What is told while an order goes on.
-#[derive(Debug)]
-pub enum Progress {
-    /// A CA has done what it was asked, and an order has come further.
-    CaAnswered(CaId),
-    /// Something has become of an order that the ledger has to know.
-    Spent(Hostname, Spending),
-    /// It has come to another stage.
-    Stage(Hostname, Stage),
-    /// A certificate is held: just stored, or found where it belongs.
-    Held {
-        /// For which host.
-        host: Hostname,
-        /// The facts.
-        held: Held,
-        /// Whether this order brought it; then how that went.
-        issued: Option<Box<Issued>>,
-    },
-}
-
-/// How an issuance went.
-#[derive(Debug)]
-pub struct Issued {
-    /// How long it took.
-    pub took: Duration,
-    /// Name servers that did not have to show its challenge in the end, with what they answered.
-    pub without: Vec<String>,
-}
-
-/// How the work on an order ended.
-#[derive(Debug)]
-pub enum Outcome {
-    /// The place is somebody else's.
-    Blocked {
-        /// Whose, and what to do.
-        reason: String,
-        /// Whether a note is kept.
-        noted: bool,
-    },
-    /// The CA has seen it fail; this has been saved.
-    Failed(Failures),
-    /// A step failed in a way that the CA did not see; the order is kept.
-    Rested {
-        /// Whether there is a note.
-        noted: bool,
-        /// Which step.
-        stage: Stage,
-        /// What was wrong.
-        fault: Fault,
-        /// How often in a row.
-        tries: u32,
-    },
-    /// Nothing is left to do.
-    Settled,
-    /// The process is about to end, or another instance leads.
-    Stopped,
 }
 
 /// What a step leads to.
@@ -216,6 +162,7 @@ impl Order {
             unnoted: None,
             published: Published::No,
             way: None,
+            caa: None,
             route: None,
             sight: Sight::new(Timestamp::UNIX_EPOCH),
             without: Vec::new(),

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use faythe_core::ari::{CertificateId, RenewalInfo};
 use faythe_core::budget::Grant;
+use faythe_core::caa::Issuer;
 use faythe_core::order::CaView;
 use faythe_core::problem::Problem;
 use futures::future::BoxFuture;
@@ -64,6 +65,9 @@ pub trait Ca: Send + Sync {
         &'a self,
         certificate: &'a CertificateId,
     ) -> BoxFuture<'a, Result<Option<RenewalInfo>, CaError>>;
+
+    /// How CAA records know it, and what they may say of our account; makes no account.
+    fn issuer(&self) -> BoxFuture<'_, Result<Issuer, CaError>>;
 
     /// Revokes a certificate, given in DER, with the account that it was issued to (RFC 8555 §7.6). One that is revoked
     /// already is no error.

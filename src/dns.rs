@@ -21,6 +21,7 @@ use crate::dns::server::ServerAddr;
 
 mod authority;
 mod batch;
+mod caa;
 pub mod client;
 mod courier;
 mod edns;
@@ -134,6 +135,14 @@ pub trait Dns: Send + Sync {
         zone: &'a DnsName,
         record: &'a RecordName,
     ) -> BoxFuture<'a, Result<Found, AskError>>;
+
+    /// Asks the update server of `zone` which CAA records count for the first of `names`: those at the first that has any. All
+    /// of them are in the zone.
+    fn caa<'a>(
+        &'a self,
+        zone: &'a DnsName,
+        names: &'a [DnsName],
+    ) -> BoxFuture<'a, Result<Option<faythe_core::caa::Found>, AskError>>;
 
     /// Finds every address of every name server of `zone`, by its own NS records at its update server (P03).
     ///

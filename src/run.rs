@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use faythe_core::Timestamp;
-use faythe_core::activity::Activity;
+use faythe_core::activity::{Activity, Hold};
 use faythe_core::budget::Spending;
 use faythe_core::cas::CaId;
 use faythe_core::name::Hostname;
@@ -366,6 +366,8 @@ impl Loop {
     fn progress(&mut self, progress: Progress) {
         match progress {
             Progress::CaAnswered(ca) => self.world.clear_trouble(ca),
+            Progress::Caa(host, ca, None) => self.world.permit(&host, ca),
+            Progress::Caa(host, ca, Some(text)) => self.exclude(&host, ca, text),
             Progress::Spent(host, what) => self.world.tell(&host, what, self.now()),
             Progress::Stage(host, stage) => {
                 if matches!(self.world.activity(&host), Some(Activity::Running(_))) {
@@ -396,6 +398,20 @@ impl Loop {
                 self.world.hold(Some(host), held);
             }
         }
+    }
+
+    /// CAA records keep a CA from issuing for a host; they are looked at again as after any fault on our side.
+    fn exclude(&mut self, host: &Hostname, ca: CaId, text: String) {
+        let now = self.now();
+        let tries = self.world.exclusion(host, ca).map_or(0, |hold| hold.tries);
+        let hold = Hold {
+            until: schedule::after(now, schedule::rest(tries)),
+            code: "caa-excludes".to_owned(),
+            text,
+            tries: tries.saturating_add(1),
+            told: false,
+        };
+        self.world.exclude(host, ca, hold);
     }
 
     fn ended(

@@ -7,6 +7,7 @@
 pub mod ari;
 pub mod audit;
 pub mod budget;
+pub mod caa;
 pub mod cas;
 pub mod cert;
 pub mod hash;

@@ -7,6 +7,7 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use faythe_core::Timestamp;
+use faythe_core::caa;
 use faythe_core::name::DnsName;
 use faythe_core::order::{Note, Published};
 use faythe_core::route::{Next, Route, Trail};
@@ -47,6 +48,20 @@ impl Work<'_> {
                     tracing::debug!(host = %self.order.host, "where the challenge goes is not known: {error}");
                     return Ok(trail.end());
                 }
+            }
+        }
+    }
+
+    /// Finds the CAA records that count for the order's host, as far as our own zone tells (P24). What is not known keeps no
+    /// order from being made: the CA looks itself.
+    pub(super) async fn find_caa(&self) -> Option<caa::Found> {
+        let zone = &self.order.zone;
+        let names = caa::climb(&self.order.host, zone);
+        match self.outside.dns.read().caa(zone, &names).await {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::debug!(host = %self.order.host, "CAA records are not known: {error}");
+                None
             }
         }
     }

@@ -2,6 +2,7 @@
 //! of it.
 
 use faythe_core::budget::Spending;
+use faythe_core::caa;
 use faythe_core::problem::Exchange;
 
 use super::fault::Fault;
@@ -19,6 +20,9 @@ impl Work<'_> {
             None => self.find_way().await?,
         };
         self.take_way(route);
+        if self.is_excluded().await? {
+            return Ok(Then::End(Outcome::Settled));
+        }
         let Some(grant) = self.order.grant.take() else {
             return Ok(Then::End(Outcome::Settled));
         };
@@ -47,6 +51,24 @@ impl Work<'_> {
         self.take_up(session, (self.outside.now)());
         self.ca_has_done_it();
         Ok(Then::GoOn)
+    }
+
+    /// Whether CAA records keep the CA from issuing for the host, so that an order would be in vain (P24). The plan is told,
+    /// and chooses anew. The CA is asked for its names only where there are records at all.
+    async fn is_excluded(&mut self) -> Result<bool, Fault> {
+        let exclusion = match self.order.caa.take() {
+            Some(found) => {
+                let issuer = self.desk().ca.read().issuer().await;
+                let issuer = issuer.map_err(|error| Fault::ca(&error, Exchange::NewOrder))?;
+                caa::exclusion(&self.order.host, &found, &issuer)
+            }
+            None => None,
+        };
+        let is_excluded = exclusion.is_some();
+        let (host, ca) = (self.order.host.clone(), self.order.ca);
+        // Nobody listens only when the process is about to end.
+        let _ = self.progress.send(Progress::Caa(host, ca, exclusion));
+        Ok(is_excluded)
     }
 
     /// Tells the ledger.

@@ -29,14 +29,19 @@ const CONFLICTS: u32 = 3;
 
 impl Work<'_> {
     pub(super) async fn inspect(&mut self) -> Result<(), Fault> {
-        // An order of which nothing is noted will have to know where its value goes: that is asked meanwhile.
-        let (slot, way) = futures::join!(self.outside.store.read().slot(&self.order.host), async {
+        // An order of which nothing is noted will have to know where its value goes, and whether the CA may issue: that is
+        // asked meanwhile.
+        let (slot, (way, caa)) = futures::join!(self.outside.store.read().slot(&self.order.host), async {
             match &self.order.note {
-                Some(_) => None,
-                None => Some(self.find_way().await),
+                Some(_) => (None, None),
+                None => {
+                    let (way, caa) = futures::join!(self.find_way(), self.find_caa());
+                    (Some(way), caa)
+                }
             }
         });
         self.order.way = way;
+        self.order.caa = caa;
         let slot = slot?;
         self.order.place = Some(match &slot {
             Slot::Vacant => Place::Open,

@@ -6,6 +6,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use faythe_core::budget::Endpoint;
+use faythe_core::caa::Issuer;
 use faythe_core::problem::{Problem, ProblemKind};
 use http::header::LOCATION;
 use serde_json::{Value, json};
@@ -82,6 +83,24 @@ impl Keeper {
     /// The account, made or taken up again if need be.
     pub(super) async fn account(&self) -> Result<Arc<Account>, CaError> {
         self.account.get(|_| true, self.make()).await
+    }
+
+    /// The account's URL as far as it is known here or saved; none is made.
+    async fn url(&self) -> Result<Option<String>, CaError> {
+        if let Some(account) = self.account.known().await {
+            return Ok(Some(account.url.clone()));
+        }
+        let saved = self.store.account(self.exchange.directories.url()).await;
+        Ok(saved.map_err(kept)?.and_then(|saved| saved.url))
+    }
+
+    /// How CAA records know the CA, and our account there.
+    pub(super) async fn issuer(&self) -> Result<Issuer, CaError> {
+        let directory = self.exchange.directories.current().await?;
+        Ok(Issuer {
+            identities: directory.meta.caa_identities.clone(),
+            account: self.url().await?,
+        })
     }
 
     /// Drops `account` if the CA says that it does not know it, or if another key is saved by now; the next use takes up

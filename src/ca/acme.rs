@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use faythe_core::ari::{CertificateId, RenewalInfo};
 use faythe_core::budget::{self, Endpoint, Grant};
+use faythe_core::caa::Issuer;
 use faythe_core::name::Hostname;
 use faythe_core::order::OrderStatus;
 use faythe_core::problem::ProblemKind;
@@ -340,6 +341,10 @@ impl Ca for Acme {
         certificate: &'a CertificateId,
     ) -> BoxFuture<'a, Result<Option<RenewalInfo>, CaError>> {
         self.ask_renewal(certificate).boxed()
+    }
+
+    fn issuer(&self) -> BoxFuture<'_, Result<Issuer, CaError>> {
+        self.keeper.issuer().boxed()
     }
 
     fn revoke<'a>(&'a self, certificate: &'a [u8], reason: Revocation) -> BoxFuture<'a, Result<(), CaError>> {

@@ -70,6 +70,11 @@ impl<T> Shared<T> {
         }
     }
 
+    /// The value, if somebody has got it already.
+    pub(super) async fn known(&self) -> Option<Arc<T>> {
+        self.state.lock().await.value.clone()
+    }
+
     /// Lets go of what is shared, whatever it is.
     pub(super) async fn clear(&self) {
         self.state.lock().await.value = None;

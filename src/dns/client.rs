@@ -24,7 +24,7 @@ use crate::dns::signer::{KeySource, Signer};
 use crate::dns::survey::Surveys;
 use crate::dns::update::wire_name;
 use crate::dns::{
-    Answer, AskError, Dns, DnsError, Foreign, LookError, Observe, UpdateFault, authority, route,
+    Answer, AskError, Dns, DnsError, Foreign, LookError, Observe, UpdateFault, authority, caa, route,
 };
 
 /// Time to live of our records unless a zone has its own (S08).
@@ -279,6 +279,21 @@ impl Dns for Client {
             found
                 .await
                 .map_err(|cause| entry.error(format!("CNAME {record}"), cause))
+        })
+    }
+
+    fn caa<'a>(
+        &'a self,
+        zone: &'a DnsName,
+        names: &'a [DnsName],
+    ) -> BoxFuture<'a, Result<Option<faythe_core::caa::Found>, AskError>> {
+        Box::pin(async move {
+            let entry = self.entry(zone)?;
+            let found = async { caa::find(&addresses(&entry.servers).await?, names).await };
+            found.await.map_err(|cause| {
+                let first = names.first().map_or("", DnsName::as_str);
+                entry.error(format!("CAA {first}"), cause)
+            })
         })
     }
 

@@ -8,7 +8,7 @@ use faythe_core::zone::Role;
 
 use crate::dns::query::Reply;
 use crate::dns::tsig::{Algorithm, Key, sign};
-use crate::dns::{authority, keyfile, lookup, primary, route, survey, update};
+use crate::dns::{authority, caa, keyfile, lookup, primary, route, survey, update};
 use crate::sealed::Sealed;
 
 /// The ID of the update that answers are taken for, so that a corpus can bear it.
@@ -29,6 +29,7 @@ pub fn answer_to_query(bytes: &[u8]) {
     if let Ok(message) = reply.message() {
         drop(survey::delegation(message, &name));
         drop(authority::read(message, &name));
+        drop(caa::read(message, &name));
         drop(primary::mname(message, &name));
     }
 }

@@ -4,12 +4,12 @@ use faythe_bed::certificate::Certificate;
 use faythe_bed::faythe::Faythe;
 use faythe_bed::pebble::{self, Pebble};
 use faythe_bed::proxy::{Fault, Proxy};
-use faythe_bed::{Bed, until};
+use faythe_bed::{Bed, Setup, bind, until};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use serde_json::{Value, json};
 
-use super::look::{FAYTHE, NEW_ORDER, SOON, before_ca, clean, said};
+use super::look::{FAYTHE, NEW_ORDER, SOON, before_ca, clean, issued, said};
 use super::stage::{entry, foreign_certificate, put_labeled};
 
 /// A bed with a proxy before its CA, and another CA that stands in after two seconds.
@@ -121,4 +121,38 @@ async fn p24_another_ca_stands_in_for_what_is_urgent_and_nothing_is_issued_anew(
         (bed.pebble.certificates_issued(), other.certificates_issued()),
         (1, 2)
     );
+}
+
+#[tokio::test]
+async fn p24_what_caa_records_exclude_is_not_ordered_and_is_told() {
+    let zone = "caa.test";
+    let records = [
+        "@ IN CAA 0 issue \"pebble.letsencrypt.org; validationmethods=dns-01\"",
+        "closed IN CAA 0 issue \"other.test\"",
+    ];
+    let bed = Bed::start_as(Setup {
+        name: "caa".to_owned(),
+        names: bind::Setup {
+            records: records.map(|record| (zone.to_owned(), record.to_owned())).into(),
+            ..bind::Setup::default()
+        },
+        ..Setup::default()
+    })
+    .await
+    .unwrap();
+    let (open, closed) = (bed.host("www"), bed.host("www.closed"));
+    let faythe = bed.faythe(FAYTHE, bed.config()).await.unwrap();
+    faythe.ready(SOON).await.unwrap();
+    bed.ingress("web", &[&closed, &open]).await.unwrap();
+
+    issued(&bed, &faythe, &[open]).await;
+    let line = said(&faythe, &["state=\"stalled\"", "caa-excludes", &closed]).await;
+    for words in [
+        "CAA records at closed.caa.test let only",
+        "pebble.letsencrypt.org",
+    ] {
+        assert!(line.contains(words), "{line}");
+    }
+    clean(&bed, &faythe).await;
+    assert_eq!(bed.pebble.orders_created(), 1);
 }

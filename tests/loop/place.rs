@@ -7,27 +7,28 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use faythe::ca::{Ca, CaError, CaOrder, NewOrder, Revocation};
-use faythe::dns::{Answer, AskError, Dns, DnsError, Foreign, LookError, UpdateFault};
 use faythe::sealed::Sealed;
 use faythe::store::{Saved, SavedAccount, Slot, Store, StoreError};
 use faythe::x509;
 use faythe_core::Timestamp;
 use faythe_core::ari::{CertificateId, RenewalInfo};
 use faythe_core::budget::{Grant, Record};
+use faythe_core::caa;
 use faythe_core::cas::CaKey;
 use faythe_core::cert::Held;
-use faythe_core::name::{DnsName, Hostname, RecordName};
+use faythe_core::name::{Hostname, RecordName};
 use faythe_core::order::{CaView, Challenge, ChallengeStatus, ChallengeValue, OrderStatus};
 use faythe_core::problem::{Problem, ProblemKind};
 use faythe_core::route::Found;
 use faythe_core::schedule::RESOLVER_CACHE;
 use faythe_core::world::SavedWindow;
-use faythe_core::zone::Check;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use rcgen::{BasicConstraints, CertificateParams, CertificateSigningRequestParams, IsCa, Issuer, KeyPair};
 use tokio::sync::Notify;
 use tokio::time::Instant;
+
+mod dns;
 
 /// What is shared between the in-memory parts, and what one process knows of the notes.
 #[derive(Clone)]
@@ -50,6 +51,8 @@ pub(crate) struct State {
     pub(crate) fuse: Option<(usize, Side)>,
     /// What the update server says of names at which it has more to say than that nothing stands there.
     pub(crate) aliases: BTreeMap<RecordName, Found>,
+    /// The CAA records at the top of the zone.
+    pub(crate) caa: Vec<caa::Record>,
     /// What the CA's resolver has seen there, and when.
     resolved: BTreeMap<RecordName, (Instant, BTreeSet<String>)>,
     /// What stands in the zone.
@@ -290,6 +293,17 @@ impl Ca for Place {
         async { Ok(self.state().renewal.clone()) }.boxed()
     }
 
+    fn issuer(&self) -> BoxFuture<'_, Result<caa::Issuer, CaError>> {
+        let identities = vec!["ca.test".to_owned()];
+        async {
+            Ok(caa::Issuer {
+                identities,
+                account: None,
+            })
+        }
+        .boxed()
+    }
+
     fn revoke<'a>(&'a self, _: &'a [u8], _: Revocation) -> BoxFuture<'a, Result<(), CaError>> {
         async { Ok(()) }.boxed()
     }
@@ -470,90 +484,6 @@ fn end_of(aliases: &BTreeMap<RecordName, Found>, record: &RecordName) -> RecordN
     match aliases.get(record) {
         Some(Found::Alias { target }) => RecordName::parse(target).unwrap(),
         Some(_) | None => record.clone(),
-    }
-}
-
-impl Dns for Place {
-    fn repaired(&self) -> BoxFuture<'_, ()> {
-        self.0.repaired.notified().boxed()
-    }
-
-    fn adopt(&self, _: &DnsName, _: &RecordName, _: &str) {}
-
-    fn publish<'a>(
-        &'a self,
-        zone: &'a DnsName,
-        record: &'a RecordName,
-        value: &'a str,
-        _: Foreign,
-    ) -> BoxFuture<'a, Result<(), DnsError>> {
-        self.call(format!("publish {record} {value}"), move |state| {
-            if state.faults.refuse_updates.contains(record) {
-                return Err(DnsError {
-                    zone: zone.clone(),
-                    server: "ns".into(),
-                    key: "key".into(),
-                    cause: UpdateFault::Refused("policy"),
-                    more: Vec::new(),
-                });
-            }
-            state
-                .txt
-                .entry(record.clone())
-                .or_default()
-                .insert(value.to_owned());
-            Ok(())
-        })
-        .boxed()
-    }
-
-    fn withdraw<'a>(
-        &'a self,
-        _: &'a DnsName,
-        record: &'a RecordName,
-        value: &'a str,
-    ) -> BoxFuture<'a, Result<(), DnsError>> {
-        self.call(format!("withdraw {record} {value}"), move |state| {
-            if let Some(values) = state.txt.get_mut(record) {
-                values.remove(value);
-                if values.is_empty() {
-                    state.txt.remove(record);
-                }
-            }
-            Ok(())
-        })
-        .boxed()
-    }
-
-    fn authority<'a>(&'a self, _: &'a DnsName) -> BoxFuture<'a, Vec<(String, Result<u32, LookError>)>> {
-        async { vec![("ns".to_owned(), Ok(1))] }.boxed()
-    }
-
-    fn look<'a>(
-        &'a self,
-        _: &'a DnsName,
-        check: &'a Check,
-        record: &'a RecordName,
-    ) -> BoxFuture<'a, Result<Answer, LookError>> {
-        self.call(format!("look {} {record}", check.server), move |state| {
-            if state.faults.hide {
-                return Ok(Answer::default());
-            }
-            let values = state.txt.get(record).into_iter().flatten().cloned().collect();
-            Ok(Answer { values, remark: None })
-        })
-        .boxed()
-    }
-
-    fn find<'a>(&'a self, _: &'a DnsName, record: &'a RecordName) -> BoxFuture<'a, Result<Found, AskError>> {
-        self.call(format!("find {record}"), move |state| {
-            Ok(state.aliases.get(record).cloned().unwrap_or(Found::Here))
-        })
-        .boxed()
-    }
-
-    fn survey<'a>(&'a self, _: &'a DnsName) -> BoxFuture<'a, Result<Vec<Check>, AskError>> {
-        async { Ok(Vec::new()) }.boxed()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use faythe_core::caa;
 use faythe_core::name::{Hostname, RecordName};
 use faythe_core::route::{Found, Way};
 
@@ -98,4 +99,21 @@ async fn p07_an_alias_that_is_made_meanwhile_is_followed() {
     rig.place.state().faults.hide = false;
     rig.settled(&mut process).await;
     assert_eq!(rig.place.state().orders.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p24_what_caa_records_exclude_costs_no_order_until_they_do_not() {
+    let rig = Rig::new(&["a.example.com"]);
+    let record = |value: &str| caa::Record {
+        critical: false,
+        tag: "issue".to_owned(),
+        value: value.to_owned(),
+    };
+    rig.place.state().caa = vec![record("other.test")];
+    let mut process = rig.process();
+    rig.pass(&mut process, Duration::from_secs(3600)).await;
+    assert_eq!(rig.place.state().calls("open"), 0);
+    rig.place.state().caa = vec![record("ca.test")];
+    rig.settled(&mut process).await;
+    assert_eq!(rig.place.state().calls("open a.example.com"), 1);
 }
