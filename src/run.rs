@@ -105,13 +105,7 @@ pub async fn run(
             seen = inputs.requests.next() => state.requests(seen.ok_or(RunError::Ended("Ingresses"))?),
             seen = inputs.secrets.next() => state.secrets(seen.ok_or(RunError::Ended("Secrets"))?),
             Some(progress) = told.recv() => state.progress(progress),
-            Some(ended) = state.tasks.join_next() => {
-                // What it told before it ended comes first.
-                while let Ok(progress) = told.try_recv() {
-                    state.progress(progress);
-                }
-                state.ended(ended)?;
-            }
+            Some(ended) = state.tasks.join_next() => state.ended(ended, &mut told)?,
             Some(errand) = state.errands.join_next() => state.errand(errand.map_err(RunError::Task)?),
             saved = term::read(&mut state.reading) => state.noted(saved),
             () = outside.dns.read().repaired() => state.repaired(),
@@ -127,7 +121,7 @@ pub async fn run(
             } else if let Ok(progress) = told.try_recv() {
                 state.progress(progress);
             } else if let Some(ended) = state.tasks.try_join_next() {
-                state.ended(ended)?;
+                state.ended(ended, &mut told)?;
             } else if let Some(errand) = state.errands.try_join_next() {
                 state.errand(errand.map_err(RunError::Task)?);
             } else {
@@ -417,7 +411,12 @@ impl Loop {
     fn ended(
         &mut self,
         ended: Result<(Hostname, Order, Outcome), tokio::task::JoinError>,
+        told: &mut mpsc::UnboundedReceiver<Progress>,
     ) -> Result<(), RunError> {
+        // What it told before it ended comes first.
+        while let Ok(progress) = told.try_recv() {
+            self.progress(progress);
+        }
         let (host, order, outcome) = ended.map_err(RunError::Task)?;
         self.steering.remove(&host);
         let now = self.now();
