@@ -124,6 +124,8 @@ pub(super) const SECTIONS: &[&Section] = &[
     &ca::BINDING,
     &limits::SECTION,
     &limits::LIMIT,
+    &limits::RATES,
+    &limits::RATE,
     &zone::ENTRY,
     &check::SECTION,
     &zone::DRIVER,

@@ -258,6 +258,19 @@ impl Requests {
             Endpoint::Revoke => self.revoke,
         }
     }
+
+    /// Changes the limit of one kind of address; `None` takes it away.
+    pub fn set(&mut self, endpoint: Endpoint, limit: Option<Limit>) {
+        *match endpoint {
+            Endpoint::Directory => &mut self.directory,
+            Endpoint::NewAccount => &mut self.new_account,
+            Endpoint::NewNonce => &mut self.new_nonce,
+            Endpoint::NewOrder => &mut self.new_order,
+            Endpoint::Other => &mut self.other,
+            Endpoint::RenewalInfo => &mut self.renewal_info,
+            Endpoint::Revoke => &mut self.revoke,
+        } = limit;
+    }
 }
 
 impl Preset {

@@ -79,6 +79,14 @@ mod tests {
         let last = waits[29].as_secs_f64();
         assert!((0.95..1.2).contains(&last), "{last}");
         assert!(pace.take(Endpoint::NewOrder, now).is_zero());
+        // Another pace for one kind of address changes no other.
+        let mut limits = Preset::LetsEncrypt.limits();
+        let slow = Limit::with_burst(1, std::time::Duration::from_secs(10), 2);
+        limits.requests.set(Endpoint::NewOrder, Some(slow));
+        let mut set = Pace::new(&limits);
+        let waits = [Endpoint::NewOrder; 4].map(|endpoint| set.take(endpoint, now).as_secs());
+        assert_eq!(waits, [0, 0, 10, 20]);
+        assert!(set.take(Endpoint::NewNonce, now).is_zero());
         let mut free = Pace::new(&Preset::None.limits());
         assert!((0..1000).all(|_| free.take(Endpoint::NewNonce, now).is_zero()));
     }

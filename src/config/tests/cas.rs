@@ -1,6 +1,6 @@
 //! A file with `cas`.
 
-use faythe_core::budget::{Kind, Limit, Preset};
+use faythe_core::budget::{Endpoint, Kind, Limit, Preset};
 
 use super::*;
 use crate::ca::acme::MacAlgorithm;
@@ -100,6 +100,54 @@ fn p17_limits_follow_the_url_and_every_one_can_be_set() {
     check(
         r#""limits": {"new_order": {"count": 1}}"#,
         "did you mean `new_orders`?",
+    );
+}
+
+#[test]
+fn p17_the_pace_of_each_kind_of_address_can_be_set() {
+    let requests = |requests: &str| {
+        let entry = format!(
+            r#""url": "https://acme.example/dir", "limits": {{"preset": "letsencrypt", "share": 50, "requests": {{{requests}}}}}"#
+        );
+        ca(&entry).limits.requests
+    };
+    let known = Preset::LetsEncrypt.limits().requests;
+    let limit = |burst| Some(Limit::with_burst(7, Duration::from_secs(60), burst));
+    for (name, endpoint) in [
+        ("directory", Endpoint::Directory),
+        ("accounts", Endpoint::NewAccount),
+        ("nonces", Endpoint::NewNonce),
+        ("orders", Endpoint::NewOrder),
+        ("other", Endpoint::Other),
+        ("renewal_info", Endpoint::RenewalInfo),
+        ("revocations", Endpoint::Revoke),
+    ] {
+        for (given, expected) in [
+            (r#""count": 7, "period": 60"#, limit(7)),
+            (r#""count": 7, "period": 60, "burst": 3"#, limit(3)),
+            (r#""count": 7"#, Some(Limit::new(7, Duration::from_secs(1)))),
+            (r#""count": 0"#, None),
+        ] {
+            let mut others = known;
+            others.set(endpoint, expected);
+            assert_eq!(
+                requests(&format!(r#""{name}": {{{given}}}"#)),
+                others,
+                "{name}: {given}"
+            );
+        }
+    }
+    check(
+        r#""limits": {"requests": {"orders": {"count": 1, "period": 61}}}"#,
+        "1 to 60",
+    );
+    check(
+        r#""limits": {"requests": {"orders": {"burst": 1}}}"#,
+        "cas[0].limits.requests.orders.count: it is missing",
+    );
+    check(
+        r#""limits": {"requests": {"order": {"count": 1}}}"#,
+        "did you mean `orders`?",
     );
 }
 

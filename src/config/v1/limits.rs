@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use faythe_core::budget::{COUNT_MAX, Kind as Counted, Limit, Limits, PERIOD_MAX, Preset};
+use faythe_core::budget::{
+    COUNT_MAX, Endpoint, Kind as Counted, Limit, Limits, PERIOD_MAX, Preset, Requests,
+};
 
 use super::super::keys::{Absent, Key, Kind, Section};
 use super::super::reader::Reader;
@@ -53,6 +55,8 @@ const FAILURES_PER_NAME: Key = counted("failures_per_name", "how often a name ma
 const NEW_ACCOUNTS: Key = counted("new_accounts", "how many accounts may be made");
 const NEW_ORDERS: Key = counted("new_orders", "how many orders the account may make");
 
+const REQUESTS: Key = counted("requests", "how many requests each kind of address may get");
+
 /// The limits of one CA.
 pub(super) const SECTION: Section = Section {
     prefix: "cas[].limits.",
@@ -65,6 +69,7 @@ pub(super) const SECTION: Section = Section {
         FAILURES_PER_NAME,
         FAILURES_IN_A_ROW,
         NEW_ACCOUNTS,
+        REQUESTS,
     ],
 };
 
@@ -91,6 +96,61 @@ const PERIOD: Key = Key {
 pub(super) const LIMIT: Section = Section {
     prefix: "cas[].limits.<limit>.",
     keys: &[COUNT, PERIOD],
+};
+
+const DIRECTORY: Key = counted("directory", "how often the directory may be asked for");
+const ACCOUNTS: Key = counted("accounts", "how many requests for an account may be made");
+const NONCES: Key = counted("nonces", "how often a nonce may be asked for");
+const ORDERS: Key = counted("orders", "how many requests for a new order may be made");
+const OTHER: Key = counted(
+    "other",
+    "how many requests about accounts, orders and what belongs to them may be made",
+);
+const RENEWAL_INFO: Key = counted("renewal_info", "how often renewal information may be asked for");
+const REVOCATIONS: Key = counted("revocations", "how many revocations may be asked for");
+
+/// The requests to one CA.
+pub(super) const RATES: Section = Section {
+    prefix: "cas[].limits.requests.",
+    keys: &[
+        DIRECTORY,
+        NONCES,
+        ACCOUNTS,
+        ORDERS,
+        RENEWAL_INFO,
+        REVOCATIONS,
+        OTHER,
+    ],
+};
+
+const RATE_COUNT: Key = Key {
+    purpose: "how many requests are allowed in each period, 0 for as many as one likes",
+    ..COUNT
+};
+const RATE_PERIOD: Key = Key {
+    name: "period",
+    kind: Kind::Integer {
+        unit: "seconds",
+        // A request waits for its turn; what is due in an hour would only hold up what it belongs to.
+        range: 1..=60,
+    },
+    absent: Absent::As("1"),
+    purpose: "the time in which so many requests are allowed",
+};
+const BURST: Key = Key {
+    name: "burst",
+    kind: Kind::Integer {
+        unit: "",
+        range: 1..=COUNT_MAX as u64,
+    },
+    absent: Absent::Means("as many as `count`"),
+    purpose: "how many requests may follow one another at once",
+};
+
+/// The requests to one kind of address.
+pub(super) const RATE: Section = Section {
+    prefix: "cas[].limits.requests.<kind>.",
+    keys: &[RATE_COUNT, RATE_PERIOD, BURST],
 };
 
 /// The limits of the CA whose directory is at `url`.
@@ -123,6 +183,12 @@ pub(super) fn limits(reader: &mut Reader<'_, '_>, url: Option<&http::Uri>) -> Op
                 }
             }
         }
+        if reader.has(&REQUESTS) {
+            match reader.object(&REQUESTS, &RATES, |reader| rates(reader, limits.requests)) {
+                Some(requests) => limits.requests = requests,
+                None => well = false,
+            }
+        }
         let share = u32::try_from(share?).unwrap_or(100);
         well.then(|| limits.share(share))
     })
@@ -135,4 +201,38 @@ fn limit(reader: &mut Reader<'_, '_>) -> Option<Option<Limit>> {
     let count = u32::try_from(count?).unwrap_or(COUNT_MAX);
     let period = Duration::from_secs(period?);
     Some((count > 0).then(|| Limit::new(count, period)))
+}
+
+/// The pace of requests: `known`, save where it is given.
+fn rates(reader: &mut Reader<'_, '_>, known: Requests) -> Option<Requests> {
+    let mut requests = known;
+    let mut well = true;
+    for (endpoint, key) in [
+        (Endpoint::Directory, DIRECTORY),
+        (Endpoint::NewAccount, ACCOUNTS),
+        (Endpoint::NewNonce, NONCES),
+        (Endpoint::NewOrder, ORDERS),
+        (Endpoint::Other, OTHER),
+        (Endpoint::RenewalInfo, RENEWAL_INFO),
+        (Endpoint::Revoke, REVOCATIONS),
+    ] {
+        if reader.has(&key) {
+            match reader.object(&key, &RATE, rate) {
+                Some(limit) => requests.set(endpoint, limit),
+                None => well = false,
+            }
+        }
+    }
+    well.then_some(requests)
+}
+
+/// The pace of one kind of address; none where the count is zero.
+fn rate(reader: &mut Reader<'_, '_>) -> Option<Option<Limit>> {
+    let whole = |number: u64| u32::try_from(number).unwrap_or(COUNT_MAX);
+    let count = reader.integer(&RATE_COUNT);
+    let period = reader.integer(&RATE_PERIOD);
+    let given = reader.has(&BURST);
+    let burst = if given { reader.integer(&BURST) } else { count };
+    let (count, period, burst) = (whole(count?), Duration::from_secs(period?), whole(burst?));
+    Some((count > 0).then(|| Limit::with_burst(count, period, burst)))
 }
