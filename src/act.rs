@@ -378,6 +378,8 @@ impl Work<'_> {
     }
 
     fn rest(&mut self, fault: Fault) -> Outcome {
+        // Nothing is lost with an order of no use, so it takes up no room while it rests.
+        self.order.session.take_if(|_| fault.pause == Pause::Abandon);
         self.order.tries = self.order.tries.saturating_add(1);
         Outcome::Rested {
             noted: self.order.note.is_some(),
@@ -389,13 +391,9 @@ impl Work<'_> {
 
     fn failure(&self, fault: Fault, parked: bool, wait: Option<Duration>) -> Failures {
         let now = (self.outside.now)();
+        let count = self.order.failures.as_ref().map_or(0, |before| before.count);
         Failures {
-            count: self
-                .order
-                .failures
-                .as_ref()
-                .map_or(0, |before| before.count)
-                .saturating_add(1),
+            count: count.saturating_add(1),
             last: now,
             refused_by: self.refused_by(&fault, now),
             code: fault.code,

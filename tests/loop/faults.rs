@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use faythe::act::UNNOTED_AT_ONCE;
 use faythe_core::name::Hostname;
+use faythe_core::order::OrderStatus;
 use faythe_core::problem::{Problem, ProblemKind};
 use tokio::time::Instant;
 
@@ -184,6 +185,28 @@ async fn p16_where_no_note_can_be_saved_two_orders_are_made_and_not_one_for_each
     let before = rig.place.state().orders.len();
     rig.settled(&mut process).await;
     assert!(rig.place.state().orders.len() <= before + hosts.len() - UNNOTED_AT_ONCE);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p23_orders_that_are_of_no_use_from_the_start_keep_nobody_waiting() {
+    let rig = Rig::new(&["a.example.com", "b.example.com"]);
+    rig.place.state().faults.born = vec![OrderStatus::Invalid; UNNOTED_AT_ONCE];
+    let mut process = rig.process();
+    rig.reach(&mut process, |state| state.orders.len() == UNNOTED_AT_ONCE)
+        .await;
+    // While these two rest there is room for another.
+    let other = "c.example.com";
+    rig.show_requests(
+        &process,
+        &["a.example.com", "b.example.com", other].map(str::to_owned),
+    );
+    let began = Instant::now();
+    let other: Hostname = other.parse().unwrap();
+    rig.reach(&mut process, |state| state.secrets.contains_key(&other))
+        .await;
+    assert!(began.elapsed() <= Duration::from_secs(5), "{:?}", began.elapsed());
+    rig.settled(&mut process).await;
+    assert_eq!(rig.place.state().orders.len(), UNNOTED_AT_ONCE + 3);
 }
 
 #[tokio::test(start_paused = true)]

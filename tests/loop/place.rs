@@ -94,6 +94,8 @@ pub(crate) struct Faults {
     pub(crate) ca_misses: Vec<&'static str>,
     /// The CA answers a new order with this.
     pub(crate) refuse_orders: Option<Problem>,
+    /// What state the next orders are in from the start, where it is another than pending.
+    pub(crate) born: Vec<OrderStatus>,
     /// The CA does not believe what it sees.
     pub(crate) fail_validation: bool,
     /// The store does not take certificates.
@@ -248,8 +250,9 @@ impl Ca for Place {
                     }
                     state.replacing += usize::from(wanted.replaces.is_some());
                     let number = state.orders.len();
+                    let status = state.faults.born.pop();
                     state.orders.push(Order {
-                        status: OrderStatus::Pending,
+                        status: status.unwrap_or(OrderStatus::Pending),
                         told: false,
                         value: ChallengeValue {
                             record: host.challenge_record(),
@@ -352,6 +355,11 @@ fn view(order: &Order) -> CaView {
         ChallengeStatus::Pending
     };
     let open = order.status == OrderStatus::Pending;
+    let kind = if order.told {
+        ProblemKind::Unauthorized
+    } else {
+        ProblemKind::ServerInternal
+    };
     CaView {
         status: order.status,
         challenges: open
@@ -363,7 +371,7 @@ fn view(order: &Order) -> CaView {
             .collect(),
         problem: (order.status == OrderStatus::Invalid).then(|| Problem {
             status: None,
-            kind: ProblemKind::Unauthorized,
+            kind,
             detail: "incorrect TXT record".into(),
             retry_after: None,
         }),
