@@ -137,11 +137,19 @@ impl Meter {
     /// When the bucket of `key` would be full if what is pending were spent now.
     pub(super) fn projected(&self, key: u64, now: Timestamp) -> Timestamp {
         let Some(limit) = self.limit else { return now };
-        let from = self.full_at.get(&key).map_or(now, |at| now.max(*at));
-        ahead(from, limit.interval() * bounded(self.pending(key)))
+        ahead(
+            self.spent(key, now),
+            limit.interval() * bounded(self.pending(key)),
+        )
     }
 
-    fn pending(&self, key: u64) -> u32 {
+    /// When the bucket of `key` will be full from what is spent.
+    pub(super) fn spent(&self, key: u64, now: Timestamp) -> Timestamp {
+        self.full_at.get(&key).map_or(now, |at| now.max(*at))
+    }
+
+    /// How much is granted to `key` and not counted yet.
+    pub(super) fn pending(&self, key: u64) -> u32 {
         self.pending.get(&key).copied().unwrap_or(0)
     }
 

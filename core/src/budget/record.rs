@@ -2,9 +2,10 @@
 //!
 //! A process that dies between an order and the next record must not make its heir believe in orders that have been
 //! used up. To save before each order would cost a write each; so a record says how many orders ahead of it may have
-//! been made, and its reader counts them all. That number begins at one and doubles while orders follow one another, so a
-//! burst of them costs one write for [`AHEAD_MAX`], and a crash never counts more than twice what was used. While orders
-//! are so rare that the bucket has refilled meanwhile, no write is needed at all.
+//! been made, and its reader counts them all: those that had been granted already and may arrive at the CA at any time,
+//! and some more. The number of those begins at one and doubles while orders follow one another, so a burst of them costs
+//! one write for [`AHEAD_MAX`], and a crash never counts more than twice what was used. While orders are so rare that the
+//! bucket has refilled meanwhile, no write is needed at all.
 //!
 //! What is counted for single names and domains is saved behind, many at a time: until then the certificates themselves
 //! and the notes of failures tell what happened ([`Ledger::recall_issued`], [`Ledger::recall_failed`]).
@@ -32,9 +33,9 @@ const ON_ITS_WAY: SignedDuration = SignedDuration::from_secs(10);
 pub struct Record {
     /// When it was made.
     pub at: Timestamp,
-    /// When the bucket of new orders will be full again, from what had been granted then.
+    /// When the bucket of new orders will be full again, from what the CA had counted then.
     pub orders_full_at: Timestamp,
-    /// How many orders may have been made since.
+    /// How many orders may have been made since, those included that had been granted.
     pub ahead: u32,
     /// All other buckets that are not full.
     pub entries: Vec<Entry>,
@@ -58,7 +59,7 @@ pub(super) struct Reservation {
     needed: bool,
     /// The head of the last record: its time, its bucket of orders, and how many may be made ahead of it.
     saved: Option<(Timestamp, Timestamp, u32)>,
-    /// The record that is being saved.
+    /// The record that is being saved. Either may be what an heir reads.
     saving: Option<(Timestamp, Timestamp, u32)>,
     /// How many the last record of this process allowed. It begins anew with each process: one that dies young must not
     /// leave the next one more to count than it can have used.
@@ -156,7 +157,7 @@ impl Ledger {
             1
         };
         let record = self.record_with(made, now);
-        self.reservation.saving = Some((record.at, record.orders_full_at, made));
+        self.reservation.saving = Some((record.at, record.orders_full_at, record.ahead));
         self.reservation.grown = made;
         self.reservation.short = false;
         self.reservation.changes = 0;
@@ -180,6 +181,10 @@ impl Ledger {
             self.reservation.saved = saving.or(self.reservation.saved);
             self.reservation.retry_at = None;
         } else {
+            // It may have been for all that: an answer can be lost. Then it is as if both had said the lesser.
+            if let (Some((at, full_at, ahead)), Some(saving)) = (self.reservation.saved, saving) {
+                self.reservation.saved = Some((at, full_at.min(saving.1), ahead.min(saving.2)));
+            }
             self.reservation.change(now);
             self.reservation.retry_at = Some(ahead(now, RETRY));
         }
@@ -190,10 +195,14 @@ impl Ledger {
         let Some(limit) = self.orders.limit() else {
             return u32::MAX;
         };
-        let Some((_, full_at, made)) = self.reservation.saved else {
+        let Some(saved) = self.reservation.saved else {
             return 0;
         };
-        let covered = ahead(full_at.max(now), limit.interval() * bounded(made));
+        let covers = |(_, full_at, made): (Timestamp, Timestamp, u32)| {
+            ahead(full_at.max(now), limit.interval() * bounded(made))
+        };
+        let saving = self.reservation.saving.map_or(Timestamp::MAX, covers);
+        let covered = covers(saved).min(saving);
         let used = self.orders.projected(ACCOUNT, now);
         let left = used.duration_until(covered).as_nanos() / limit.interval().as_nanos();
         u32::try_from(left.max(0)).unwrap_or(u32::MAX)
@@ -215,8 +224,9 @@ impl Ledger {
         }
         Record {
             at: now,
-            orders_full_at: self.orders.projected(ACCOUNT, now),
-            ahead,
+            // What is pending may be counted long after now, when the bucket would have refilled from it.
+            orders_full_at: self.orders.spent(ACCOUNT, now),
+            ahead: ahead.saturating_add(self.orders.pending(ACCOUNT)),
             entries,
         }
     }

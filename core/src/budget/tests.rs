@@ -329,3 +329,48 @@ fn p17_the_guide_has_every_limit() {
         .collect();
     assert_eq!(named, Kind::ALL.map(Kind::code).into());
 }
+
+#[test]
+fn p17_what_is_granted_and_sent_late_is_known_after_a_crash() {
+    // One order in 1,000 s, eight at most.
+    let limits = Limits {
+        new_orders: Some(Limit::new(8, Duration::from_secs(8_000))),
+        ..Limits::default()
+    };
+    let mut ledger = Ledger::new(limits);
+    let mut saved = None;
+    for i in 0..7 {
+        let host = host(&format!("a.example{i}.com"));
+        if ledger.reserve(&host, Exemption::Nothing, NOW).is_err() {
+            saved = Some(save(&mut ledger, NOW));
+            ledger.reserve(&host, Exemption::Nothing, NOW).unwrap();
+        }
+    }
+    // All seven arrive when the bucket would have refilled from those that the record knew of; then the process dies.
+    let crash = later(6_000);
+    let mut heir = Ledger::new(limits);
+    heir.load(&saved.unwrap(), crash);
+    heir.recalled(crash);
+    assert!(
+        heir.remaining(Kind::NewOrders, crash).unwrap() <= 1,
+        "the CA would refuse"
+    );
+}
+
+#[test]
+fn p17_no_order_is_made_ahead_of_a_record_that_may_be_read() {
+    let hosts: Vec<_> = (0..8).map(|i| host(&format!("a.example{i}.com"))).collect();
+    let mut ledger = ledger();
+    for host in &hosts[..4] {
+        order(&mut ledger, &host.to_string(), Exemption::Nothing, NOW);
+    }
+    assert_eq!(ledger.free_orders(NOW), Some(3));
+    // A record that allows for less is on its way: the old one or it is what an heir reads.
+    assert_eq!(ledger.record(NOW).ahead, 1);
+    assert_eq!(ledger.free_orders(NOW), Some(1));
+    ledger.reserve(&hosts[4], Exemption::Nothing, NOW).unwrap();
+    assert_eq!(ledger.free_orders(NOW), Some(0));
+    // Nobody knows whether it has been saved.
+    ledger.saved(false, NOW);
+    assert_eq!(ledger.free_orders(NOW), Some(0));
+}
