@@ -219,10 +219,9 @@ impl Loop {
             Errand::WindowsSaved(well) => self.world.windows_saved(well, now),
             Errand::Saved(ca, Ok(())) => self.world.ledger_mut(ca).saved(true, now),
             Errand::Saved(ca, Err(theirs)) => {
-                let ledger = self.world.ledger_mut(ca);
-                ledger.saved(false, now);
+                self.world.ledger_mut(ca).saved(false, now);
                 if let Some(record) = theirs {
-                    ledger.load(&record, now);
+                    self.world.load_ledger(ca, &record, now);
                 }
             }
         }

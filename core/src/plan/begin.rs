@@ -139,6 +139,8 @@ impl Planner {
         self.running.insert(host.clone(), goal);
         world.set_activity(host, Some(Activity::Running(stage)));
         self.reassess(host.clone(), world, policy, now, plan);
+        // It may have stood at another CA, or have been counted for no domain.
+        self.queues.spent(ca, host, view(world, now));
         true
     }
 }

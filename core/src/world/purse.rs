@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::World;
 use crate::activity::Activity;
-use crate::budget::{Grant, Ledger, Spending};
+use crate::budget::{Grant, Ledger, Record, Spending};
 use crate::cas::CaId;
 use crate::name::Hostname;
 use crate::problem::Scope;
@@ -24,6 +24,13 @@ impl World {
     /// Puts a ledger in the place of the one without limits; before the notes are told.
     pub fn set_ledger(&mut self, ca: CaId, ledger: Ledger) {
         self.desks.at_mut(ca).ledger = ledger;
+        self.holds_changed = true;
+    }
+
+    /// Takes in what another instance has saved meanwhile.
+    pub fn load_ledger(&mut self, ca: CaId, record: &Record, now: Timestamp) {
+        self.ledger_mut(ca).load(record, now);
+        // Less may be left than those have been let through for who wait.
         self.holds_changed = true;
     }
 

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use faythe_core::Timestamp;
 use faythe_core::activity::{Activity, Hold, Rest};
 use faythe_core::audit::{audit, may_order};
-use faythe_core::budget::{Ledger, Record, Spending};
+use faythe_core::budget::{Kind, Ledger, Record, Spending};
 use faythe_core::cas::CaId;
+use faythe_core::cert::{CertFacts, Held};
 use faythe_core::name::Hostname;
 use faythe_core::order::{Goal, Stage};
 use faythe_core::plan::{Action, Plan, Planner};
@@ -402,4 +403,65 @@ proptest! {
             wake = course.turn().wake_at;
         }
     }
+}
+
+/// A certificate for the `host`th name that has so many days of 90 left, so that it is due and has time.
+fn due(host: usize, left: i64) -> Held {
+    let day = |days| ahead(start(), SignedDuration::from_hours(days * 24));
+    Held {
+        secret: format!("secret-{host}-0").into(),
+        version: "1".into(),
+        content: Ok(CertFacts {
+            names: vec![hosts().swap_remove(host)],
+            not_before: day(left - 90),
+            not_after: day(left),
+            serial: "01".into(),
+            issuer: "Test".into(),
+            id: None,
+        }),
+        issued_at: None,
+        renew: false,
+        made_by: None,
+    }
+}
+
+#[test]
+fn p24_who_goes_to_another_ca_takes_the_place_of_one_that_has_time_there() {
+    let mut course = Course::new(4, true, true, &[], &[]);
+    let (one, two) = (course.ca(0), course.ca(1));
+    let (b, c) = (hosts().swap_remove(2), hosts().swap_remove(3));
+    // Of example.com's certificates none are left at the first CA, and one at the second.
+    for (ca, issued) in [(one, 4), (two, 2)] {
+        for host in &hosts()[4..4 + issued] {
+            course.world.ledger_mut(ca).tell(host, Spending::Issued, start());
+        }
+    }
+    // c.example.com may be renewed at the second CA only, and keeps the pace behind wild.net.
+    for event in [
+        Event::Hold(9, due(9, 20)),
+        Event::Hold(3, due(3, 25)),
+        Event::Exclude(3, 0, 4_000),
+        Event::Ask(0, vec![9, 3]),
+    ] {
+        course.apply(event);
+    }
+    for _ in 0..3 {
+        course.checked_turn().unwrap();
+    }
+    let limit = |course: &Course| {
+        course
+            .planner
+            .turn_of(&c, &course.world, course.now)
+            .unwrap()
+            .limit
+    };
+    assert_eq!(limit(&course), None, "only the pace holds it");
+    // Nothing serves for b.example.com.
+    course.apply(Event::Ask(1, vec![2]));
+    for _ in 0..3 {
+        course.checked_turn().unwrap();
+    }
+    assert!(course.is_running(&b));
+    assert_eq!(course.world.ca_of(&b), two);
+    assert!(matches!(limit(&course), Some((Kind::CertificatesPerDomain, _))));
 }
