@@ -251,8 +251,11 @@ impl Planner {
         if world.want(&host).is_none() {
             self.drop_unwanted(&host, world, policy, now);
         }
-        let conclusion = assess(&host, world, policy, now);
-        follow(&host, conclusion.as_ref(), world, now);
+        let mut conclusion = assess(&host, world, policy, now);
+        if follow(&host, conclusion.as_ref(), world, now) {
+            // It may have rested on what the CA said of another certificate that lasts as long.
+            conclusion = assess(&host, world, policy, now);
+        }
         let Some(Assessment {
             reason,
             rank,
@@ -374,15 +377,15 @@ impl Planner {
     }
 }
 
-/// Keeps up which certificates the CA is asked about.
-fn follow(host: &Hostname, conclusion: Option<&Assessment>, world: &mut World, now: Timestamp) {
+/// Keeps up which certificates the CA is asked about; whether what it said of another one for the host has been dropped.
+fn follow(host: &Hostname, conclusion: Option<&Assessment>, world: &mut World, now: Timestamp) -> bool {
     let followed = conclusion.filter(|assessment| assessment.followed);
     let pressing = match followed.map(|assessment| assessment.reason.state()) {
         Some(State::Valid) => Pressing::Routine,
         Some(_) | None => Pressing::Awaited,
     };
     let id = followed.and_then(|_| best(host, world)?.id.clone());
-    world.follow(host, id.as_ref(), pressing, now);
+    world.follow(host, id.as_ref(), pressing, now)
 }
 
 fn view(world: &World, now: Timestamp) -> View<'_> {

@@ -214,24 +214,27 @@ impl World {
         self.hints.asking
     }
 
-    /// The certificate of `host` is to be asked about from now on, or nothing is.
+    /// The certificate of `host` is to be asked about from now on, or nothing is. Says whether what the CA said of another
+    /// one has been dropped.
     pub(crate) fn follow(
         &mut self,
         host: &Hostname,
         certificate: Option<&CertificateId>,
         pressing: Pressing,
         now: Timestamp,
-    ) {
+    ) -> bool {
         let hints = &mut self.hints;
         let Some(id) = certificate else {
             if let Some(&at) = hints.of.get(host) {
                 hints.leave(at);
             }
-            return;
+            return false;
         };
         let at = hints.place_for(host, id, now);
         let place = &mut hints.places[at as usize];
-        if place.id != *id {
+        let is_another = place.id != *id;
+        let dropped = is_another && !place.is_untold();
+        if is_another {
             (place.id, place.of) = (id.clone(), renewal::key(id));
             (place.window, place.next, place.tries) = (None, now, 0);
         }
@@ -245,6 +248,7 @@ impl World {
             hints.leave(at);
             hints.wait(at, pressing);
         }
+        dropped
     }
 
     /// When the next question is due.
