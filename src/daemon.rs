@@ -20,9 +20,9 @@ use crate::cluster::{self, Client};
 use crate::config::{CaConfig, Config, KeyConfig, ZoneConfig};
 use crate::dns::client::{Client as Names, ZoneSetup};
 use crate::dns::signer::KeySource;
-use crate::dns::{Dns, Observed};
-use crate::lease::Tenure;
+use crate::dns::{Dns, Leave, Observed};
 use crate::lease::election::{self, Election};
+use crate::lease::{Office, Tenure};
 use crate::neighbors::Board;
 use crate::report::events::Events;
 use crate::report::http::{self, Page};
@@ -56,7 +56,15 @@ pub(crate) struct Adapters {
 /// # Errors
 /// What keeps it from starting, or a part that has ended by itself.
 pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Result<()> {
-    let adapters = adapters(config).await?;
+    let now = clock::system();
+    let (office, tenure) = if config.leader_election {
+        let (office, tenure) = Tenure::vacant(Arc::clone(&now));
+        (Some(office), tenure)
+    } else {
+        (None, Tenure::sole(Arc::clone(&now)))
+    };
+    let leader = tenure.clone();
+    let leave = Arc::new(move || leader.check().is_ok());
     let Adapters {
         client,
         store,
@@ -64,7 +72,7 @@ pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Res
         dns,
         metrics,
         now,
-    } = adapters;
+    } = adapters_with(config, now, leave).await?;
 
     let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
     let (health, seen_health) = watch::channel(Health {
@@ -116,7 +124,9 @@ pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Res
     };
     // Its own signal: it is held until the last step is done.
     let done = CancellationToken::new();
-    let tenure = stand(config, &client, &now, &mut tasks, &done)?;
+    if let Some(office) = office {
+        stand(config, &client, &now, office, &mut tasks, &done)?;
+    }
     let profiles = config.zones.iter().filter_map(|zone| {
         let profile = zone.profile.clone()?;
         Some((zone.apex.clone(), profile))
@@ -199,18 +209,15 @@ fn apexes(config: &Config) -> Vec<DnsName> {
     all.map(|zone| zone.apex.clone()).collect()
 }
 
-/// Stands for election, where that is wanted.
+/// Stands for election.
 fn stand(
     config: &Config,
     client: &Client,
     now: &Now,
+    office: Office,
     tasks: &mut JoinSet<anyhow::Result<()>>,
     done: &CancellationToken,
-) -> anyhow::Result<Tenure> {
-    if !config.leader_election {
-        return Ok(Tenure::sole(Arc::clone(now)));
-    }
-    let (office, tenure) = Tenure::vacant(Arc::clone(now));
+) -> anyhow::Result<()> {
     let settings = election::Settings {
         namespace: config.secret_namespace.clone(),
         name: config.lease_name.clone(),
@@ -223,7 +230,7 @@ fn stand(
         election.run(done).await;
         Ok(())
     });
-    Ok(tenure)
+    Ok(())
 }
 
 /// Looks for values that earlier orders left behind, and removes what `removal` says.
@@ -259,11 +266,15 @@ pub(crate) async fn sweep(
         .context("the notes of orders")
 }
 
-/// Makes every adapter; asks nobody.
+/// Makes every adapter, for a command that a person has given; asks nobody.
 pub(crate) async fn adapters(config: &Config) -> anyhow::Result<Adapters> {
+    adapters_with(config, clock::system(), Arc::new(|| true)).await
+}
+
+/// Makes every adapter; asks nobody. Updates of zones are sent as long as `leave` says so.
+async fn adapters_with(config: &Config, now: Now, leave: Leave) -> anyhow::Result<Adapters> {
     let metrics = Arc::new(Metrics::new());
     let counted = Arc::clone(&metrics);
-    let now = clock::system();
     let ours = Arc::clone(&now);
     let observe: cluster::Observe = Arc::new(move |verb, head| {
         counted.api_request(verb.as_str(), head.map(|(status, _)| status.as_u16()));
@@ -281,7 +292,7 @@ pub(crate) async fn adapters(config: &Config) -> anyhow::Result<Adapters> {
     let zones: anyhow::Result<Vec<_>> = config.zones.iter().chain(&config.aside()).map(setup).collect();
     let counted = Arc::clone(&metrics);
     let observe = Arc::new(move |observed: &Observed<'_>| count(&counted, observed));
-    let dns = Arc::new(Names::observed(zones?, Arc::clone(&now), observe));
+    let dns = Arc::new(Names::observed(zones?, Arc::clone(&now), observe, leave));
     Ok(Adapters {
         client,
         store,

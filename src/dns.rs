@@ -82,6 +82,10 @@ pub enum Observed<'a> {
 /// Told of what happens to updates.
 pub type Observe = Arc<dyn Fn(&Observed<'_>) + Send + Sync>;
 
+/// Whether an update may be sent; asked right before each is. One that has waited here while somebody else came to change
+/// the zone would remove values of theirs, or bring back one that they have withdrawn (P38).
+pub type Leave = Arc<dyn Fn() -> bool + Send + Sync>;
+
 /// Name servers that take our updates, and those that must show them.
 pub trait Dns: Send + Sync {
     /// Counts `value` among the live ones at `record` without sending anything; for values that were published before
@@ -217,6 +221,9 @@ pub enum UpdateFault {
     /// The message could not be understood, by either side.
     #[error("FORMERR: {0}")]
     Format(String),
+    /// This instance may not change the zone any more.
+    #[error("not sent: another instance may lead by now")]
+    NoLeave,
     /// The server is not primary for the zone.
     #[error("NOTAUTH: the server is not primary for this zone; check `auth_dns_server` and `auth_dns_zone`")]
     NotAuth,
@@ -251,6 +258,7 @@ impl UpdateFault {
             Self::BadTrunc => "badtrunc",
             Self::Forged(_) => "forged",
             Self::Format(_) => "formerr",
+            Self::NoLeave => "not-leading",
             Self::NotAuth => "notauth",
             Self::NotImp => "notimp",
             Self::NotZone => "notzone",

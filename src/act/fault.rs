@@ -14,7 +14,7 @@ use faythe_core::visibility::{Glance, Sight};
 use faythe_core::zone::{Check, Rule};
 
 use crate::ca::CaError;
-use crate::dns::{AskError, DnsError};
+use crate::dns::{AskError, DnsError, UpdateFault};
 use crate::lease::NotLeading;
 use crate::store::StoreError;
 
@@ -346,7 +346,11 @@ impl From<DnsError> for Fault {
         Self {
             code: error.cause.code().to_owned(),
             text: chain(&error),
-            pause: rest(None),
+            pause: if error.cause == UpdateFault::NoLeave {
+                Pause::Stop
+            } else {
+                rest(None)
+            },
         }
     }
 }

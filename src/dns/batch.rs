@@ -294,6 +294,7 @@ fn is_about_some(fault: &Fault) -> bool {
             | UpdateFault::BadTime { .. }
             | UpdateFault::BadTrunc
             | UpdateFault::Forged(_)
+            | UpdateFault::NoLeave
             | UpdateFault::NotAuth
             | UpdateFault::NotImp
             | UpdateFault::Unreachable(_) => false,

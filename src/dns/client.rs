@@ -24,7 +24,7 @@ use crate::dns::signer::{KeySource, Signer};
 use crate::dns::survey::Surveys;
 use crate::dns::update::wire_name;
 use crate::dns::{
-    Answer, AskError, Dns, DnsError, Foreign, LookError, Observe, UpdateFault, authority, caa, route,
+    Answer, AskError, Dns, DnsError, Foreign, Leave, LookError, Observe, UpdateFault, authority, caa, route,
 };
 
 /// Time to live of our records unless a zone has its own (S08).
@@ -112,12 +112,12 @@ impl Client {
     /// Makes the client; does nothing before it is first used. Of two zones with one name the first counts.
     #[must_use]
     pub fn new(zones: Vec<ZoneSetup>, now: Now) -> Self {
-        Self::observed(zones, now, Arc::new(|_| {}))
+        Self::observed(zones, now, Arc::new(|_| {}), Arc::new(|| true))
     }
 
-    /// The same, with somebody who is told what happens to updates.
+    /// The same, with somebody who is told what happens to updates, and who says whether one may be sent.
     #[must_use]
-    pub fn observed(zones: Vec<ZoneSetup>, now: Now, observe: Observe) -> Self {
+    pub fn observed(zones: Vec<ZoneSetup>, now: Now, observe: Observe, leave: Leave) -> Self {
         let pool = Arc::new(Pool::default());
         let rekeyed = Arc::default();
         let mut entries = BTreeMap::new();
@@ -142,6 +142,7 @@ impl Client {
                 now: Arc::clone(&now),
                 skew_limit: setup.clock_skew_limit,
                 observe: Arc::clone(&observe),
+                leave: Arc::clone(&leave),
             };
             entries.entry(setup.apex).or_insert(Entry {
                 zone: Arc::new(Zone::new(courier, setup.ttl, setup.foreign)),

@@ -8,6 +8,7 @@
 //!
 //! Must not decide what an update says, nor whether a refused one is tried in parts.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ use crate::dns::send::{Link, SendFault};
 use crate::dns::signer::Signer;
 use crate::dns::tsig::{self, Key, leave_unsigned, sign};
 use crate::dns::update::{Refusal, interpret};
-use crate::dns::{At, Observe, Observed, UpdateFault};
+use crate::dns::{At, Leave, Observe, Observed, UpdateFault};
 
 /// How long one of several servers may take before the next is tried (P14: at most 2 s in all).
 const PATIENCE: Duration = Duration::from_millis(1_500);
@@ -39,6 +40,7 @@ pub(crate) struct Courier {
     /// How far the server's clock is followed.
     pub(crate) skew_limit: Duration,
     pub(crate) observe: Observe,
+    pub(crate) leave: Leave,
 }
 
 /// Why an update was not carried out.
@@ -212,12 +214,27 @@ impl Courier {
         };
         let clock = || shifted((self.now)(), learned.offset_secs);
         let exchange = link
-            .exchange(&|id| match key {
-                Some(key) => sign(message.clone(), id, key, clock()),
-                None => leave_unsigned(message.clone(), id, clock()),
+            .exchange(&|id| {
+                if !(self.leave)() {
+                    return Err(io::Error::other("no update may be sent any more"));
+                }
+                Ok(match key {
+                    Some(key) => sign(message.clone(), id, key, clock()),
+                    None => leave_unsigned(message.clone(), id, clock()),
+                })
             })
             .await
-            .map_err(|fault| failure(server, fault.into()))?;
+            .map_err(|fault| {
+                let without_leave = !(self.leave)();
+                failure(
+                    server,
+                    if without_leave {
+                        Fault::Judged(UpdateFault::NoLeave)
+                    } else {
+                        fault.into()
+                    },
+                )
+            })?;
         let octets = exchange.request.wire.len();
         tracing::trace!(zone = %self.apex, peer = %exchange.peer, octets, "update");
         match interpret(&exchange.request, &exchange.answer, key, clock()) {
@@ -304,7 +321,7 @@ impl Fault {
         match self {
             Self::Judged(fault) => !matches!(
                 fault,
-                UpdateFault::Forged(_) | UpdateFault::Format(_) | UpdateFault::NotZone
+                UpdateFault::Forged(_) | UpdateFault::Format(_) | UpdateFault::NoLeave | UpdateFault::NotZone
             ),
             Self::Late(_) | Self::Silent(_) => true,
             Self::TooLong(_) => false,

@@ -44,6 +44,9 @@ pub(crate) struct Link {
     fallback: Option<Fallback>,
 }
 
+/// Makes a signed message of a message ID, or says why none is to be sent any more.
+pub(crate) type Sign<'a> = dyn Fn(u16) -> io::Result<Signed> + Send + Sync + 'a;
+
 /// An open connection.
 struct Kept {
     stream: TcpStream,
@@ -95,10 +98,7 @@ impl Link {
     /// Sends what `sign` makes of a message ID, and waits for the answer.
     ///
     /// Signs anew for each try, since a server may take a message only once.
-    pub(crate) async fn exchange(
-        &mut self,
-        sign: &(dyn Fn(u16) -> Signed + Send + Sync),
-    ) -> Result<Exchange, SendFault> {
+    pub(crate) async fn exchange(&mut self, sign: &Sign<'_>) -> Result<Exchange, SendFault> {
         // Servers close idle connections after 5 to 30 s, so that a kept one is often dead; whatever goes wrong on it is
         // no reason to give up.
         if let Some(kept) = self.kept.take().filter(Kept::is_open)
@@ -118,7 +118,7 @@ impl Link {
     async fn exchange_anew(
         &mut self,
         mut peers: Vec<SocketAddr>,
-        sign: &(dyn Fn(u16) -> Signed + Send + Sync),
+        sign: &Sign<'_>,
     ) -> Result<Exchange, SendFault> {
         peers.sort_by_key(|peer| Some(*peer) != self.last);
         let mut tried = String::new();
@@ -135,7 +135,7 @@ impl Link {
         &mut self,
         peers: &[SocketAddr],
         tried: &mut String,
-        sign: &(dyn Fn(u16) -> Signed + Send + Sync),
+        sign: &Sign<'_>,
     ) -> Option<Result<Exchange, SendFault>> {
         let mut connected = false;
         // All are tried at once, each a little later than the one before: an address that is dead costs no more than that.
@@ -170,7 +170,7 @@ impl Link {
         &mut self,
         peers: &[SocketAddr],
         mut tried: String,
-        sign: &(dyn Fn(u16) -> Signed + Send + Sync),
+        sign: &Sign<'_>,
     ) -> Result<Exchange, SendFault> {
         let fallback = Fallback {
             until: Instant::now() + UDP_PERIOD,
@@ -180,7 +180,7 @@ impl Link {
             let mut waits = UDP_WAITS.into_iter().peekable();
             while let Some(wait) = waits.next() {
                 let id = random_id().map_err(|error| SendFault::Unreachable(error.to_string()))?;
-                let request = sign(id);
+                let request = sign(id).map_err(|error| SendFault::Unreachable(error.to_string()))?;
                 if request.wire.len() > UDP_MAX {
                     self.fallback = Some(fallback);
                     return Err(SendFault::TooLong(tried));
@@ -226,13 +226,9 @@ impl Link {
     }
 
     /// Asks once over `kept`, and keeps the connection if that worked.
-    async fn converse(
-        &mut self,
-        mut kept: Kept,
-        sign: &(dyn Fn(u16) -> Signed + Send + Sync),
-    ) -> io::Result<Exchange> {
+    async fn converse(&mut self, mut kept: Kept, sign: &Sign<'_>) -> io::Result<Exchange> {
         let id = random_id()?;
-        let request = sign(id);
+        let request = sign(id)?;
         let answer = converse_tcp(
             &mut kept.stream,
             &request.wire,

@@ -74,12 +74,20 @@ pub(crate) async fn issued(bed: &Bed, faythe: &Faythe, hosts: &[String]) {
 
 /// Waits until nothing is left behind: no TXT record, no note. Faythe must be running still.
 pub(crate) async fn clean(bed: &Bed, faythe: &Faythe) {
-    until(SOON, "no TXT record and no note is left", async || {
-        let left = bed.bind.all_txt(&bed.zone).await?.len() + notes(bed).await?.len();
-        Ok((left == 0).then_some(()))
-    })
-    .await
-    .unwrap();
+    let left = async || {
+        let notes = notes(bed)
+            .await?
+            .into_iter()
+            .filter_map(|note| note.metadata.name);
+        anyhow::Ok((bed.bind.all_txt(&bed.zone).await?, notes.collect::<Vec<_>>()))
+    };
+    let cleaned = until(SOON, "no TXT record and no note is left", async || {
+        let (values, notes) = left().await?;
+        Ok((values.is_empty() && notes.is_empty()).then_some(()))
+    });
+    if let Err(error) = cleaned.await {
+        panic!("{error:#}: {:?}", left().await.unwrap());
+    }
     faythe.process().check_running().unwrap();
 }
 

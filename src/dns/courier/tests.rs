@@ -34,6 +34,7 @@ pub(crate) fn courier(servers: &[ServerAddr], key: KeySource, time: i64) -> Cour
         now: Arc::new(move || at(time)),
         skew_limit: Duration::from_secs(600),
         observe,
+        leave: Arc::new(|| true),
     }
 }
 
@@ -461,4 +462,26 @@ async fn an_unsigned_zone_takes_an_unsigned_answer_at_its_word() {
     ))
     .await;
     assert!(fault.to_string().contains("without a signature"), "{fault}");
+}
+
+#[tokio::test]
+async fn p38_no_update_is_sent_without_leave_not_even_after_one_that_failed() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    let leads = Arc::new(AtomicBool::new(true));
+    // The lease is lost while the first server makes up its mind.
+    let theirs = Arc::clone(&leads);
+    let first = Fake::start(Box::new(move |_| {
+        theirs.store(false, Ordering::Release);
+        None
+    }))
+    .await;
+    let second = Fake::saying(Rcode::NOERROR).await;
+    let mut courier = sound(&[&first.addr, &second.addr]);
+    courier.leave = Arc::new(move || leads.load(Ordering::Acquire));
+    for _ in 0..2 {
+        let failure = deliver(&courier).await.unwrap_err();
+        assert_eq!(failure.fault.into_update(), UpdateFault::NoLeave);
+    }
+    assert_eq!((first.count(), second.count()), (1, 0));
 }

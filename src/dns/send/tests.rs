@@ -14,14 +14,14 @@ fn message(length: usize) -> Vec<u8> {
     message
 }
 
-fn signer(length: usize) -> impl Fn(u16) -> Signed + Send + Sync {
+fn signer(length: usize) -> impl Fn(u16) -> io::Result<Signed> + Send + Sync {
     move |id| {
-        sign(
+        Ok(sign(
             message(length),
             id,
             &key(Algorithm::HmacSha256, 0),
             at(1_700_000_000),
-        )
+        ))
     }
 }
 
