@@ -33,9 +33,11 @@ use crate::store::secrets::SeenSecret;
 
 mod errands;
 mod rest;
+mod strays;
 mod term;
 
 use errands::{Errand, Legacy};
+use strays::Strays;
 use term::Leadership;
 
 /// How long running steps may take after the signal to stop; Kubernetes gives 30 s as a rule.
@@ -93,6 +95,7 @@ pub async fn run(
         halt: stop.child_token(),
         reading: None,
         leadership: Leadership::default(),
+        strays: Strays::default(),
     };
     // Whoever does not lead reads the notes too, so as to say what is true.
     state.read_notes();
@@ -165,6 +168,7 @@ struct Loop {
     /// The notes, while they are being read.
     reading: Option<BoxFuture<'static, Legacy>>,
     leadership: Leadership,
+    strays: Strays,
 }
 
 impl Loop {
@@ -183,6 +187,7 @@ impl Loop {
         self.check(&plan, now);
         self.keep_ledgers();
         self.keep_windows();
+        self.look_for_strays();
         for host in &plan.changed {
             if self.planner.verdict(host).is_none()
                 && let Some(order) = self.parked.get_mut(host)

@@ -7,6 +7,7 @@ use faythe_core::name::Hostname;
 use faythe_core::order::Note;
 use faythe_core::world::SavedWindow;
 use futures::future::BoxFuture;
+use std::collections::BTreeSet;
 use std::time::Duration;
 use thiserror::Error;
 
@@ -46,6 +47,9 @@ pub trait Store: Send + Sync {
 
     /// Everything noted about orders and failures; unreadable notes are reported and left out.
     fn notes(&self) -> BoxFuture<'_, Result<Vec<Saved>, StoreError>>;
+
+    /// The names of notes that are there, and that have neither been read nor written here.
+    fn strays(&self) -> BoxFuture<'_, Result<BTreeSet<String>, StoreError>>;
 
     /// Reads anew what is noted of `host`, which another instance may have written; from then on it may be replaced.
     fn note<'a>(&'a self, host: &'a Hostname) -> BoxFuture<'a, Result<Option<Saved>, StoreError>>;

@@ -1,5 +1,6 @@
 //! Errands of the loop besides orders: asking the CA when it wants a certificate renewed, saving that and the ledger.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use faythe_core::ari::CertificateId;
@@ -22,6 +23,8 @@ pub(super) enum Errand {
     Asked { question: Question, answer: Answer },
     /// The ledger of a CA has been saved, or not; then what another instance has saved meanwhile.
     Saved(CaId, Result<(), Option<Record>>),
+    /// The names of notes that are not known here, in this term; `None` where they cannot be told.
+    Strays(Option<u64>, Option<BTreeSet<String>>),
     /// The windows have been saved, or not.
     WindowsSaved(bool),
 }
@@ -216,6 +219,7 @@ impl Loop {
         let now = self.now();
         match errand {
             Errand::Asked { question, answer } => self.world.hinted(question, answer, now),
+            Errand::Strays(term, found) => self.strays(term, found),
             Errand::WindowsSaved(well) => self.world.windows_saved(well, now),
             Errand::Saved(ca, Ok(())) => self.world.ledger_mut(ca).saved(true, now),
             Errand::Saved(ca, Err(theirs)) => {

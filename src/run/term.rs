@@ -9,6 +9,7 @@ use futures::future::{BoxFuture, FutureExt};
 
 use super::Loop;
 use super::errands::{Legacy, legacy_of};
+use super::strays::Strays;
 
 /// How far this instance is with leading.
 #[derive(Clone, Copy, Debug, Default)]
@@ -28,6 +29,7 @@ impl Loop {
             term,
             ..Leadership::default()
         };
+        self.strays = Strays::default();
         self.halt.cancel();
         // What a note tells of is known by it; the rest is known here alone, and is gone on with in a later term.
         self.parked.retain(|_, order| order.is_unnoted());

@@ -8,12 +8,14 @@
 
 mod saved;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use faythe_core::name::Hostname;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{Api, DeleteParams, ListParams, PostParams, Preconditions};
+use kube::api::{Api, DeleteParams, ListParams, ObjectList, PostParams, Preconditions};
 
 use super::account;
 use super::fault::Named;
@@ -34,6 +36,8 @@ pub(super) struct Notes {
     api: Api<Secret>,
     namespace: Box<str>,
     known: Mutex<BTreeMap<Hostname, Known>>,
+    /// The names of those that could not be read.
+    unreadable: Mutex<BTreeSet<String>>,
 }
 
 /// What we know of the note that we left for a host.
@@ -77,11 +81,51 @@ impl Notes {
             api,
             namespace,
             known: Mutex::default(),
+            unreadable: Mutex::default(),
         }
     }
 
     /// Reads all notes, and remembers their versions.
     pub(super) async fn all(&self) -> Result<Vec<Saved>, StoreError> {
+        let list = |params| {
+            let api = self.api.clone();
+            async move { api.list(&params).await }.boxed()
+        };
+        let secrets = self.listed(list).await?;
+        let mut unreadable = BTreeSet::new();
+        let mut all = Vec::new();
+        for secret in secrets {
+            match self.take(&secret) {
+                Some(saved) => all.push(saved),
+                None => unreadable.extend(secret.metadata.name),
+            }
+        }
+        *self.unreadable.lock().unwrap_or_else(PoisonError::into_inner) = unreadable;
+        Ok(all)
+    }
+
+    /// The names of notes that are there, and that have neither been read nor written here.
+    pub(super) async fn strays(&self) -> Result<BTreeSet<String>, StoreError> {
+        let list = |params| {
+            let api = self.api.clone();
+            async move { api.list_metadata(&params).await }.boxed()
+        };
+        let heads = self.listed(list).await?;
+        let mut names: BTreeSet<String> = heads.into_iter().filter_map(|head| head.metadata.name).collect();
+        for name in &*self.unreadable.lock().unwrap_or_else(PoisonError::into_inner) {
+            names.remove(name);
+        }
+        for host in self.lock().keys() {
+            names.remove(&note_name(host));
+        }
+        Ok(names)
+    }
+
+    /// Lists all notes, page by page.
+    async fn listed<T: Clone>(
+        &self,
+        list: impl Fn(ListParams) -> BoxFuture<'static, kube::Result<ObjectList<T>>>,
+    ) -> Result<Vec<T>, StoreError> {
         let mut params = ListParams::default()
             .labels(&format!("{KIND}={NOTE}"))
             .limit(PAGE);
@@ -91,12 +135,10 @@ impl Notes {
                 namespace: &self.namespace,
                 name: None,
             };
-            let page = self
-                .api
-                .list(&params)
+            let page = list(params.clone())
                 .await
                 .map_err(|error| named.failed("list", error))?;
-            all.extend(page.items.into_iter().filter_map(|secret| self.take(&secret)));
+            all.extend(page.items);
             params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
             if params.continue_token.is_none() {
                 return Ok(all);

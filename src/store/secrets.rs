@@ -6,7 +6,7 @@
 //! Known deviation: an apply to a Secret that has been deleted since it was seen creates it (the API server has nothing
 //! to compare the version with). That is what the next look would lead to as well.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use faythe_core::Timestamp;
@@ -266,6 +266,10 @@ impl Store for Secrets {
 
     fn notes(&self) -> BoxFuture<'_, Result<Vec<Saved>, StoreError>> {
         self.notes.all().boxed()
+    }
+
+    fn strays(&self) -> BoxFuture<'_, Result<BTreeSet<String>, StoreError>> {
+        self.notes.strays().boxed()
     }
 
     fn note<'a>(&'a self, host: &'a Hostname) -> BoxFuture<'a, Result<Option<Saved>, StoreError>> {

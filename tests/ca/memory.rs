@@ -1,5 +1,6 @@
 //! A store in memory, as far as the account goes.
 
+use std::collections::BTreeSet;
 use std::sync::Mutex;
 
 use faythe::sealed::Sealed;
@@ -85,6 +86,10 @@ impl Store for Memory {
     }
 
     fn notes(&self) -> BoxFuture<'_, Result<Vec<Saved>, StoreError>> {
+        not_asked_for()
+    }
+
+    fn strays(&self) -> BoxFuture<'_, Result<BTreeSet<String>, StoreError>> {
         not_asked_for()
     }
 

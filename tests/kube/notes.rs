@@ -270,3 +270,37 @@ fn lossy(client: Client) -> (Client, Arc<AtomicBool>) {
     });
     (Client::new(service, "default"), switch)
 }
+
+#[tokio::test]
+async fn p38_a_note_that_another_left_meanwhile_is_found_and_no_other() {
+    let place = Place::new("stray").await;
+    let unreadable = json!({
+        "metadata": { "name": "faythe-note-unreadable", "labels": { "faythe/kind": "note" } },
+        "stringData": { "note": "?" },
+    });
+    let unreadable = serde_json::from_value(unreadable).unwrap();
+    place
+        .secrets()
+        .create(&PostParams::default(), &unreadable)
+        .await
+        .unwrap();
+    let (read, ours, late) = (
+        saved("a.example.com", "k"),
+        saved("b.example.com", "k"),
+        saved("c.example.com", "k"),
+    );
+    place.store().save(&read).await.unwrap();
+
+    let store = place.store();
+    store.notes().await.unwrap();
+    store.save(&ours).await.unwrap();
+    assert!(store.strays().await.unwrap().is_empty());
+    // The same host may be left one again.
+    store.forget(&read.host).await.unwrap();
+    for saved in [&read, &late] {
+        place.store().save(saved).await.unwrap();
+    }
+    assert_eq!(store.strays().await.unwrap().len(), 2);
+    store.notes().await.unwrap();
+    assert!(store.strays().await.unwrap().is_empty());
+}

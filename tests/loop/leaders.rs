@@ -146,3 +146,23 @@ async fn p38_two_leaders_by_accident_issue_nothing_twice() {
         assert!(state.secrets.contains_key(&host) && state.txt.is_empty() && state.notes.is_empty());
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn p38_a_note_that_comes_late_from_another_is_cleaned_up() {
+    let rig = Rig::new(&[HOST]);
+    let mut process = rig.process();
+    let host: Hostname = HOST.parse().unwrap();
+    rig.place.state().faults.hide = true;
+    rig.reach(&mut process, |state| state.notes.contains_key(&host))
+        .await;
+    let note = rig.place.state().notes[&host].clone();
+    rig.place.state().faults.hide = false;
+    rig.settled(&mut process).await;
+    assert!(rig.place.state().notes.is_empty());
+    // The request of one that led before arrives only now.
+    rig.place.slip_in(note);
+    rig.pass(&mut process, Duration::from_secs(60)).await;
+    let state = rig.place.state();
+    assert!(state.notes.is_empty());
+    assert_eq!((state.calls("open"), state.calls("keep")), (1, 1));
+}

@@ -313,6 +313,15 @@ impl Ca for Place {
 }
 
 impl Place {
+    /// Another process leaves a note, and this one is not told.
+    pub(crate) fn slip_in(&self, saved: Saved) {
+        let mut state = self.state();
+        state.versions += 1;
+        let (host, version) = (saved.host.clone(), state.versions);
+        state.note_versions.insert(host.clone(), version);
+        state.notes.insert(host, saved);
+    }
+
     /// Refuses to touch a note that another process has written since it was looked at.
     fn check_note(&self, state: &State, host: &Hostname) -> Result<(), StoreError> {
         if self.1.lock().unwrap().get(host) == state.note_versions.get(host) {
@@ -548,6 +557,18 @@ impl Store for Place {
             Ok(state.notes.values().cloned().collect())
         })
         .boxed()
+    }
+
+    // Told without an entry in the journal: it is asked again and again, by the clock alone.
+    fn strays(&self) -> BoxFuture<'_, Result<BTreeSet<String>, StoreError>> {
+        let known = self.1.lock().unwrap().clone();
+        let state = self.state();
+        let there = state
+            .note_versions
+            .keys()
+            .filter(|host| !known.contains_key(host));
+        let strays = there.map(ToString::to_string).collect();
+        async { Ok(strays) }.boxed()
     }
 
     fn note<'a>(&'a self, host: &'a Hostname) -> BoxFuture<'a, Result<Option<Saved>, StoreError>> {
