@@ -198,7 +198,7 @@ impl Order {
         self.unnoted = None;
     }
 
-    /// Whether anything has come of it: if not, another may take its place.
+    /// Whether it is at this CA, or a note binds it to its own: if not, another may take its place.
     #[must_use]
     pub fn is_at(&self, ca: CaId) -> bool {
         self.ca == ca || self.note.is_some()

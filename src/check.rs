@@ -19,14 +19,12 @@ use crate::ca::Ca;
 use crate::cluster;
 use crate::config::{CaConfig, Config};
 use crate::daemon::{self, Adapters};
-use crate::dns::{Dns, Foreign};
+use crate::dns::{Dns, Foreign, tsig};
 
 /// How long a server may take to show the throw-away record.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The throw-away record's value.
 const VALUE: &str = "faythe-check";
-/// How far apart clocks may be before signatures are refused (RFC 8945 §10).
-const FUDGE_SECS: u64 = 300;
 
 /// One line of the check.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -213,7 +211,7 @@ impl fmt::Display for Right<'_> {
 /// What is said of the clock of a server; `offset_secs` is ours minus that.
 fn clock(server: &str, offset_secs: i64) -> Finding {
     let apart = offset_secs.unsigned_abs();
-    let result = if apart <= FUDGE_SECS {
+    let result = if apart <= u64::from(tsig::FUDGE) {
         Ok(())
     } else {
         Err("mend the time synchronization".to_owned())
@@ -408,7 +406,8 @@ async fn answers(dns: &dyn Dns, zone: &DnsName, check: &Check, record: &RecordNa
     }
 }
 
-/// Whether the update server, which has taken the removal, shows the record no more; of several it is not known which has.
+/// Whether the configured update server shows the record no more. It may have passed the removal on to the primary, and
+/// hear of it like any secondary; of several it is not known which has taken it.
 async fn is_gone(dns: &dyn Dns, zone: &Zone, apex: &DnsName, record: &RecordName) -> Result<(), String> {
     for check in zone
         .rule
@@ -416,12 +415,21 @@ async fn is_gone(dns: &dyn Dns, zone: &Zone, apex: &DnsName, record: &RecordName
         .iter()
         .filter(|check| check.role == Role::Update)
     {
-        let answer = dns
-            .look(apex, check, record)
-            .await
-            .map_err(|error| format!("it {error}"))?;
-        if answer.values.iter().any(|found| found == VALUE) {
-            return Err("it says that it did, and shows the record still".to_owned());
+        let began = tokio::time::Instant::now();
+        let mut round = 0;
+        loop {
+            tokio::time::sleep(schedule::poll(Duration::ZERO, round)).await;
+            let answer = dns
+                .look(apex, check, record)
+                .await
+                .map_err(|error| format!("it {error}"))?;
+            if !answer.values.iter().any(|found| found == VALUE) {
+                break;
+            }
+            if began.elapsed() >= PATIENCE {
+                return Err("it says that it did, and shows the record still".to_owned());
+            }
+            round += 1;
         }
     }
     Ok(())

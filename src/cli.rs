@@ -227,32 +227,23 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn daemon(path: &Path) -> ExitCode {
-    let Some(config) = load(path) else {
-        return ExitCode::from(BAD_CONFIGURATION);
-    };
-    let runtime = match runtime() {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(&error.into(), FAILED),
+    let (config, runtime) = match begin(path) {
+        Ok(begun) => begun,
+        Err(code) => return code,
     };
     runtime.block_on(async move {
         let stop = match stop_on_signals() {
             Ok(stop) => stop,
             Err(error) => return fail(&error.into(), FAILED),
         };
-        match daemon::run(&config, stop).await {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => fail(&error, FAILED),
-        }
+        end(daemon::run(&config, stop).await)
     })
 }
 
 fn account(path: &Path, action: AccountAction, ca: Option<&str>) -> ExitCode {
-    let Some(config) = load(path) else {
-        return ExitCode::from(BAD_CONFIGURATION);
-    };
-    let runtime = match runtime() {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(&error.into(), FAILED),
+    let (config, runtime) = match begin(path) {
+        Ok(begun) => begun,
+        Err(code) => return code,
     };
     let action = match action {
         AccountAction::New => account::Action::New,
@@ -264,19 +255,13 @@ fn account(path: &Path, action: AccountAction, ca: Option<&str>) -> ExitCode {
         // A closed pipe is no reason to leave a change half made.
         let _ = writeln!(out, "{line}");
     };
-    match runtime.block_on(account::run(&config, action, ca, &mut print)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&error, FAILED),
-    }
+    end(runtime.block_on(account::run(&config, action, ca, &mut print)))
 }
 
 fn recall(path: &Path, host: &str, action: recall::Action, wait: u64) -> ExitCode {
-    let Some(config) = load(path) else {
-        return ExitCode::from(BAD_CONFIGURATION);
-    };
-    let runtime = match runtime() {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(&error.into(), FAILED),
+    let (config, runtime) = match begin(path) {
+        Ok(begun) => begun,
+        Err(code) => return code,
     };
     let mut out = io::stdout().lock();
     let mut print = |line: String| {
@@ -284,19 +269,13 @@ fn recall(path: &Path, host: &str, action: recall::Action, wait: u64) -> ExitCod
         let _ = writeln!(out, "{line}");
     };
     let patience = Duration::from_secs(wait);
-    match runtime.block_on(recall::run(&config, host, action, patience, &mut print)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&error, FAILED),
-    }
+    end(runtime.block_on(recall::run(&config, host, action, patience, &mut print)))
 }
 
 fn check(path: &Path) -> ExitCode {
-    let Some(config) = load(path) else {
-        return ExitCode::from(BAD_CONFIGURATION);
-    };
-    let runtime = match runtime() {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(&error.into(), FAILED),
+    let (config, runtime) = match begin(path) {
+        Ok(begun) => begun,
+        Err(code) => return code,
     };
     let mut out = io::stdout().lock();
     let mut print = |finding: check::Finding| {
@@ -311,12 +290,9 @@ fn check(path: &Path) -> ExitCode {
 }
 
 fn sweep(path: &Path, removal: Removal) -> ExitCode {
-    let Some(config) = load(path) else {
-        return ExitCode::from(BAD_CONFIGURATION);
-    };
-    let runtime = match runtime() {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(&error.into(), FAILED),
+    let (config, runtime) = match begin(path) {
+        Ok(begun) => begun,
+        Err(code) => return code,
     };
     let mut out = io::stdout().lock();
     let mut attention = false;
@@ -327,6 +303,21 @@ fn sweep(path: &Path, removal: Removal) -> ExitCode {
     };
     match runtime.block_on(daemon::sweep(&config, removal, &mut print)) {
         Ok(()) if attention => ExitCode::from(ATTENTION),
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error, FAILED),
+    }
+}
+
+/// What every command begins with; or how it ends, when what is wrong has been printed.
+fn begin(path: &Path) -> Result<(Config, Runtime), ExitCode> {
+    let config = load(path).ok_or_else(|| ExitCode::from(BAD_CONFIGURATION))?;
+    let runtime = runtime().map_err(|error| fail(&error.into(), FAILED))?;
+    Ok((config, runtime))
+}
+
+/// How a command ends.
+fn end(outcome: anyhow::Result<()>) -> ExitCode {
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error, FAILED),
     }

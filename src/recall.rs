@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use faythe_core::budget::Ledger;
-use faythe_core::cas::CaId;
+use faythe_core::budget::{Block, Exemption, Ledger};
+use faythe_core::cas::{CaId, CaKey};
 use faythe_core::name::Hostname;
 use faythe_core::renewal;
 use faythe_core::want::{Meaning, meaning};
@@ -17,7 +17,7 @@ use crate::ca::{Ca, Revocation};
 use crate::config::Config;
 use crate::daemon::{self, Adapters};
 use crate::store::StoreError;
-use crate::store::recall::{Recall, Recalls};
+use crate::store::recall::{Made, Recall, Recalls};
 use crate::x509;
 
 /// How often the Secret is looked at meanwhile.
@@ -51,45 +51,46 @@ pub(crate) async fn run(
     let recalls = Recalls::new(&adapters.client, daemon::layout(config));
     let recall = read(&recalls, &host).await?;
     let (old, reason) = match action {
-        Action::Revoke(reason) => (recall.leaf.clone(), reason),
+        Action::Revoke(reason) => (recall.made, reason),
         Action::Renew => {
-            let old = recall.leaf.clone();
             ask(&adapters, config, &recalls, &host, &recall, false).await?;
-            replaced(&recalls, &host, &old, patience, tell).await?;
-            return Ok(());
+            return replaced(&recalls, &host, &recall.made.leaf, patience, tell).await;
         }
         Action::Replace(reason) => {
             let old = match &recall.revoke {
                 // An earlier run was stopped after it had asked.
                 Some(old) => old.clone(),
                 None => {
+                    // Nothing is ordered for what could not be revoked then.
+                    maker(config, &host, &recall.made)?;
                     ask(&adapters, config, &recalls, &host, &recall, true).await?;
-                    recall.leaf.clone()
+                    recall.made
                 }
             };
-            replaced(&recalls, &host, &old, patience, tell).await?;
+            replaced(&recalls, &host, &old.leaf, patience, tell).await?;
             (old, reason)
         }
     };
-    let serial = x509::serial_of(&old).context("the certificate to be revoked")?;
+    let serial = x509::serial_of(&old.leaf).context("the certificate to be revoked")?;
     // It is known at the CA that made it alone.
-    let ca = maker(config, &host, &recall)?;
+    let ca = maker(config, &host, &old)?;
     let ca = adapters.cas.get(ca.place()).context("the CA")?;
-    let revoked = ca.revoke(&old, reason).await;
+    let revoked = ca.revoke(&old.leaf, reason).await;
     revoked.with_context(|| format!("the revocation of {serial}; repeat the command to try again"))?;
     tell(format!("{host}: certificate {serial} is revoked"));
     // The daemon may write there at the same moment.
     for _ in 0..3 {
         let recall = read(&recalls, &host).await?;
-        if recall.revoke.is_none() {
-            break;
+        // What has been asked about another one is asked still.
+        if recall.revoke.as_ref().is_none_or(|other| other.leaf != old.leaf) {
+            return Ok(());
         }
         match recalls.settle(&recall).await {
             Err(StoreError::Conflict { .. }) => {}
             settled => return Ok(settled?),
         }
     }
-    Ok(())
+    bail!("{host}: the certificate is revoked, but its Secret keeps changing; repeat the command")
 }
 
 async fn read(recalls: &Recalls, host: &Hostname) -> anyhow::Result<Recall> {
@@ -106,36 +107,59 @@ async fn ask(
     recall: &Recall,
     revoke: bool,
 ) -> anyhow::Result<()> {
-    let now = (adapters.now)();
-    let ca = maker(config, host, recall)?;
-    let limits = config.cas.get(ca.place()).map(|ca| ca.limits).unwrap_or_default();
-    let ca = adapters.cas.get(ca.place()).context("the CA")?;
-    if let Some(record) = adapters.store.ledger(ca.directory()).await? {
-        let mut ledger = Ledger::new(limits);
-        ledger.load(&record, now);
-        let exemption = renewal::exemption(host, std::iter::once(&recall.held), None, now);
-        if let Some(block) = ledger.block(host, exemption, now) {
-            bail!(
-                "the CA's limit of {} leaves no room for another certificate before {}; nothing was changed",
-                block.limit.words(),
-                block.until
-            );
-        }
+    let (cas, zones) = (config.cas(), config.zones());
+    let zone = zones.of(host.base()).map(|zone| &zone.apex);
+    let mut blocks = Vec::new();
+    for ca in cas.of_zone(zone) {
+        blocks.push(block(adapters, config, *ca, host, recall).await?);
     }
-    let serial = x509::serial_of(&recall.leaf).context("the certificate that is held")?;
+    // One that has room will do.
+    let blocks: Option<Vec<Block>> = blocks.into_iter().collect();
+    if let Some(block) = blocks.and_then(|blocks| blocks.into_iter().min_by_key(|block| block.until)) {
+        bail!(
+            "the CA's limit of {} leaves no room for another certificate before {}; nothing was changed",
+            block.limit.words(),
+            block.until
+        );
+    }
+    let serial = x509::serial_of(&recall.made.leaf).context("the certificate that is held")?;
     recalls.ask(recall, &serial, revoke).await?;
     Ok(())
 }
 
-/// The CA that made what is held, as far as that is known: else the first of the zone.
-fn maker(config: &Config, host: &Hostname, recall: &Recall) -> anyhow::Result<CaId> {
+/// What keeps a CA from another certificate for `host`, by what it has counted.
+async fn block(
+    adapters: &Adapters,
+    config: &Config,
+    ca: CaId,
+    host: &Hostname,
+    recall: &Recall,
+) -> anyhow::Result<Option<Block>> {
+    let now = (adapters.now)();
+    let exemption = match maker(config, host, &recall.made) {
+        Ok(maker) if maker == ca => renewal::exemption(host, std::iter::once(&recall.held), None, now),
+        // To another it is no renewal.
+        Ok(_) | Err(_) => Exemption::Nothing,
+    };
+    let limits = config.cas.get(ca.place()).map(|ca| ca.limits).unwrap_or_default();
+    let ca = adapters.cas.get(ca.place()).context("the CA")?;
+    let Some(record) = adapters.store.ledger(ca.directory()).await? else {
+        return Ok(None);
+    };
+    let mut ledger = Ledger::new(limits);
+    ledger.load(&record, now);
+    Ok(ledger.block(host, exemption, now))
+}
+
+/// The CA that made a certificate of `host`, as far as that is known: else the first of the zone.
+fn maker(config: &Config, host: &Hostname, made: &Made) -> anyhow::Result<CaId> {
     let cas = config.cas();
-    let Some(key) = recall.held.made_by else {
+    let Some(by) = &made.by else {
         let zones = config.zones();
         let zone = zones.of(host.base()).map(|zone| &zone.apex);
         return cas.of_zone(zone).first().copied().context("a CA");
     };
-    let found = cas.find(key);
+    let found = cas.find(CaKey::of(by));
     found.with_context(|| {
         format!("the CA that made the certificate of {host} is not among `cas` any more; put it back")
     })
@@ -152,8 +176,8 @@ async fn replaced(
     let began = Instant::now();
     loop {
         let recall = read(recalls, host).await?;
-        if recall.leaf != old {
-            let serial = x509::serial_of(&recall.leaf).context("the certificate that is held now")?;
+        if recall.made.leaf != old {
+            let serial = x509::serial_of(&recall.made.leaf).context("the certificate that is held now")?;
             tell(format!("{host}: certificate {serial} has taken its place"));
             return Ok(());
         }

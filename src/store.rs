@@ -31,7 +31,8 @@ pub trait Store: Send + Sync {
     fn slot<'a>(&'a self, host: &'a Hostname) -> BoxFuture<'a, Result<Slot, StoreError>>;
 
     /// Writes a certificate and its key to the place of `host`, which must still be as `slot` says; other data, labels
-    /// and annotations stay as they are. `chain` is PEM, `key` PKCS#8 PEM, `made_by` the directory of the CA. Returns the facts of what is held now.
+    /// and annotations stay as they are. `chain` is PEM, `key` PKCS#8 PEM, `made_by` the directory of the CA. Returns the
+    /// facts of what is held now.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] when the place has changed since.

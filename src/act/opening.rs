@@ -20,6 +20,9 @@ impl Work<'_> {
             None => self.find_way().await?,
         };
         self.take_way(route);
+        if self.order.grant.is_none() {
+            return Ok(Then::End(Outcome::Settled));
+        }
         if self.is_excluded().await? {
             return Ok(Then::End(Outcome::Settled));
         }

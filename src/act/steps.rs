@@ -293,7 +293,7 @@ impl Work<'_> {
         }
         let now = (self.outside.now)();
         x509::check_issued(&chain, key, host, now).map_err(|error| Fault::bad_chain(&error))?;
-        let made_by = self.outside.desk(self.order.ca).ca.read().directory();
+        let made_by = self.directory();
         let kept = self
             .outside
             .store

@@ -24,7 +24,7 @@ use zeroize::Zeroizing;
 use crate::sealed::Sealed;
 
 /// How far apart clocks may be, in seconds: the value that RFC 8945 §10 recommends.
-const FUDGE: u16 = 300;
+pub(crate) const FUDGE: u16 = 300;
 /// The shortest MAC that is believed, in octets (RFC 8945 §5.2.2.1: at least 10, and at least half of the whole).
 const MAC_MIN: usize = 10;
 /// The count of additional records in a message's header (RFC 1035 §4.1.1).

@@ -29,7 +29,7 @@ pub(super) enum Errand {
     WindowsSaved(bool),
 }
 
-/// What earlier processes have left: notes, and the records of the ledgers.
+/// What earlier processes have left: notes, the records of the ledgers, and what the CAs have said about renewals.
 pub(super) struct Legacy {
     pub(super) notes: Vec<Saved>,
     /// One for each CA.
@@ -186,13 +186,13 @@ impl Loop {
     }
 
     pub(super) fn ask_hint(&mut self, certificate: CertificateId, question: Question) {
-        let host = self.world.asked_for(question).cloned();
-        let host = host.map_or_else(String::new, |host| host.to_string());
-        let outside = Arc::clone(&self.outside);
-        // The plan has it asked at none that is not configured.
         let asked_for = self.world.asked_for(question);
-        let ca = asked_for.and_then(|host| self.world.maker(host));
-        let ca = ca.unwrap_or(CaId::FIRST);
+        // The plan has it asked at none that is not configured.
+        let ca = asked_for
+            .and_then(|host| self.world.maker(host))
+            .unwrap_or(CaId::FIRST);
+        let host = asked_for.map_or_else(String::new, ToString::to_string);
+        let outside = Arc::clone(&self.outside);
         self.errands.spawn(async move {
             let asked = outside.desk(ca).ca.read().renewal_info(&certificate).await;
             let answer = match asked {

@@ -15,7 +15,7 @@ use super::Loop;
 use super::errands::Errand;
 use crate::act;
 
-/// The first look comes so long after a term has begun; the wait doubles.
+/// The first look comes no sooner than this after a term has begun, at the next turn of the loop; the wait doubles.
 const FIRST: Duration = Duration::from_secs(10);
 /// The longest wait between two looks. Each costs one list, of names alone.
 const LONGEST: Duration = Duration::from_secs(600);
@@ -23,8 +23,9 @@ const LONGEST: Duration = Duration::from_secs(600);
 /// What is known of such notes in this term.
 #[derive(Debug, Default)]
 pub(super) struct Strays {
-    /// When to look next, and how long was waited for that; `None` before the first look is set, and during one.
+    /// When to look next, and how long is waited for that; `None` before the first look is set.
     next: Option<(Timestamp, Duration)>,
+    /// Whether a look is under way.
     looking: bool,
     /// Those that were there at the last look. One of our own may be among them, whose write has not been answered yet.
     suspects: BTreeSet<String>,
@@ -37,11 +38,10 @@ impl Loop {
             return;
         }
         let now = self.now();
-        let (at, waited) = *self.strays.next.get_or_insert_with(|| (after(now, FIRST), FIRST));
+        let (at, _) = *self.strays.next.get_or_insert_with(|| (after(now, FIRST), FIRST));
         if at > now {
             return;
         }
-        self.strays.next = Some((at, waited));
         self.strays.looking = true;
         let (outside, term) = (Arc::clone(&self.outside), self.leadership.term);
         self.errands.spawn(async move {

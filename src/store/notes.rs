@@ -115,8 +115,10 @@ impl Notes {
         for name in &*self.unreadable.lock().unwrap_or_else(PoisonError::into_inner) {
             names.remove(name);
         }
-        for host in self.lock().keys() {
-            names.remove(&note_name(host));
+        for (host, known) in &*self.lock() {
+            if known.version.is_some() || !known.doubts.is_empty() {
+                names.remove(&note_name(host));
+            }
         }
         Ok(names)
     }

@@ -15,6 +15,8 @@ pub const ISSUED_AT: &str = "faythe/issued-at";
 pub const RENEW: &str = "faythe/renew";
 /// Annotation with a certificate, DER in base64, that is to be revoked once another has taken its place.
 pub const REVOKE: &str = "faythe/revoke";
+/// The directory of the CA that made that one.
+pub const REVOKE_AT: &str = "faythe/revoke-ca";
 /// The annotation that says which CA made the certificate: the URL of its directory.
 pub const MADE_BY: &str = "faythe/ca";
 

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::StoreError;
 use super::fault::Named;
-use super::place::{Layout, RENEW, REVOKE, value};
+use super::place::{Layout, MADE_BY, RENEW, REVOKE, REVOKE_AT, value};
 use super::secrets::{CERT, held};
 use crate::cluster::Client;
 use crate::x509;
@@ -32,10 +32,19 @@ pub(crate) struct Recalls {
 pub(crate) struct Recall {
     /// The Secret and what is known of it.
     pub(crate) held: Held,
-    /// The certificate, DER.
+    /// The certificate.
+    pub(crate) made: Made,
+    /// The one that is to be revoked once another has taken its place.
+    pub(crate) revoke: Option<Made>,
+}
+
+/// A certificate, and who made it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Made {
+    /// DER.
     pub(crate) leaf: Vec<u8>,
-    /// The certificate that is to be revoked once another has taken its place, DER.
-    pub(crate) revoke: Option<Vec<u8>>,
+    /// The CA's directory, where that is known.
+    pub(crate) by: Option<String>,
 }
 
 impl Recalls {
@@ -60,12 +69,19 @@ impl Recalls {
         let chain = secret.data.as_ref().and_then(|data| data.get(CERT));
         let leaf = chain.and_then(|chain| x509::leaf(&chain.0));
         let leaf = leaf.ok_or_else(|| self.named(&place.name).unreadable("it holds no certificate"))?;
-        let revoke = value(secret.metadata.annotations.as_ref(), REVOKE);
-        let revoke = revoke.and_then(|text| STANDARD.decode(text).ok());
+        let said = |key| value(secret.metadata.annotations.as_ref(), key);
+        let by = |key| said(key).map(str::to_owned);
+        let doomed = said(REVOKE).and_then(|text| STANDARD.decode(text).ok());
         Ok(Some(Recall {
+            made: Made {
+                leaf,
+                by: by(MADE_BY),
+            },
+            revoke: doomed.map(|leaf| Made {
+                leaf,
+                by: by(REVOKE_AT),
+            }),
             held: held(&secret),
-            leaf,
-            revoke,
         }))
     }
 
@@ -73,14 +89,16 @@ impl Recalls {
     pub(crate) async fn ask(&self, recall: &Recall, serial: &str, revoke: bool) -> Result<(), StoreError> {
         let mut annotations = json!({ RENEW: serial });
         if revoke {
-            annotations[REVOKE] = STANDARD.encode(&recall.leaf).into();
+            annotations[REVOKE] = STANDARD.encode(&recall.made.leaf).into();
+            annotations[REVOKE_AT] = recall.made.by.clone().into();
         }
         self.annotate(recall, &annotations).await
     }
 
     /// Nothing is asked any more.
     pub(crate) async fn settle(&self, recall: &Recall) -> Result<(), StoreError> {
-        self.annotate(recall, &json!({ RENEW: null, REVOKE: null })).await
+        self.annotate(recall, &json!({ RENEW: null, REVOKE: null, REVOKE_AT: null }))
+            .await
     }
 
     /// # Errors

@@ -50,7 +50,7 @@ impl SavedWindows {
                 if text(&secret, VERSION) != Some(FORM) {
                     let named = self.shelf.named(&name);
                     tracing::warn!(
-                        "{named} is of another version; the CA is asked again when certificates are due"
+                        "{named} is of another version; the CA is asked anew when each certificate is to be renewed"
                     );
                 } else {
                     all.extend(entries(&secret));

@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::Secret;
 use serde_json::{Value, json};
 
 use super::look::{FAYTHE, NEW_ORDER, SOON, before_ca, clean, issued, said};
+use super::recall::{is_revoked_at, recall_with};
 use super::stage::{entry, foreign_certificate, put_labeled};
 
 /// A bed with a proxy before its CA, and another CA that stands in after two seconds.
@@ -121,6 +122,25 @@ async fn p24_another_ca_stands_in_for_what_is_urgent_and_nothing_is_issued_anew(
         (bed.pebble.certificates_issued(), other.certificates_issued()),
         (1, 2)
     );
+
+    // A certificate is revoked where it was made, though that of another CA has taken its place when it comes to that; and
+    // one that waits to be revoked is not forgotten over another.
+    let revoke = async |arguments: &[&str]| {
+        let all = [&[new.as_str()], arguments].concat();
+        recall_with(bed, config, "revoke", &all).await
+    };
+    let stopped = revoke(&["--wait", "0"]).await;
+    assert_eq!(stopped.code, Some(1), "{stopped:?}");
+    let replaced = two.made_by(&new, first_url).await;
+    let replaced = Certificate::read(entry(&replaced, "cert").as_bytes()).unwrap();
+    let gone = revoke(&["--without-replacement"]).await;
+    assert_eq!(gone.code, Some(0), "{gone:?}");
+    assert!(is_revoked_at(&bed.pebble, &replaced.serial).await);
+    assert!(!is_revoked_at(other, &certificate.serial).await);
+    let done = revoke(&[]).await;
+    assert_eq!(done.code, Some(0), "{done:?}");
+    assert!(is_revoked_at(other, &certificate.serial).await);
+    assert_eq!(other.accounts_created(), 1);
 }
 
 #[tokio::test]

@@ -1,20 +1,24 @@
 //! `faythe renew` and `faythe revoke`, with the daemon that obeys them, and without one.
 
+use faythe_bed::pebble::{self, Pebble};
 use faythe_bed::scratch::Scratch;
-use faythe_bed::{Setup, pebble};
-use serde_json::json;
+use faythe_bed::{Bed, Setup};
+use serde_json::{Value, json};
 use tokio::process::Command;
 
 use super::check::{Run, run};
 use super::stage::{FAYTHE, Stage};
 
-/// Runs the command on the bed of a stage, under the daemon's identity.
+/// Runs the command on the bed of a stage.
 async fn recall(stage: &Stage, command: &str, arguments: &[&str]) -> Run {
+    recall_with(&stage.bed, &stage.bed.config(), command, arguments).await
+}
+
+/// Runs the command on a bed with this configuration, under the daemon's identity.
+pub(crate) async fn recall_with(bed: &Bed, config: &Value, command: &str, arguments: &[&str]) -> Run {
     let scratch = Scratch::new("recall").unwrap();
-    let path = scratch
-        .write("config.json", stage.bed.config().to_string())
-        .unwrap();
-    let kubeconfig = stage.bed.kube.kubeconfig_for(&stage.bed.identity).await.unwrap();
+    let path = scratch.write("config.json", config.to_string()).unwrap();
+    let kubeconfig = bed.kube.kubeconfig_for(&bed.identity).await.unwrap();
     let mut program = Command::new(FAYTHE);
     program
         .arg(command)
@@ -25,10 +29,13 @@ async fn recall(stage: &Stage, command: &str, arguments: &[&str]) -> Run {
 }
 
 async fn is_revoked(stage: &Stage, serial: &str) -> bool {
+    is_revoked_at(&stage.bed.pebble, serial).await
+}
+
+pub(crate) async fn is_revoked_at(ca: &Pebble, serial: &str) -> bool {
     let serial = serial.to_lowercase();
     let path = format!("/cert-status-by-serial/{}", serial.trim_start_matches("00"));
-    let status = stage.bed.pebble.manage(&path).await.unwrap();
-    status.contains("Revoked")
+    ca.manage(&path).await.unwrap().contains("Revoked")
 }
 
 #[tokio::test]
