@@ -1,5 +1,6 @@
 //! Each row of `docs/problems.md`, made to happen by a proxy before the CA: what follows for the name, and that nothing
-//! follows for others (P17, P22, P23). [`PROOFS`] says which test proves which row; some are in `ca_faults`.
+//! follows for others (P17, P22, P23). [`PROOFS`] says which tests prove which row; some are in `ca_faults`, and some in
+//! `tests/ca`.
 
 use std::time::{Duration, Instant};
 
@@ -12,96 +13,108 @@ use super::look::{FAYTHE, NEW_ORDER, SOON, TELL, ask, before_ca, clean, events, 
 
 /// The rows of the table in `docs/problems.md`, which are those of the table in the code, with the tests that have a server
 /// give that answer; in the order of the rows.
-const PROOFS: [(&str, &str); 27] = [
+const PROOFS: [(&str, &[&str]); 27] = [
     (
         "any, with HTTP 503",
-        "p22_a_busy_ca_is_left_alone_until_the_date_it_names",
+        &["p22_a_busy_ca_is_left_alone_until_the_date_it_names"],
     ),
     (
         "`rateLimited` with Retry-After",
-        "p17_a_limit_of_a_domain_holds_what_is_below_it",
+        &["p17_a_limit_of_a_domain_holds_what_is_below_it"],
     ),
     (
         "`rateLimited` without Retry-After",
-        "p17_a_name_that_is_paused_waits_for_a_person",
+        &["p17_a_name_that_is_paused_waits_for_a_person"],
     ),
     (
         "`serverInternal`, inside an order",
-        "p23_an_order_of_no_use_is_replaced",
+        &["p23_an_order_of_no_use_is_replaced"],
     ),
     (
         "`serverInternal`, to a request",
-        "p22_a_ca_that_fails_inside_is_asked_ever_more_seldom",
+        &["p22_a_ca_that_fails_inside_is_asked_ever_more_seldom"],
     ),
-    ("`badNonce`", "p22_one_nonce_in_five_refused_is_no_trouble"),
-    ("`dns`", "p22_what_the_ca_has_seen_fail_comes_later"),
+    ("`badNonce`", &["p22_one_nonce_in_five_refused_is_no_trouble"]),
+    ("`dns`", &["p22_what_the_ca_has_seen_fail_comes_later"]),
     (
         "`connection`, `tls`, `incorrectResponse`",
-        "p22_what_the_ca_has_seen_fail_comes_later",
+        &["p22_what_the_ca_has_seen_fail_comes_later"],
     ),
     (
         "`unauthorized`, of a challenge",
-        "p22_what_the_ca_has_seen_fail_comes_later",
+        &["p22_what_the_ca_has_seen_fail_comes_later"],
     ),
     (
         "`unauthorized`, to a request about an order",
-        "p23_an_order_of_no_use_is_replaced",
+        &["p23_an_order_of_no_use_is_replaced"],
     ),
     (
         "`unauthorized`, to a new order",
-        "p22_what_concerns_the_account_holds_everything_until_somebody_acts",
+        &["p22_what_concerns_the_account_holds_everything_until_somebody_acts"],
     ),
-    ("`caa`", "p17_what_will_not_succeed_stops_one_name_and_no_other"),
+    (
+        "`caa`",
+        &["p17_what_will_not_succeed_stops_one_name_and_no_other"],
+    ),
     (
         "`rejectedIdentifier`",
-        "p17_a_name_that_the_ca_does_not_serve_stops_alone",
+        &["p17_a_name_that_the_ca_does_not_serve_stops_alone"],
     ),
     (
         "`unsupportedIdentifier`",
-        "p17_what_will_not_succeed_stops_one_name_and_no_other",
+        &["p17_what_will_not_succeed_stops_one_name_and_no_other"],
     ),
     (
         "`malformed`, with HTTP 404, or an authorization that has expired",
-        "p23_an_order_of_no_use_is_replaced",
+        &["p23_an_order_of_no_use_is_replaced"],
     ),
     (
         "`malformed`",
-        "p17_what_will_not_succeed_stops_one_name_and_no_other",
+        &["p17_what_will_not_succeed_stops_one_name_and_no_other"],
     ),
     (
         "`badCSR`, `badPublicKey`",
-        "p22_a_key_that_is_refused_is_changed_once",
+        &["p22_a_key_that_is_refused_is_changed_once"],
     ),
     (
         "`badSignatureAlgorithm`",
-        "p22_what_concerns_the_account_holds_everything_until_somebody_acts",
+        &["p22_what_concerns_the_account_holds_everything_until_somebody_acts"],
     ),
-    ("`orderNotReady`", "p22_an_order_that_has_moved_on_is_read_again"),
+    (
+        "`orderNotReady`",
+        &["p22_an_order_that_has_moved_on_is_read_again"],
+    ),
     (
         "`accountDoesNotExist`",
-        "p23_a_ca_that_has_forgotten_everything_is_met_anew",
+        &["p23_a_ca_that_has_forgotten_everything_is_met_anew"],
     ),
     (
         "`externalAccountRequired`, `userActionRequired`",
-        "p22_what_concerns_the_account_holds_everything_until_somebody_acts",
+        &["p22_what_concerns_the_account_holds_everything_until_somebody_acts"],
     ),
     (
         "`invalidContact`, `unsupportedContact`",
-        "p22_what_concerns_the_account_holds_everything_until_somebody_acts",
+        &["a_contact_that_is_not_wanted_is_left_out"],
     ),
-    ("`alreadyReplaced`", "p23_an_order_of_no_use_is_replaced"),
+    (
+        "`alreadyReplaced`",
+        &[
+            "p21_what_replaces_is_asked_for_once_more_without",
+            "p23_an_order_of_no_use_is_replaced",
+        ],
+    ),
     (
         "`invalidProfile`",
-        "p22_what_concerns_the_account_holds_everything_until_somebody_acts",
+        &["p22_what_concerns_the_account_holds_everything_until_somebody_acts"],
     ),
-    ("`conflict`", "p22_an_order_that_has_moved_on_is_read_again"),
+    ("`conflict`", &["p22_an_order_that_has_moved_on_is_read_again"]),
     (
         "`alreadyRevoked`, `badRevocationReason`, `compound`",
-        "p17_what_will_not_succeed_stops_one_name_and_no_other",
+        &["p17_what_will_not_succeed_stops_one_name_and_no_other"],
     ),
     (
         "a type that we do not know",
-        "p17_what_will_not_succeed_stops_one_name_and_no_other",
+        &["p17_what_will_not_succeed_stops_one_name_and_no_other"],
     ),
 ];
 
@@ -438,7 +451,12 @@ async fn p23_an_order_that_stays_as_it_is_ends_by_its_deadline_and_another_follo
 #[test]
 fn p22_every_row_of_the_table_has_a_test_with_a_server() {
     const GUIDE: &str = include_str!("../../docs/problems.md");
-    const TESTS: [&str; 2] = [include_str!("ca_reactions.rs"), include_str!("ca_faults.rs")];
+    const TESTS: [&str; 4] = [
+        include_str!("ca_reactions.rs"),
+        include_str!("ca_faults.rs"),
+        include_str!("../ca/faults.rs"),
+        include_str!("../ca/services.rs"),
+    ];
     let rows = GUIDE
         .lines()
         .skip_while(|line| !line.starts_with("| problem |"))
@@ -449,8 +467,11 @@ fn p22_every_row_of_the_table_has_a_test_with_a_server() {
         rows.eq(PROOFS.map(|(row, _)| row)),
         "PROOFS should have the guide's rows"
     );
-    for (row, test) in PROOFS {
-        let is_there = |source: &&str| source.contains(&format!("async fn {test}()"));
-        assert!(TESTS.iter().any(is_there), "{row}: no test {test}");
+    for (row, tests) in PROOFS {
+        assert!(!tests.is_empty(), "{row}: no test");
+        for test in tests {
+            let is_there = |source: &&str| source.contains(&format!("async fn {test}()"));
+            assert!(TESTS.iter().any(is_there), "{row}: no test {test}");
+        }
     }
 }
