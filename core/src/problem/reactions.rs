@@ -36,7 +36,7 @@ pub(super) const TABLE: [Row; 27] = [
     },
     Row {
         problem: "`rateLimited` with Retry-After",
-        says: "exact set or failed authorizations: LATER, at Retry-After at least; a domain: HOLD below it; anything else: HOLD of everything",
+        says: "exact set or failed authorizations: LATER, at Retry-After at least; a domain: HOLD below it; new orders: HOLD of all but renewals; anything else: HOLD of everything",
         person: "nothing: it goes on by itself. If it comes often, find out who orders so much, or ask the CA for an override and set it in `cas[].limits`",
         fits: |problem, _| problem.kind == K::RateLimited && !problem.is_pause(),
         reaction: |problem| Reaction::Hold {
