@@ -9,20 +9,12 @@ use faythe_bed::{Bed, until};
 use serde_json::{Value, json};
 
 use super::look::{FAYTHE, NEW_ORDER, SOON, before_ca, clean, hosts, issued, said};
-use super::stage::{entry, held};
+use super::stage::{entry, held, with_cas};
 
 /// The bed's configuration in its grown form, with these limits of the CA, which is reached through a proxy.
 async fn limited(bed: &Bed, limits: Value) -> (Proxy, Value) {
-    let (proxy, mut config) = before_ca(bed).await;
-    let keys = config.as_object_mut().unwrap();
-    let ca = json!({
-        "url": keys.remove("lets_encrypt_url"),
-        "email": keys.remove("lets_encrypt_email"),
-        "root_certificates": keys.remove("acme_root_certificates"),
-        "limits": limits,
-    });
-    keys.insert("cas".to_owned(), json!([ca]));
-    (proxy, config)
+    let (proxy, config) = before_ca(bed).await;
+    (proxy, with_cas(config, json!({ "limits": limits }), []))
 }
 
 /// Asks for hosts, ten to an Ingress.

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::look::{FAYTHE, NEW_ORDER, SOON, before_ca, clean, issued, said};
 use super::recall::{is_revoked_at, recall_with};
-use super::stage::{entry, foreign_certificate, put_labeled};
+use super::stage::{entry, foreign_certificate, put_labeled, with_cas};
 
 /// A bed with a proxy before its CA, and another CA that stands in after two seconds.
 struct Two {
@@ -27,20 +27,14 @@ impl Two {
         let other = Pebble::start(pebble::Setup::default(), bed.bind.address())
             .await
             .unwrap();
-        let (proxy, mut config) = before_ca(&bed).await;
-        let keys = config.as_object_mut().unwrap();
-        keys.remove("lets_encrypt_email");
-        let first = keys.remove("lets_encrypt_url").unwrap();
-        let roots = keys.remove("acme_root_certificates").unwrap();
-        config["cas"] = json!([
-            { "name": "first", "url": first, "root_certificates": roots },
-            {
-                "name": "other",
-                "url": other.directory_url(),
-                "root_certificates": other.https_roots_file(),
-                "use_after": 2_000,
-            },
-        ]);
+        let (proxy, config) = before_ca(&bed).await;
+        let next = json!({
+            "name": "other",
+            "url": other.directory_url(),
+            "root_certificates": other.https_roots_file(),
+            "use_after": 2_000,
+        });
+        let config = with_cas(config, json!({ "name": "first" }), [next]);
         Self {
             bed,
             proxy,

@@ -13,7 +13,7 @@ use tokio::process::Command;
 
 use crate::live::look::said;
 use crate::live::stage::{FAYTHE, Stage, with};
-use crate::live::zones::grown;
+use crate::live::zones::one_zone;
 
 /// What a run of the program came to.
 #[derive(Debug)]
@@ -159,13 +159,7 @@ async fn p09_what_each_secondary_says_is_told_and_a_resolver_is_not_asked_too_ea
     .unwrap();
     let listed = DnsProxy::start(bed.bind.address()).await.unwrap();
     let (server, resolver) = (bed.bind.address(), listed.address().to_string());
-    let zone = json!({
-        "auth_dns_server": server.to_string(),
-        "auth_dns_key": bed.bind.key_file(),
-        "val_dns_servers": [resolver],
-        "check": { "port": server.port() },
-    });
-    let config = grown(bed.config(), json!({ bed.zone.as_str(): zone }));
+    let config = one_zone(&bed, json!({ "val_dns_servers": [resolver] }));
     let run = check(&bed, FAYTHE, config.clone()).await;
     assert_eq!(run.code, Some(0), "{run:?}");
     assert!(!listed.passed().is_empty());

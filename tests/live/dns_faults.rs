@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::look::{FAYTHE, SOON, clean, event, issued, notes, said, told};
 
-/// "Seconds to minutes" (`issues 3`, section 2): a rest doubles from 1 s, so it is at most about as long as the trouble.
+/// "Seconds to minutes": a rest doubles from 1 s, so it is at most about as long as the trouble.
 const REPAIRED: Duration = Duration::from_secs(45);
 
 /// Waits until Faythe has told of trouble with this code, in its log and in an Event, in all of these words; checks that

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::live::check::{check, run};
-use crate::live::stage::{FAYTHE, SOON, Stage, soon, with};
+use crate::live::stage::{FAYTHE, SOON, Stage, soon, with, with_cas};
 
 #[tokio::test]
 async fn version_and_help_are_no_failure() {
@@ -100,21 +100,9 @@ async fn every_metric_is_on_the_page() {
         ..Setup::default()
     };
     let bed = Bed::start_as(setup).await.unwrap();
-    let mut config = bed.config();
-    let keys = config.as_object_mut().unwrap();
-    let [url, email, roots] = ["lets_encrypt_url", "lets_encrypt_email", "acme_root_certificates"]
-        .map(|key| keys.remove(key).unwrap());
-    let cas = json!([{
-        "name": "limited",
-        "url": url,
-        "email": email,
-        "root_certificates": roots,
-        "limits": { "preset": "letsencrypt" },
-    }]);
-    keys.insert("cas".to_owned(), cas);
-    let faythe = bed.faythe(FAYTHE, config).await.unwrap();
-    faythe.ready(SOON).await.unwrap();
-    let stage = Stage { faythe, bed };
+    let keys = json!({ "name": "limited", "limits": { "preset": "letsencrypt" } });
+    let config = with_cas(bed.config(), keys, []);
+    let stage = Stage::of(bed, config).await;
     let [good, blocked, stuck] = ["good", "blocked", "stuck"].map(|label| stage.host(label));
     stage.ask("good", &[&good]).await;
     stage.certificate(&good).await;

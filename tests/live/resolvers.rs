@@ -7,9 +7,8 @@ use faythe_bed::bind::{self, Bind};
 use faythe_bed::dns_proxy::{DnsProxy, Fault, Opcode, Rule};
 use serde_json::{Value, json};
 
-use super::look::SOON;
-use super::stage::{FAYTHE, Stage, soon};
-use super::zones::grown;
+use super::stage::{Stage, soon};
+use super::zones::one_zone;
 
 /// What an issuance may take when a resolver that nobody listed has a stale answer.
 const QUICK: Duration = Duration::from_secs(5);
@@ -37,13 +36,10 @@ async fn plant_stale_answer(resolver: &Bind, host: &str) {
 
 /// The bed's configuration as an entry of `zones` with these servers listed.
 fn listing(bed: &Bed, update: &str, listed: &[String]) -> Value {
-    let zone = json!({
-        "auth_dns_server": update,
-        "auth_dns_key": bed.bind.key_file(),
-        "val_dns_servers": listed,
-        "check": { "port": bed.bind.address().port() },
-    });
-    grown(bed.config(), json!({ bed.zone.as_str(): zone }))
+    one_zone(
+        bed,
+        json!({ "auth_dns_server": update, "val_dns_servers": listed }),
+    )
 }
 
 /// Whether a challenge's name is in a message.
@@ -56,9 +52,8 @@ async fn p01_a_stale_resolver_matters_only_where_it_is_listed() {
     let bed = Bed::start().await.unwrap();
     let resolver = resolver(&bed).await;
     let update = bed.bind.address().to_string();
-    let faythe = bed.faythe(FAYTHE, listing(&bed, &update, &[])).await.unwrap();
-    faythe.ready(SOON).await.unwrap();
-    let stage = Stage { faythe, bed };
+    let config = listing(&bed, &update, &[]);
+    let mut stage = Stage::of(bed, config).await;
     // The best of three: a busy machine says nothing about the rule.
     let mut took = Vec::new();
     for n in 0..3 {
@@ -71,14 +66,10 @@ async fn p01_a_stale_resolver_matters_only_where_it_is_listed() {
     }
     assert!(took.iter().min() < Some(&QUICK), "{took:?}");
     stage.clean().await;
-    stage.faythe.terminate();
-    assert!(stage.faythe.wait(SOON).await.unwrap().success());
 
     let listed = resolver.address().to_string();
     let config = listing(&stage.bed, &update, std::slice::from_ref(&listed));
-    let faythe = stage.bed.faythe(FAYTHE, config).await.unwrap();
-    faythe.ready(SOON).await.unwrap();
-    let stage = Stage { faythe, ..stage };
+    stage.restart_with(config).await;
     let told = stage.validations();
     let host = stage.host("late");
     plant_stale_answer(&resolver, &host).await;
@@ -109,9 +100,7 @@ async fn p09_no_resolver_is_asked_before_the_zones_own_server_shows_the_value() 
     // First the update is not answered NOERROR.
     update.set(Rule::always(Fault::Rcode(2)).only(Opcode::Update));
     let config = listing(&bed, &update.address().to_string(), &[seen.address().to_string()]);
-    let faythe = bed.faythe(FAYTHE, config).await.unwrap();
-    faythe.ready(SOON).await.unwrap();
-    let stage = Stage { faythe, bed };
+    let stage = Stage::of(bed, config).await;
     let host = stage.host("www");
     stage.ask("web", &[&host]).await;
     stage.event("web", "IssuanceStalled", &["SERVFAIL"]).await;

@@ -8,10 +8,10 @@ use faythe_bed::{Bed, Setup, until};
 use serde_json::{Value, json};
 
 use super::look::{SOON, said};
-use super::stage::{FAYTHE, Stage, with};
-use super::zones::grown;
+use super::stage::{Stage, with};
+use super::zones::one_zone;
 
-/// How late the late one is (`issues 5`, section 5).
+/// How late the late one is.
 const LATE: Duration = Duration::from_secs(20);
 
 /// A bed with three secondaries that the zone's NS records name.
@@ -26,21 +26,14 @@ async fn three() -> Bed {
 
 /// The bed's configuration with an entry of `zones`, whose servers have the port of the bed's, and these keys in its `check`.
 fn checked(bed: &Bed, check: Value) -> Value {
-    let server = bed.bind.address();
-    let zone = json!({
-        "auth_dns_server": server.to_string(),
-        "auth_dns_key": bed.bind.key_file(),
-        "check": with(json!({ "port": server.port() }), check),
-    });
-    grown(bed.config(), json!({ bed.zone.as_str(): zone }))
+    let port = json!({ "port": bed.bind.address().port() });
+    one_zone(bed, json!({ "check": with(port, check) }))
 }
 
 /// A Faythe with that configuration.
 async fn stage(bed: Bed, check: Value) -> Stage {
     let config = checked(&bed, check);
-    let faythe = bed.faythe(FAYTHE, config).await.unwrap();
-    faythe.ready(SOON).await.unwrap();
-    Stage { faythe, bed }
+    Stage::of(bed, config).await
 }
 
 #[tokio::test]
@@ -110,7 +103,7 @@ async fn p05_the_primary_alone_is_enough_where_all_other_dns_is_cut_off() {
 #[tokio::test]
 async fn p08_no_fault_of_one_server_stops_what_the_others_show() {
     let quorum = json!({ "quorum": 2, "dead_after": 1_000 });
-    let stage = stage(three().await, quorum).await;
+    let mut stage = stage(three().await, quorum).await;
     let faulty = stage.bed.secondaries[0].front().unwrap();
     let faults = [
         Fault::Rcode(2),
@@ -136,14 +129,13 @@ async fn p08_no_fault_of_one_server_stops_what_the_others_show() {
     stage.clean().await;
     assert_eq!(stage.bed.pebble.orders_created(), faults.len());
     // And what TCP can make good is no fault at all: each server counts again.
-    drop(stage.faythe);
-    let config = checked(&stage.bed, json!({}));
-    let faythe = stage.bed.faythe(FAYTHE, config).await.unwrap();
     faulty.set(Rule::always(Fault::Truncate).over(Transport::Udp));
-    let host = stage.bed.host("whole");
-    stage.bed.ingress("whole", &[&host]).await.unwrap();
-    stage.bed.certificate_for(&host, SOON).await.unwrap();
-    assert!(!faythe.log().contains("done without"), "it was done without");
+    let config = checked(&stage.bed, json!({}));
+    stage.restart_with(config).await;
+    let host = stage.host("whole");
+    stage.ask("whole", &[&host]).await;
+    stage.certificate(&host).await;
+    assert_eq!(stage.lines(&["done without"]), [""; 0], "it was done without");
 }
 
 #[tokio::test]

@@ -51,16 +51,26 @@ impl Stage {
 
     /// A Faythe on a bed, with these keys in its configuration; returns when it is ready.
     pub(crate) async fn on(bed: Bed, keys: Value) -> Self {
-        let faythe = bed.faythe(FAYTHE, with(bed.config(), keys)).await.unwrap();
+        let config = with(bed.config(), keys);
+        Self::of(bed, config).await
+    }
+
+    /// A Faythe on a bed with this whole configuration; returns when it is ready.
+    pub(crate) async fn of(bed: Bed, config: Value) -> Self {
+        let faythe = bed.faythe(FAYTHE, config).await.unwrap();
         faythe.ready(SOON).await.unwrap();
         Self { faythe, bed }
     }
 
     /// Ends Faythe as Kubernetes does, and starts one with these keys in the configuration instead.
     pub(crate) async fn restart(&mut self, keys: Value) {
+        self.restart_with(with(self.bed.config(), keys)).await;
+    }
+
+    /// The same with this whole configuration.
+    pub(crate) async fn restart_with(&mut self, config: Value) {
         self.faythe.terminate();
         assert!(self.faythe.wait(SOON).await.unwrap().success());
-        let config = with(self.bed.config(), keys);
         self.faythe = self.bed.faythe(FAYTHE, config).await.unwrap();
         self.faythe.ready(SOON).await.unwrap();
     }
@@ -205,6 +215,20 @@ pub(crate) fn with(mut config: Value, keys: Value) -> Value {
         panic!("{keys} is no object")
     };
     config.as_object_mut().unwrap().extend(keys);
+    config
+}
+
+/// A configuration with `cas` in place of the flat keys for one CA: that one with these keys, and others after it.
+pub(crate) fn with_cas(mut config: Value, keys: Value, others: impl IntoIterator<Item = Value>) -> Value {
+    let flat = config.as_object_mut().unwrap();
+    let [url, email, roots] = ["lets_encrypt_url", "lets_encrypt_email", "acme_root_certificates"]
+        .map(|key| flat.remove(key).unwrap());
+    let first = with(
+        json!({ "url": url, "email": email, "root_certificates": roots }),
+        keys,
+    );
+    let cas = std::iter::once(first).chain(others).collect();
+    flat.insert("cas".to_owned(), cas);
     config
 }
 

@@ -8,9 +8,9 @@ use faythe_bed::scratch::Scratch;
 use faythe_bed::{Bed, Setup, pebble};
 use serde_json::{Value, json};
 
-use super::look::{SOON, said};
-use super::stage::{FAYTHE, Stage, soon, with};
-use super::zones::grown;
+use super::look::said;
+use super::stage::{Stage, soon};
+use super::zones::{grown, one_zone, zone_of};
 
 /// What the first of several update servers may cost (P14).
 const EXTRA: f64 = 2.0;
@@ -22,20 +22,7 @@ const NOBODY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9);
 /// A Faythe with these zones.
 async fn stage(bed: Bed, zones: Value) -> Stage {
     let config = grown(bed.config(), zones);
-    let faythe = bed.faythe(FAYTHE, config).await.unwrap();
-    faythe.ready(SOON).await.unwrap();
-    Stage { faythe, bed }
-}
-
-/// An entry of `zones` for the bed's name server and key, with these keys in place of what it has.
-fn entry(bed: &Bed, keys: Value) -> Value {
-    let server = bed.bind.address();
-    let entry = json!({
-        "auth_dns_server": server.to_string(),
-        "auth_dns_key": bed.bind.key_file(),
-        "check": { "port": server.port() },
-    });
-    with(entry, keys)
+    Stage::of(bed, config).await
 }
 
 #[tokio::test]
@@ -73,11 +60,11 @@ async fn p07_the_hosts_of_one_run_each_go_their_own_way() {
     .await
     .unwrap();
     let zones = json!({
-        "four.test": entry(&bed, json!({})),
-        first: entry(&bed, json!({})),
-        second: entry(&bed, json!({ "auth_dns_key": key_file })),
-        own: entry(&bed, json!({})),
-        closed: entry(&bed, json!({ "auth_dns_key": "none" })),
+        "four.test": zone_of(&bed, json!({})),
+        first: zone_of(&bed, json!({})),
+        second: zone_of(&bed, json!({ "auth_dns_key": key_file })),
+        own: zone_of(&bed, json!({})),
+        closed: zone_of(&bed, json!({ "auth_dns_key": "none" })),
     });
     let stage = stage(bed, zones).await;
     let mut hosts = ["direct", "a", "b", "own"]
@@ -122,13 +109,11 @@ async fn p14_the_second_update_server_gets_a_message_of_its_own_when_the_first_h
     );
     first.set(Rule::always(Fault::Drop).only(Opcode::Update));
     let servers = [first.address().to_string(), second.address().to_string()];
-    let zone = json!({
-        "update_servers": servers,
-        "auth_dns_key": bed.bind.key_file(),
-        "check": { "servers": "primary" },
-    });
-    let zones = json!({ bed.zone.as_str(): zone });
-    let stage = stage(bed, zones).await;
+    let config = one_zone(
+        &bed,
+        json!({ "update_servers": servers, "check": { "servers": "primary" } }),
+    );
+    let stage = Stage::of(bed, config).await;
     let host = stage.host("www");
     stage.ask("web", &[&host]).await;
     stage.certificate(&host).await;
@@ -163,15 +148,9 @@ async fn p14_the_primary_that_the_soa_names_gets_the_update_and_the_zone_has_a_p
     .await
     .unwrap();
     let secondary = bed.secondaries[0].address().to_string();
-    let zone = json!({
-        "update_servers": [secondary],
-        "primary": "soa",
-        "auth_dns_key": bed.bind.key_file(),
-        "check": { "port": bed.bind.address().port() },
-        "profile": "shortlived",
-    });
-    let zones = json!({ bed.zone.as_str(): zone });
-    let stage = stage(bed, zones).await;
+    let keys = json!({ "update_servers": [secondary], "primary": "soa", "profile": "shortlived" });
+    let config = one_zone(&bed, keys);
+    let stage = Stage::of(bed, config).await;
     // Pebble takes either profile by chance where none is named.
     for n in 0..4 {
         let host = stage.host(&format!("h{n}"));
@@ -219,8 +198,8 @@ async fn p07_a_suffix_leads_into_a_zone_that_is_updated_without_a_key() {
     .await
     .unwrap();
     let zones = json!({
-        "suffix.test": entry(&bed, json!({ "challenge_suffix": "acme.suffix-open.test" })),
-        "suffix-open.test": entry(&bed, json!({ "auth_dns_key": "none" })),
+        "suffix.test": zone_of(&bed, json!({ "challenge_suffix": "acme.suffix-open.test" })),
+        "suffix-open.test": zone_of(&bed, json!({ "auth_dns_key": "none" })),
     });
     let stage = stage(bed, zones).await;
     said(&stage.faythe, &["WARN", "suffix-open.test", "not signed"]).await;

@@ -49,6 +49,29 @@ pub(crate) fn grown(mut config: Value, zones: Value) -> Value {
     config
 }
 
+/// An entry of `zones` for the bed's name server and key, with these keys in place of what it has.
+pub(crate) fn zone_of(bed: &Bed, keys: Value) -> Value {
+    let server = bed.bind.address();
+    let zone = json!({
+        "auth_dns_server": server.to_string(),
+        "auth_dns_key": bed.bind.key_file(),
+        // The servers that the NS records of a bed's zones name have this port too.
+        "check": { "port": server.port() },
+    });
+    let mut zone = with(zone, keys);
+    let keys = zone.as_object_mut().unwrap();
+    if keys.contains_key("update_servers") {
+        // It stands in its place.
+        keys.remove("auth_dns_server");
+    }
+    zone
+}
+
+/// The bed's configuration with that entry, for the bed's zone.
+pub(crate) fn one_zone(bed: &Bed, keys: Value) -> Value {
+    grown(bed.config(), json!({ bed.zone.as_str(): zone_of(bed, keys) }))
+}
+
 /// A bed with a second zone, which only a second key may change; its name, and the settings of both zones.
 async fn two_zones(scratch: &Scratch) -> (Bed, String, Value) {
     let second = format!(
@@ -67,15 +90,9 @@ async fn two_zones(scratch: &Scratch) -> (Bed, String, Value) {
     })
     .await
     .unwrap();
-    let server = bed.bind.address();
-    let zone = json!({
-        "auth_dns_server": server.to_string(),
-        // The NS records of a bed's zones name the one server there is.
-        "check": { "port": server.port() },
-    });
     let zones = json!({
-        bed.zone.as_str(): with(zone.clone(), json!({ "auth_dns_key": bed.bind.key_file() })),
-        second.as_str(): with(zone, json!({ "auth_dns_key": file, "issue_wildcard_certs": true })),
+        bed.zone.as_str(): zone_of(&bed, json!({})),
+        second.as_str(): zone_of(&bed, json!({ "auth_dns_key": file, "issue_wildcard_certs": true })),
     });
     (bed, second, zones)
 }
@@ -85,9 +102,7 @@ async fn several_zones_are_served_each_with_its_own_key_and_mode() {
     let scratch = Scratch::new("zones").unwrap();
     let (bed, second, zones) = two_zones(&scratch).await;
     let config = grown(bed.config(), zones);
-    let faythe = bed.faythe(FAYTHE, config).await.unwrap();
-    faythe.ready(SOON).await.unwrap();
-    let stage = Stage { faythe, bed };
+    let stage = Stage::of(bed, config).await;
     let (ours, theirs, outside) = (stage.host("a"), format!("b.{second}"), "c.elsewhere.example");
     stage.ask("web", &[&ours, &theirs, outside]).await;
     stage.certificate(&ours).await;
