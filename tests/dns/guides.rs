@@ -52,11 +52,13 @@ async fn check(make: Make) {
 
     // What the tests set besides, and the guide says where to use.
     let besides = match make {
-        Make::Bind => "",
-        Make::Knot => "zonefile-sync: -1",
-        Make::PowerDns => "set-meta example.com SOA-EDIT-DNSUPDATE INCREASE",
+        Make::Bind => None,
+        Make::Knot => Some("zonefile-sync: -1"),
+        Make::PowerDns => Some("set-meta example.com SOA-EDIT-DNSUPDATE INCREASE"),
     };
-    assert!(text.contains(besides), "the guide says nothing of {besides}");
+    if let Some(besides) = besides {
+        assert!(text.contains(besides), "the guide says nothing of {besides}");
+    }
 
     // And it does what the guide says.
     let client = {
