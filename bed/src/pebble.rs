@@ -64,14 +64,6 @@ impl Setup {
         }
     }
 
-    /// One profile whose certificates live this long.
-    pub fn with_lifetime(self, lifetime: Duration) -> Self {
-        Self {
-            profiles: BTreeMap::from([("default".to_owned(), lifetime)]),
-            ..self
-        }
-    }
-
     /// Let's Encrypt's 160-hour profile beside the usual one.
     pub fn with_shortlived(mut self) -> Self {
         self.profiles

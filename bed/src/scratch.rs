@@ -51,13 +51,6 @@ impl Scratch {
         std::fs::write(&path, content).with_context(|| format!("cannot write {}", path.display()))?;
         Ok(path)
     }
-
-    /// Makes a directory inside this one and returns its path.
-    pub fn subdirectory(&self, name: &str) -> Result<PathBuf> {
-        let path = self.path().join(name);
-        std::fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
-        Ok(path)
-    }
 }
 
 /// Whether directories are to stay.
