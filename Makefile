@@ -1,7 +1,7 @@
 # Every step of the work on Faythe. CI runs `make test` and nothing that has no target here.
 #
-# Rust is wanted (rustup takes the release in rust-toolchain.toml by itself), and for all but fmt, check and image also
-# Go and what tools/README.md says. Nothing has to be installed or built by hand.
+# Rust is wanted (rustup takes the release in rust-toolchain.toml by itself), and for all but fmt, check, sim, fuzz and image
+# also Go and what tools/README.md says. Nothing has to be installed or built by hand.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -44,7 +44,7 @@ tools: ## builds or installs the servers that demo, tests and bench use
 bench: tools program ## measures Faythe on the servers, beside what they can do alone, into bench/results/
 	cargo run --profile harness --locked -p faythe-bench -- --faythe $(PROGRAM)
 
-sim: ## simulates whole fleets over months with every limit of the CA, and prints what came of it; FAYTHE_SEED=n for another run
+sim: ## simulates whole fleets: a year with every limit of the CA, crashes, two leaders; FAYTHE_SEED=n for another run
 	FAYTHE_SIM=full cargo test --profile harness --locked -p faythe-core --test sim scenarios -- --nocapture --test-threads 1
 
 fuzz: ## throws bytes at every parser, SECS=30 at each; wants a nightly Rust and cargo-fuzz, see fuzz/README.md
