@@ -28,6 +28,8 @@ const DAY_SECS: i64 = 86_400;
 /// The last days are quiet, so that everything must come to an end: the longest wait is that for an order that never
 /// leaves `processing`, which the CA forgets after a week.
 const QUIET_DAYS: i64 = 10;
+/// How long what is under way at the end may take: an order may begin in the last second.
+const EPILOGUE: SignedDuration = SignedDuration::from_mins(15);
 
 /// What is simulated.
 #[derive(Clone, Copy, Debug)]
@@ -151,16 +153,23 @@ impl Sim {
             >= secs(self.end, 0).min(ahead(self.end, SignedDuration::from_hours(-24 * QUIET_DAYS)))
     }
 
+    /// Whether no order is under way.
+    fn is_at_rest(&self) -> bool {
+        let mut notes = self.outside.cluster.notes.values();
+        notes.all(|saved| saved.order.is_none()) && self.outside.dns.values() == 0
+    }
+
     fn run(&mut self) {
         while let Some(((now, _), event)) = self.queue.pop_first() {
-            if now > self.end || !self.laws.broken.is_empty() {
+            let over = now > self.end && (self.is_at_rest() || now > ahead(self.end, EPILOGUE));
+            if over || !self.laws.broken.is_empty() {
                 break;
             }
             self.outside.now = now;
             self.happen(event);
             self.pass_on();
         }
-        self.outside.now = self.end;
+        self.outside.now = self.outside.now.max(self.end);
         if self.laws.broken.is_empty() {
             let first = self.instances.first().and_then(|first| first.shell.as_ref());
             let verdicts = first.into_iter().flat_map(|shell| shell.planner.verdicts());
@@ -467,7 +476,8 @@ fn check(course: Course, seed: u64) {
 
 #[test]
 fn the_loop_keeps_every_law_on_known_seeds() {
-    for seed in 1..=10 {
+    // Of the last one an order begins seconds before the end.
+    for seed in (1..=10).chain([1_795_772_151]) {
         check(course(seed), seed);
     }
 }
