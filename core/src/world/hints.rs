@@ -159,25 +159,23 @@ impl World {
     ///
     /// What has not changed concerns nobody: only the next question is put off.
     pub fn hinted(&mut self, question: Question, answer: Answer, now: Timestamp) {
-        if answer == Answer::Unsupported
-            && let Some(place) = self.hints.places.get(question.place as usize)
-            && let Some(maker) = self.maker(&place.host)
-        {
-            self.desks.at_mut(maker).without_hints_until = Some(ahead(now, WITHOUT));
-            self.holds_changed = true;
-        }
-        let Some(place) = self.hints.places.get_mut(question.place as usize) else {
+        let Some(host) = self.asked_for(question).cloned() else {
             return;
         };
-        if place.asking != Some(question.of) {
-            return;
+        if answer == Answer::Unsupported
+            && let Some(maker) = self.maker(&host)
+        {
+            let without = &mut self.desks.at_mut(maker).without_hints_until;
+            self.holds_changed |= without.is_none_or(|until| until <= now);
+            *without = Some(ahead(now, WITHOUT));
         }
+        let place = &mut self.hints.places[question.place as usize];
         place.asking = None;
         self.hints.asking -= 1;
         if place.of == question.of {
             let before = place.window;
             if place.take_in(answer, now) {
-                self.dirty.insert(place.host.clone());
+                self.dirty.insert(host);
             }
             if let Answer::Told { window, .. } = answer {
                 self.windows.heard(before, window, now);

@@ -79,7 +79,11 @@ impl World {
             .values()
             .filter_map(|(host, held)| {
                 let host = host.as_ref()?;
-                Some((held.issued_at?, host.clone(), self.maker(host)?))
+                let maker = match held.made_by {
+                    Some(key) => self.desks.cas.find(key),
+                    None => self.maker(host),
+                };
+                Some((held.issued_at?, host.clone(), maker?))
             })
             .collect();
         issued.sort();

@@ -8,7 +8,8 @@ use super::*;
 use crate::activity::Hold;
 use crate::activity::Rest;
 use crate::ari::{CertificateId, Window};
-use crate::budget::Exemption;
+use crate::budget::{Exemption, Ledger, Preset};
+use crate::cas::{Authority, CaKey};
 use crate::cert::{CertFacts, Unreadable};
 use crate::problem::Scope;
 use crate::schedule;
@@ -285,6 +286,72 @@ fn p21_an_answer_that_brings_nothing_new_only_puts_off_the_next_question() {
     // And nobody asks about a host that nobody wants.
     world.drop_hint(&name);
     assert_eq!((world.asking(), world.next_question_at()), (0, None));
+}
+
+#[test]
+fn p21_that_a_ca_has_no_renewal_information_is_news_once() {
+    let mut world = world();
+    let at = |secs| Timestamp::from_second(secs).unwrap();
+    let names = ["a.example.com", "b.example.com", "c.example.com"].map(host);
+    for (name, id) in names.iter().zip(["key.01", "key.02", "key.03"]) {
+        let id = CertificateId::parse(id).unwrap();
+        world.follow(name, Some(&id), Pressing::Awaited, at(0));
+    }
+    let questions: Vec<_> = std::iter::from_fn(|| world.next_question(at(0))).collect();
+    let is_news = |world: &mut World, which: usize, now| {
+        drop(world.take_changes());
+        world.hinted(questions[which].1, Answer::Unsupported, now);
+        world.take_changes().holds
+    };
+    // Whom nobody wants any more is not heard of.
+    world.drop_hint(&names[0]);
+    assert!(!is_news(&mut world, 0, at(1)));
+    assert_eq!(world.without_hints_until(CaId::FIRST), None);
+    assert!(is_news(&mut world, 1, at(2)));
+    assert!(!is_news(&mut world, 1, at(3)), "it was answered before");
+    assert!(!is_news(&mut world, 2, at(4)));
+    assert_eq!(world.without_hints_until(CaId::FIRST), Some(at(86_404)));
+}
+
+#[test]
+fn p24_a_certificate_counts_at_the_ca_that_made_it_not_at_that_of_the_newest() {
+    let urls = ["https://one.test/directory", "https://two.test/directory"];
+    let cas = urls.map(|url| Authority {
+        name: url.to_owned(),
+        directory: url.to_owned(),
+        use_after: Duration::ZERO,
+    });
+    let cas = Cas::new(cas.to_vec());
+    let ids: Vec<_> = cas.all().map(|(ca, _)| ca).collect();
+    let mut world = World::with_cas(world().zones.clone(), cas);
+    for ca in &ids {
+        world.set_ledger(*ca, Ledger::new(Preset::LetsEncrypt.limits()));
+    }
+    let (name, now) = (host("a.example.com"), Timestamp::UNIX_EPOCH);
+    let day = |days: i64| schedule::ahead(now, SignedDuration::from_hours(24 * days));
+    for (secret, maker, until) in [("older", urls[0], 50), ("newer", urls[1], 60)] {
+        let facts = CertFacts {
+            names: vec![name.clone()],
+            not_before: day(until - 90),
+            not_after: day(until),
+            serial: String::new(),
+            issuer: String::new(),
+            id: None,
+        };
+        let held = Held {
+            content: Ok(facts),
+            issued_at: Some(now),
+            made_by: Some(CaKey::of(maker)),
+            ..held(secret, "1")
+        };
+        world.hold(Some(name.clone()), held);
+    }
+    let all = world.ledger(ids[0]).free_in_domain(&name, now).unwrap();
+    world.settle(now);
+    let later = schedule::ahead(now, SignedDuration::from_mins(1));
+    for ca in ids {
+        assert_eq!(world.ledger(ca).free_in_domain(&name, later), Some(all - 1));
+    }
 }
 
 #[test]
