@@ -87,6 +87,13 @@ impl Window {
     pub fn end(self) -> Timestamp {
         self.end
     }
+
+    /// Its start and end as they are saved, in seconds from 1970: no later and no shorter.
+    #[must_use]
+    pub fn in_seconds(self) -> (i64, i64) {
+        let up = i64::from(self.end.subsec_nanosecond() > 0);
+        (self.start.as_second(), self.end.as_second().saturating_add(up))
+    }
 }
 
 #[cfg(test)]

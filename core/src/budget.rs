@@ -301,7 +301,7 @@ impl Ledger {
                 meter.drain(host_key(host), until);
             }
             // No limit.
-            Scope::Zone(_) => {}
+            Scope::Zone(_) => return,
         }
         self.reservation.change(now);
     }

@@ -33,6 +33,8 @@ pub struct Authority {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cas {
     all: Vec<Authority>,
+    /// By what each is known again.
+    keys: Vec<CaKey>,
     order: Vec<CaId>,
     /// The order of those zones that have one of their own.
     zones: BTreeMap<DnsName, Vec<CaId>>,
@@ -69,6 +71,7 @@ impl Cas {
             });
         }
         Self {
+            keys: all.iter().map(|ca| CaKey::of(&ca.directory)).collect(),
             order: (0..all.len()).map(CaId).collect(),
             all,
             zones: BTreeMap::new(),
@@ -110,11 +113,18 @@ impl Cas {
         apex.and_then(|apex| self.zones.get(apex)).unwrap_or(&self.order)
     }
 
+    /// The least `use_after` of those that stand behind `ca` in some order; `None` where none does.
+    #[must_use]
+    pub fn least_patience(&self, ca: CaId) -> Option<Duration> {
+        let orders = self.zones.values().chain([&self.order]);
+        let behind = orders.flat_map(|order| order.iter().skip_while(|other| **other != ca).skip(1));
+        behind.filter_map(|other| Some(self.get(*other)?.use_after)).min()
+    }
+
     /// The one that is known by this.
     #[must_use]
     pub fn find(&self, key: CaKey) -> Option<CaId> {
-        let place = self.all.iter().position(|ca| CaKey::of(&ca.directory) == key);
-        place.map(CaId)
+        self.keys.iter().position(|known| *known == key).map(CaId)
     }
 
     /// The one at which an order was made: by its directory, or in notes that do not say it, the first one that has the

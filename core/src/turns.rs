@@ -21,15 +21,9 @@ pub struct Turns {
     /// The turn of each namespace's last host, where it lies ahead.
     last: BTreeMap<Box<str>, u64>,
     of: BTreeMap<Hostname, u64>,
-    renewals: Row,
+    /// When the next routine renewal may begin.
+    next_renewal: Option<Timestamp>,
     polls: Batch,
-}
-
-/// A row of those that begin at a pace.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Row {
-    /// When the next may begin.
-    next: Option<Timestamp>,
 }
 
 /// So many that begin together, once in a second.
@@ -76,14 +70,14 @@ impl Turns {
 
     /// When the next routine renewal may begin.
     pub(crate) fn next_renewal(&self) -> Option<Timestamp> {
-        self.renewals.next
+        self.next_renewal
     }
 
     /// A routine renewal begins.
     pub(crate) fn renew(&mut self, per_minute: Option<NonZeroU32>, now: Timestamp) {
         if let Some(rate) = per_minute {
             let pause = SignedDuration::from_mins(1) / i32::try_from(rate.get()).unwrap_or(i32::MAX);
-            self.renewals.begin(pause, now);
+            self.next_renewal = Some(ahead(now, pause));
         }
     }
 
@@ -105,15 +99,9 @@ impl Turns {
 
     /// A clock that was set back makes nobody wait for long.
     pub(crate) fn mend(&mut self, now: Timestamp) {
-        let soonest = |next: Timestamp| next.min(ahead(now, SignedDuration::from_mins(1)));
-        self.renewals.next = self.renewals.next.map(soonest);
-        self.polls.next = self.polls.next.map(soonest);
-    }
-}
-
-impl Row {
-    fn begin(&mut self, pause: SignedDuration, now: Timestamp) {
-        self.next = Some(ahead(now, pause));
+        let latest = ahead(now, SignedDuration::from_mins(1));
+        self.next_renewal = self.next_renewal.map(|next| next.min(latest));
+        self.polls = Batch::default();
     }
 }
 

@@ -27,8 +27,8 @@ use desks::Desks;
 use hints::Hints;
 pub(crate) use hints::Pressing;
 pub use hints::{Answer, Question};
+pub use windows::SavedWindow;
 use windows::Windows;
-pub use windows::{SavedWindow, seconds};
 
 /// One snapshot of everything known.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use faythe_core::Timestamp;
 use faythe_core::ari::Window;
-use faythe_core::world::{SavedWindow, seconds};
+use faythe_core::world::SavedWindow;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::Api;
@@ -102,7 +102,7 @@ fn entries(secret: &Secret) -> Vec<SavedWindow> {
 fn pack(windows: &[SavedWindow]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(windows.len() * WINDOW);
     for SavedWindow { of, window, next } in windows {
-        let (start, end) = seconds(*window);
+        let (start, end) = window.in_seconds();
         bytes.extend(of.to_be_bytes());
         for second in [start, end, next.as_second()] {
             bytes.extend(u32::try_from(second.max(0)).unwrap_or(u32::MAX).to_be_bytes());

@@ -311,10 +311,7 @@ fn rank(
             return (Rank::by_arrival(Urgency::Noted, want.arrival), None);
         }
         Some(Activity::Resting(rest)) => {
-            let hurry_at = best(host, world)
-                .filter(|_| !rest.noted && matches!(short, Shortfall::Due(_)))
-                .map(endangered_at)
-                .filter(|at| *at > now);
+            let hurry_at = hurry_at(host, short, world).filter(|at| !rest.noted && *at > now);
             let urgency = hurry_at.map_or(Urgency::Rested, |_| Urgency::RestedRoutine);
             return (Rank::by_arrival(urgency, want.arrival), hurry_at);
         }

@@ -102,7 +102,7 @@ impl World {
         named.map(|ca| ca.name.as_str())
     }
 
-    /// The CA at which the order for `host` is, or would be if none has been chosen.
+    /// The CA at which the order for `host` is; the first of all where none has been chosen.
     #[must_use]
     pub fn ca_of(&self, host: &Hostname) -> CaId {
         self.desks.of(host)
@@ -128,8 +128,9 @@ impl World {
         }
     }
 
-    /// Takes over from another world what no look at the cluster tells: the ledgers, whose turn it is, and what the CA has
-    /// said about renewals.
+    /// Takes over from another world what no look at the cluster tells: the ledgers, since when a CA is down and which has no
+    /// renewal information, whose turn it is, and what the CAs have said about renewals. Holds and what CAA records said
+    /// are left behind.
     pub fn inherit(&mut self, from: &Self) {
         self.desks.inherit(&from.desks);
         self.turns = from.turns.clone();
@@ -172,7 +173,7 @@ impl World {
         hold.is_some_and(|hold| !hold.told)
     }
 
-    /// Since when the CA has done nothing that it was asked; `None` while nothing keeps all of us from it.
+    /// Since when the CA has done nothing that it was asked; `None` once it has answered.
     #[must_use]
     pub fn down_since(&self, ca: CaId) -> Option<Timestamp> {
         self.desks.at(ca).down_since

@@ -47,7 +47,7 @@ pub(super) struct Windows {
 impl Windows {
     /// The CA has answered: `before` and `after` are its windows.
     pub(super) fn heard(&mut self, before: Option<Window>, after: Window, now: Timestamp) {
-        if before.is_some_and(|before| seconds(before) == seconds(after)) {
+        if before.is_some_and(|before| before.in_seconds() == after.in_seconds()) {
             self.polled = true;
         } else {
             self.changes = self.changes.saturating_add(1);
@@ -127,15 +127,4 @@ impl World {
         all.sort_unstable();
         all
     }
-}
-
-/// A window as it is saved: no later and no shorter.
-#[must_use]
-pub fn seconds(window: Window) -> (i64, i64) {
-    let end = window.end();
-    (
-        window.start().as_second(),
-        end.as_second()
-            .saturating_add(i64::from(end.subsec_nanosecond() > 0)),
-    )
 }
