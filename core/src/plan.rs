@@ -77,6 +77,8 @@ pub struct Planner {
     /// Those who need a turn, by arrival.
     fresh: BTreeSet<(u64, Hostname)>,
     running: BTreeMap<Hostname, Goal>,
+    /// When one that waits too long may go to another CA that could not take it in the last turn.
+    spills_at: Option<Timestamp>,
     counts: BTreeMap<State, usize>,
 }
 
@@ -199,6 +201,7 @@ impl Planner {
         let due = self.due.first().map(|(at, _)| *at);
         let room = self.running.len() < policy.orders_at_once.max(1);
         let gates = room.then(|| self.queues.wake_at(view(world, now))).flatten();
+        let spills = self.spills_at.filter(|at| room && *at > now);
         let saves = world
             .cas()
             .all()
@@ -210,7 +213,10 @@ impl Planner {
         });
         let poll = poll.filter(|_| world.asking() < POLLS_AT_ONCE);
         let windows = world.save_windows_at(now).filter(|at| *at > now);
-        [due, gates, save, poll, windows].into_iter().flatten().min()
+        [due, gates, spills, save, poll, windows]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// What is to be said of one certificate.

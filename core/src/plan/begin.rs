@@ -12,7 +12,6 @@ use crate::cas::CaId;
 use crate::name::Hostname;
 use crate::order::{Goal, Stage};
 use crate::policy::Policy;
-use crate::schedule::after;
 use crate::world::World;
 
 impl Planner {
@@ -21,20 +20,22 @@ impl Planner {
     pub(super) fn start(&mut self, world: &mut World, policy: &Policy, now: Timestamp, plan: &mut Plan) {
         let most = policy.orders_at_once.max(1);
         let mut closed = BTreeSet::new();
+        self.spills_at = None;
         while self.running.len() < most {
             let takes = |ca| !closed.contains(&ca) && !self.is_full(ca, world);
             let Some((first, ca)) = self.queues.first(takes, view(world, now)) else {
                 break;
             };
             let first = first.clone();
-            if self.begin(&first, ca, world, policy, now, plan) {
+            if self.begin(&first, ca, world, policy, now, plan).is_ok() {
                 self.begin_other(&first, ca, world, policy, now, plan);
             } else {
                 closed.insert(ca);
             }
         }
-        if self.running.len() < most && world.cas().count() > 1 {
-            self.begin_elsewhere(&mut closed, world, policy, now, plan);
+        if world.cas().count() > 1 {
+            // Until none does: whoever leaves lets others be seen.
+            while self.running.len() < most && self.begin_elsewhere(&closed, world, policy, now, plan) {}
         }
         if self.running.len() < most {
             let cas: Vec<_> = world.cas().all().map(|(ca, _)| ca).collect();
@@ -65,33 +66,40 @@ impl Planner {
         if let Some(place) = place
             && (place.ca == ca || !self.is_full(place.ca, world))
         {
-            self.begin(&other, place.ca, world, policy, now, plan);
+            // Where it may not, it stays in its line.
+            let _ = self.begin(&other, place.ca, world, policy, now, plan);
         }
     }
 
-    /// Starts what is urgent and has no turn for long at its own CA, because the budget is short there, at another (P24).
+    /// Starts what is urgent and has no turn for long at its own CA, because the budget is short there, at another (P24);
+    /// whether there was any.
     fn begin_elsewhere(
         &mut self,
-        closed: &mut BTreeSet<CaId>,
+        closed: &BTreeSet<CaId>,
         world: &mut World,
         policy: &Policy,
         now: Timestamp,
         plan: &mut Plan,
-    ) {
-        let patience = world.cas().all().skip(1).map(|(_, ca)| ca.use_after).min();
-        let soon = after(now, patience.unwrap_or_default());
-        for late in self.queues.late(soon, view(world, now)) {
-            let Some(ca) = spill(late.host(), late.ca, late.turn, world, policy, now) else {
-                continue;
-            };
+    ) -> bool {
+        let mut begun = false;
+        let mut spills_at: Option<Timestamp> = None;
+        for late in self.queues.late(view(world, now)) {
             if self.running.len() >= policy.orders_at_once.max(1) {
-                return;
+                break;
             }
-            if closed.contains(&ca) || self.is_full(ca, world) {
-                continue;
-            }
-            self.begin(late.host(), ca, world, policy, now, plan);
+            let until = match spill(late.host(), late.ca, late.turn, world, policy, now) {
+                Ok(ca) if closed.contains(&ca) || self.is_full(ca, world) => None,
+                Ok(ca) => {
+                    let began = self.begin(late.host(), ca, world, policy, now, plan);
+                    begun |= began.is_ok();
+                    began.err()
+                }
+                Err(until) => until,
+            };
+            spills_at = spills_at.into_iter().chain(until).min();
         }
+        self.spills_at = spills_at;
+        begun
     }
 
     /// Whether a CA takes no more. While it is in trouble one at a time asks whether that is over, so that an outage of days
@@ -101,6 +109,9 @@ impl Planner {
     }
 
     /// Starts one at a CA, if the budget there has room for it.
+    ///
+    /// # Errors
+    /// Until when it has none, if nothing else happens.
     fn begin(
         &mut self,
         host: &Hostname,
@@ -109,14 +120,13 @@ impl Planner {
         policy: &Policy,
         now: Timestamp,
         plan: &mut Plan,
-    ) -> bool {
+    ) -> Result<(), Timestamp> {
         let goal = goal(host, world);
         let ordered = has_order(world.activity(host));
         if goal == Goal::Wanted && !ordered {
             let exemption = world.exemption(host, ca, now);
-            if world.ledger_mut(ca).reserve(host, exemption, now).is_err() {
-                return false;
-            }
+            let reserved = world.ledger_mut(ca).reserve(host, exemption, now);
+            reserved.map_err(|block| block.until)?;
             world.set_ca(host, ca);
         }
         if let Some(standing) = self.assessed.get(host).and_then(|assessed| assessed.place)
@@ -141,6 +151,6 @@ impl Planner {
         self.reassess(host.clone(), world, policy, now, plan);
         // It may have stood at another CA, or have been counted for no domain.
         self.queues.spent(ca, host, view(world, now));
-        true
+        Ok(())
     }
 }

@@ -13,7 +13,7 @@ use crate::budget::Exemption;
 use crate::cas::CaId;
 use crate::name::Hostname;
 use crate::policy::Policy;
-use crate::schedule::{after, ahead, back};
+use crate::schedule::{ahead, back};
 use crate::world::World;
 
 /// Where an order goes, and what keeps it there.
@@ -119,8 +119,17 @@ pub(super) fn choose(
     choice
 }
 
+/// The CAs that may be used for `host` in the place of `ca`, in order.
+pub(super) fn stand_ins(host: &Hostname, ca: CaId, world: &World) -> impl Iterator<Item = CaId> {
+    let order = world.cas_of(host).iter().copied();
+    order.skip_while(move |other| *other != ca).skip(1)
+}
+
 /// The next CA of the zone that may be used for `host` though its turn at `ca` comes later than that one's patience: the
-/// first that nothing keeps it from, and the time until which it waits at `ca`.
+/// first that nothing keeps it from.
+///
+/// # Errors
+/// When time alone may bring one; `None` where it does not.
 pub(super) fn spill(
     host: &Hostname,
     ca: CaId,
@@ -128,25 +137,23 @@ pub(super) fn spill(
     world: &World,
     policy: &Policy,
     now: Timestamp,
-) -> Option<CaId> {
-    let later = world
-        .cas_of(host)
-        .iter()
-        .skip_while(|other| **other != ca)
-        .skip(1);
-    for other in later {
-        let patience = world.cas().get(*other)?.use_after;
-        if turn <= after(now, patience) {
-            return None;
+) -> Result<CaId, Option<Timestamp>> {
+    let mut until: Option<Timestamp> = None;
+    for other in stand_ins(host, ca, world) {
+        let soon = ahead(now, patience(other, world));
+        if turn <= soon {
+            break;
         }
-        let exemption = world.exemption(host, *other, now);
-        match obstacle(host, *other, exemption, world, policy, now) {
-            None => return Some(*other),
-            Some(Obstacle::Held(hold)) if hold.until <= after(now, patience) => return None,
-            Some(_) => {}
+        let exemption = world.exemption(host, other, now);
+        let Some(obstacle) = obstacle(host, other, exemption, world, policy, now) else {
+            return Ok(other);
+        };
+        until = until.into_iter().chain([obstacle.until()]).min();
+        if matches!(&obstacle, Obstacle::Held(hold) if hold.until <= soon) {
+            break;
         }
     }
-    None
+    Err(until)
 }
 
 /// How long those before `ca` must be of no use.
@@ -172,7 +179,7 @@ fn used_from(ca: CaId, before: &[(CaId, Obstacle)], world: &World, now: Timestam
 }
 
 /// What keeps an order for `host` from a CA.
-pub(super) fn obstacle(
+fn obstacle(
     host: &Hostname,
     ca: CaId,
     exemption: Exemption,

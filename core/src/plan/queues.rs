@@ -1,19 +1,21 @@
 //! Who may begin and who has to wait: all candidates, in order of urgency, behind the gates that they have to pass.
 //!
-//! There are three gates at each CA. A registered domain lets through as many of its candidates, the most urgent ones, as
-//! the ledger has certificates left for it; the account, as many as it has orders left; and routine renewals begin at a
-//! steady pace. Where somebody stands follows from the ledger and the other candidates alone, never from when it was asked.
+//! There are two gates at each CA: a registered domain lets through as many of its candidates, the most urgent ones, as
+//! the ledger has certificates left for it; and the account, as many as it has orders left. A third is one for all CAs:
+//! routine renewals begin at a steady pace. Where somebody stands follows from the ledger and the other candidates alone,
+//! never from when it was asked.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::assess::Rank;
+use super::choice::stand_ins;
 use super::line::Line;
 use crate::budget::{Kind, registered_domain};
 use crate::cas::CaId;
 use crate::name::Hostname;
-use crate::schedule::ahead;
+use crate::schedule::{after, ahead};
 use crate::verdict::Turn;
 use crate::world::World;
 
@@ -124,7 +126,7 @@ impl Queues {
     /// Takes a candidate out.
     pub(super) fn remove(&mut self, standing: Standing, host: &Hostname, view: View<'_>) {
         let place = (standing.rank, host.clone());
-        for line in self.lines.values_mut() {
+        if let Some(line) = self.lines.get_mut(&gates(standing)) {
             line.remove(&place);
         }
         let domain = (standing.ca, registered_domain(host.base()).into());
@@ -158,24 +160,19 @@ impl Queues {
         self.balance(&(ca, registered_domain(host.base()).into()), view);
     }
 
-    /// The urgent ones, the most urgent first and not all of them, whose turn comes after `soon` because the budget of
-    /// their CA is short.
-    pub(super) fn late(&self, soon: Timestamp, view: View<'_>) -> Vec<Late> {
+    /// The urgent ones, the most urgent first and not all of them, whose turn at their CA comes, because the budget there is
+    /// short, later than the next one of their zone has patience.
+    pub(super) fn late(&self, view: View<'_>) -> BTreeSet<Late> {
         let mut late = BTreeSet::new();
-        let mut add = |place: &Place, ca, turn| {
-            if place.0.is_urgent() && turn > soon {
-                late.insert(Late {
-                    place: place.clone(),
-                    ca,
-                    turn,
-                });
-            }
-        };
-        for (gates, line) in self.lines.iter().filter(|(gates, _)| gates.account) {
-            let ledger = view.world.ledger(gates.ca);
-            if ledger.free_orders(view.now).is_none() {
+        let soonest = |ca| Some(after(view.now, view.world.cas().least_patience(ca)?));
+        for (gates, line) in &self.lines {
+            if !gates.account || gates.routine {
                 continue;
             }
+            let ledger = view.world.ledger(gates.ca);
+            let Some(soon) = soonest(gates.ca).filter(|_| ledger.free_orders(view.now).is_some()) else {
+                continue;
+            };
             let others = |of: &Gates| of.account && of.ca == gates.ca;
             let turn = |place: &Place| {
                 let lines = self.lines.iter().filter(|(of, _)| others(of));
@@ -183,15 +180,14 @@ impl Queues {
                 ledger.order_at(bounded(nth + 1), view.now)
             };
             let from = line.partition_point(|place| turn(place) <= soon);
-            for place in line.from(from).take(LATE_AT_MOST) {
-                add(place, gates.ca, turn(place));
-            }
+            let places = line.from(from).zip(from..);
+            add_late(&mut late, gates.ca, places, |place, _| turn(place), view);
         }
         for (_, domain) in &self.due {
             let Some(group) = self.domains.get(domain) else {
                 continue;
             };
-            let Some((_, host)) = group.waiting.first() else {
+            let Some((soon, (_, host))) = soonest(domain.0).zip(group.waiting.first()) else {
                 continue;
             };
             let ledger = view.world.ledger(domain.0);
@@ -199,11 +195,10 @@ impl Queues {
             let from = group
                 .waiting
                 .partition_point(|place| turn(group.waiting.before(place)) <= soon);
-            for (place, nth) in group.waiting.from(from).zip(from..).take(LATE_AT_MOST) {
-                add(place, domain.0, turn(nth));
-            }
+            let places = group.waiting.from(from).zip(from..);
+            add_late(&mut late, domain.0, places, |_, nth| turn(nth), view);
         }
-        late.into_iter().take(LATE_AT_MOST).collect()
+        late
     }
 
     /// Time has passed.
@@ -315,18 +310,55 @@ impl Queues {
             group.due = Some(at);
             self.due.insert((at, domain.clone()));
         }
+        let gates = |place: &Place| {
+            gates(Standing {
+                rank: place.0,
+                ca,
+                counted: true,
+            })
+        };
         for place in stopped {
-            for line in self.lines.values_mut() {
+            if let Some(line) = self.lines.get_mut(&gates(&place)) {
                 line.remove(&place);
             }
         }
         for place in passed {
-            let standing = Standing {
-                rank: place.0,
+            let gates = gates(&place);
+            self.let_through(place, gates);
+        }
+    }
+}
+
+/// Adds those of a line at `ca`, each with its number in it, who may go elsewhere; never more than are told of.
+fn add_late<'a>(
+    late: &mut BTreeSet<Late>,
+    ca: CaId,
+    line: impl Iterator<Item = (&'a Place, usize)>,
+    turn: impl Fn(&Place, usize) -> Timestamp,
+    view: View<'_>,
+) {
+    for (place, nth) in line {
+        let comes_last = |last: &Late| last.place <= *place;
+        if late.len() >= LATE_AT_MOST && late.last().is_some_and(comes_last) {
+            return;
+        }
+        if !place.0.is_urgent() {
+            continue;
+        }
+        let other = stand_ins(&place.1, ca, view.world).next();
+        let Some(other) = other.and_then(|other| view.world.cas().get(other)) else {
+            continue;
+        };
+        let turn = turn(place, nth);
+        if turn > after(view.now, other.use_after) {
+            late.insert(Late {
+                place: place.clone(),
                 ca,
-                counted: true,
-            };
-            self.let_through(place, gates(standing));
+                turn,
+            });
+            if late.len() > LATE_AT_MOST {
+                late.pop_last();
+            }
         }
     }
 }

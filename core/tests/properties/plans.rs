@@ -1,17 +1,19 @@
 //! Laws of plans: each holds after every event of every generated course.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use faythe_core::Timestamp;
 use faythe_core::activity::{Activity, Hold, Rest};
 use faythe_core::audit::{audit, may_order};
-use faythe_core::budget::{Kind, Ledger, Record, Spending};
-use faythe_core::cas::CaId;
+use faythe_core::budget::{Kind, Ledger, Limit, Limits, Record, Spending};
+use faythe_core::cas::{CaId, CaKey, Cas};
 use faythe_core::cert::{CertFacts, Held};
 use faythe_core::name::Hostname;
 use faythe_core::order::{Goal, Stage};
 use faythe_core::plan::{Action, Plan, Planner};
 use faythe_core::policy::Policy;
+use faythe_core::problem::Scope;
 use faythe_core::schedule::ahead;
 use faythe_core::verdict::State;
 use faythe_core::world::{Answer, Question, World};
@@ -21,9 +23,27 @@ use proptest::prelude::*;
 
 use crate::cases;
 use crate::worlds::{
-    Ending, Event, asker, cas, event, failures, hosts, limits, namespace, policy, scopes, start, texts,
-    window, zones,
+    Ending, Event, asker, cas, event, failures, hosts, limits, namespace, other_limits, policy, scopes,
+    start, texts, window, zones,
 };
+
+/// What the CAs count.
+#[derive(Clone, Copy, Debug)]
+enum Counting {
+    Nothing,
+    /// Each the same.
+    Alike,
+    /// The second one more than the first of this, and less of that.
+    Apart,
+}
+
+fn counting() -> impl Strategy<Value = Counting> {
+    prop_oneof![
+        Just(Counting::Nothing),
+        Just(Counting::Alike),
+        Just(Counting::Apart)
+    ]
+}
 
 /// A world and its planner on their way through events.
 struct Course {
@@ -37,10 +57,16 @@ struct Course {
 }
 
 impl Course {
-    fn new(cap: usize, several: bool, limited: bool, noted: &[usize], failed: &[(usize, i64)]) -> Self {
-        let mut world = World::with_cas(zones(), cas(several));
-        for (ca, _) in cas(several).all().filter(|_| limited) {
-            world.set_ledger(ca, Ledger::new(limits()));
+    fn new(cap: usize, cas: Cas, counting: Counting, noted: &[usize], failed: &[(usize, i64)]) -> Self {
+        let all: Vec<_> = cas.all().map(|(ca, _)| ca).collect();
+        let mut world = World::with_cas(zones(), cas);
+        for ca in all {
+            let limits = match counting {
+                Counting::Nothing => continue,
+                Counting::Apart if ca != CaId::FIRST => other_limits(),
+                Counting::Alike | Counting::Apart => limits(),
+            };
+            world.set_ledger(ca, Ledger::new(limits));
         }
         world.ask_all(Vec::new());
         world.hold_all(Vec::new());
@@ -349,12 +375,12 @@ proptest! {
     fn a_plan_that_follows_changes_is_the_plan_made_anew(
         cap in 1..5_usize,
         several in any::<bool>(),
-        limited in any::<bool>(),
+        counting in counting(),
         noted in vec(0..11_usize, 0..3),
         failed in vec((0..11_usize, 0..30_i64), 0..3),
         turns in vec(vec(event(), 1..6), 1..25),
     ) {
-        let mut course = Course::new(cap, several, limited, &noted, &failed);
+        let mut course = Course::new(cap, cas(several), counting, &noted, &failed);
         for events in turns {
             for event in events {
                 course.apply(event);
@@ -367,7 +393,7 @@ proptest! {
     fn the_same_input_makes_the_same_plans(turns in vec(vec(event(), 1..6), 1..12)) {
         let mut plans = Vec::new();
         for _ in 0..2 {
-            let mut course = Course::new(2, true, true, &[1], &[(3, 0)]);
+            let mut course = Course::new(2, cas(true), Counting::Alike, &[1], &[(3, 0)]);
             let made: Vec<Plan> = turns
                 .iter()
                 .map(|events| {
@@ -383,12 +409,12 @@ proptest! {
     #[test]
     fn time_alone_is_enough_to_wake_for(
         several in any::<bool>(),
-        limited in any::<bool>(),
+        counting in counting(),
         turns in vec(vec(event(), 1..6), 1..8),
         waits in vec(0..400_000_i64, 1..10),
     ) {
         // A planner that sleeps until it said it would wake misses nothing that one sees that never sleeps.
-        let mut course = Course::new(3, several, limited, &[], &[]);
+        let mut course = Course::new(3, cas(several), counting, &[], &[]);
         for events in turns {
             events.into_iter().for_each(|event| course.apply(event));
         }
@@ -427,7 +453,7 @@ fn due(host: usize, left: i64) -> Held {
 
 #[test]
 fn p24_who_goes_to_another_ca_takes_the_place_of_one_that_has_time_there() {
-    let mut course = Course::new(4, true, true, &[], &[]);
+    let mut course = Course::new(4, cas(true), Counting::Alike, &[], &[]);
     let (one, two) = (course.ca(0), course.ca(1));
     let (b, c) = (hosts().swap_remove(2), hosts().swap_remove(3));
     // Of example.com's certificates none are left at the first CA, and one at the second.
@@ -464,4 +490,120 @@ fn p24_who_goes_to_another_ca_takes_the_place_of_one_that_has_time_there() {
     assert!(course.is_running(&b));
     assert_eq!(course.world.ca_of(&b), two);
     assert!(matches!(limit(&course), Some((Kind::CertificatesPerDomain, _))));
+}
+
+/// So many of one limit in so many hours, and no other.
+fn only(orders: bool, count: u32, hours: u64) -> Limits {
+    let limit = Some(Limit::new(count, Duration::from_secs(hours * 3_600)));
+    Limits {
+        new_orders: limit.filter(|_| orders),
+        certificates_per_domain: limit.filter(|_| !orders),
+        ..Limits::default()
+    }
+}
+
+/// Sleeps until the plan says, again and again, until the order for a host begins: at which CA, and after how many seconds.
+fn begins(course: &mut Course, host: &Hostname) -> (CaId, i64) {
+    for _ in 0..100 {
+        course.checked_turn().unwrap();
+        let wake_at = course.turn().wake_at;
+        if course.is_running(host) {
+            let passed = start().duration_until(course.now);
+            return (course.world.ca_of(host), passed.as_secs());
+        }
+        // What is to be saved is saved at once, and looked at.
+        course.now = wake_at.unwrap_or(course.now);
+    }
+    panic!("the order for {host} never begins");
+}
+
+#[test]
+fn p24_who_waits_for_another_ca_is_looked_at_when_that_is_free() {
+    let b = hosts().swap_remove(2);
+    let course = |hours| {
+        let mut course = Course::new(4, cas(true), Counting::Nothing, &[], &[]);
+        for (ca, hours) in [(course.ca(0), 480), (course.ca(1), hours)] {
+            let mut ledger = Ledger::new(only(false, 4, hours));
+            for host in &hosts()[4..8] {
+                ledger.tell(host, Spending::Issued, start());
+            }
+            course.world.set_ledger(ca, ledger);
+        }
+        course.apply(Event::Ask(0, vec![2]));
+        course
+    };
+    // The limits of the second CA let the next one through after twelve hours, those of the first after five days.
+    let mut limited = course(48);
+    let two = limited.ca(1);
+    let (at, secs) = begins(&mut limited, &b);
+    assert_eq!((at, secs / 60), (two, 12 * 60));
+    // A hold that is over soon is waited for; one that lasts longer ends as well.
+    for secs in [1_000, 9_000] {
+        let mut held = course(48);
+        held.world.set_ledger(two, Ledger::new(Limits::default()));
+        held.apply(Event::LeaveAlone(1, 1, secs, true));
+        assert_eq!(begins(&mut held, &b), (two, secs));
+    }
+}
+
+#[test]
+fn p24_who_may_not_go_to_another_ca_keeps_nobody_from_it() {
+    let b = hosts().swap_remove(2);
+    let many: Vec<String> = (0..70).map(|i| format!("n{i}.deep.example.com")).collect();
+    for recalled in [false, true] {
+        let mut order = cas(true);
+        if !recalled {
+            order = order.with_zone("deep.example.com".parse().unwrap(), &["one".to_owned()]);
+        }
+        let mut course = Course::new(4, order, Counting::Nothing, &[], &[]);
+        let (one, two) = (course.ca(0), course.ca(1));
+        let mut ledger = Ledger::new(only(true, 1, 480));
+        ledger.tell(&hosts()[0], Spending::Ordered, start());
+        ledger.learn(
+            &hosts()[0],
+            &Scope::Orders,
+            ahead(start(), SignedDuration::from_hours(480)),
+            start(),
+        );
+        course.world.set_ledger(one, ledger);
+        for (i, name) in many.iter().enumerate().filter(|_| recalled) {
+            let mut held = due(0, 80);
+            let host: Hostname = name.parse().unwrap();
+            held.secret = format!("many-{i}").into();
+            held.content.as_mut().unwrap().names = vec![host.clone()];
+            // Somebody has asked for another one.
+            held.renew = true;
+            held.made_by = Some(CaKey::of("https://gone.test/directory"));
+            course.world.hold(Some(host), held);
+        }
+        course.world.ask(asker(0), &many);
+        course.apply(Event::Ask(2, vec![2]));
+        course.save();
+        course.turn();
+        assert!(course.is_running(&b), "recalled: {recalled}");
+        assert_eq!(course.world.ca_of(&b), two);
+        assert_eq!(course.planner.running(), 1);
+    }
+}
+
+#[test]
+fn p24_the_first_ca_of_all_stands_in_where_a_zone_lists_it_second() {
+    let b = hosts().swap_remove(2);
+    let names = ["two", "one"].map(str::to_owned);
+    let mut all: Vec<_> = cas(true).all().map(|(_, ca)| ca.clone()).collect();
+    all[0].use_after = Duration::from_secs(60);
+    let order = Cas::new(all).with_zone("example.com".parse().unwrap(), &names);
+    let mut course = Course::new(4, order, Counting::Nothing, &[], &[]);
+    let (one, two) = (course.ca(0), course.ca(1));
+    let mut ledger = Ledger::new(only(true, 1, 480));
+    // Ten minutes are more than the first one's patience, and less than that of the second.
+    ledger.learn(
+        &b,
+        &Scope::Orders,
+        ahead(start(), SignedDuration::from_mins(10)),
+        start(),
+    );
+    course.world.set_ledger(two, ledger);
+    course.apply(Event::Ask(0, vec![2]));
+    assert_eq!(begins(&mut course, &b), (one, 0));
 }

@@ -87,6 +87,19 @@ pub(crate) fn limits() -> Limits {
     }
 }
 
+/// Those of a CA that gives back other things faster.
+pub(crate) fn other_limits() -> Limits {
+    let limit = |count, hours: u64| Some(Limit::new(count, Duration::from_secs(hours * 3_600)));
+    Limits {
+        certificates_per_domain: limit(2, 5),
+        certificates_per_set: limit(3, 50),
+        failures_in_a_row: limit(4, 90),
+        failures_per_name: limit(3, 2),
+        new_orders: limit(3, 40),
+        ..Limits::default()
+    }
+}
+
 /// One CA, or two, the second of which stands in after half an hour.
 pub(crate) fn cas(several: bool) -> Cas {
     let ca = |name: &str| Authority {
