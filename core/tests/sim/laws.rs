@@ -38,7 +38,7 @@ pub(crate) struct Laws {
     pub(crate) last_crash: Option<Timestamp>,
     /// How many instances lead, all but one of them by accident.
     pub(crate) leaders: usize,
-    /// Orders that another one was made beside.
+    /// Orders that were made while another one for the host was under way.
     pub(crate) doubled: usize,
     /// When the CA was last asked for an order that it refuses.
     refused: BTreeMap<Hostname, Timestamp>,
