@@ -179,10 +179,28 @@ impl Laws {
             .get(host)
             .and_then(|saved| saved.order.as_ref());
         let noted = note.is_some_and(|note| note.order_url == order.to_string());
-        // Two that lead may work on one order; the slower one finds it done.
-        let done = self.leaders > 1 && outside.ca.orders[order].finalized;
         let words = format!("order {order} for {host} is finalized and not noted");
-        self.law(noted || done, outside.now, &words);
+        self.law(
+            noted || self.is_done_by_another(order, outside),
+            outside.now,
+            &words,
+        );
+    }
+
+    /// Two that lead may work on one order; the slower one finds it done, and its value withdrawn. What it still says to
+    /// the CA has no effect.
+    fn is_done_by_another(&self, order: usize, outside: &Outside) -> bool {
+        self.leaders > 1 && outside.ca.orders[order].finalized
+    }
+
+    /// The CA is about to be told that it may look for the value of `order`.
+    pub(crate) fn tells(&mut self, order: usize, visible: bool, outside: &Outside) {
+        let words = "the CA is told before the value is visible";
+        self.law(
+            visible || self.is_done_by_another(order, outside),
+            outside.now,
+            words,
+        );
     }
 
     /// The CA has looked for the value of `order` and did not see it.

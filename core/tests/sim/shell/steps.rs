@@ -154,9 +154,9 @@ impl Shell {
                     .values
                     .iter()
                     .all(|value| outside.dns.shows(value, now));
-                laws.law(visible, now, "the CA is told before the value is visible");
-                self.told(&host, now);
                 let session = order.session.unwrap();
+                laws.tells(session, visible, outside);
+                self.told(&host, now);
                 outside
                     .ca
                     .tell(session, now, &mut outside.dice)
