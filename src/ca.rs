@@ -1,8 +1,9 @@
 //! The contract with a CA: one method per ACME exchange (RFC 8555).
 //!
 //! Implementations neither retry nor poll: each call is one step, bounded in time and size, and whoever drives an order
-//! decides what comes next. What concerns nobody above is settled here: a stale nonce (RFC 8555 §6.5), a predecessor or a
-//! contact that the CA does not want, an account that has moved, and the turn of a request where the CA limits their pace.
+//! decides what comes next. What concerns nobody above is settled here: a stale nonce (RFC 8555 §6.5), a predecessor, a
+//! contact or a reason for a revocation that the CA does not want, an account that has moved, and the turn of a request
+//! where the CA limits their pace.
 
 use std::time::Duration;
 
@@ -70,7 +71,7 @@ pub trait Ca: Send + Sync {
     fn issuer(&self) -> BoxFuture<'_, Result<Issuer, CaError>>;
 
     /// Revokes a certificate, given in DER, with the account that it was issued to (RFC 8555 §7.6). One that is revoked
-    /// already is no error.
+    /// already is no error, and where the CA does not take the reason it is revoked without.
     fn revoke<'a>(&'a self, certificate: &'a [u8], reason: Revocation) -> BoxFuture<'a, Result<(), CaError>>;
 }
 

@@ -12,6 +12,8 @@ mod live {
     mod base;
     mod budgets;
     mod ca_faults;
+    mod ca_orders;
+    mod ca_proofs;
     mod ca_reactions;
     mod cas;
     mod certificates;
@@ -21,6 +23,7 @@ mod live {
     mod dns_chaos;
     mod dns_faults;
     mod endings;
+    mod front;
     mod hosts;
     mod image;
     mod leaders;

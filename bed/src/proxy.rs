@@ -52,6 +52,15 @@ pub enum Fault {
         /// The body.
         body: String,
     },
+    /// The server carries it out, and the asker is told this instead of its answer.
+    Belie {
+        /// The HTTP status.
+        status: u16,
+        /// Further header lines.
+        headers: Vec<(&'static str, String)>,
+        /// The body.
+        body: String,
+    },
     /// Its connection ends before the server sees it.
     Cut,
     /// The server sees it later.
@@ -129,6 +138,24 @@ impl Fault {
             status,
             headers,
             body: body.to_string(),
+        }
+    }
+
+    /// The same answer, though the server carries the request out; any other fault as it is.
+    #[must_use]
+    pub fn belied(self) -> Self {
+        let Self::Answer {
+            status,
+            headers,
+            body,
+        } = self
+        else {
+            return self;
+        };
+        Self::Belie {
+            status,
+            headers,
+            body,
         }
     }
 
@@ -328,6 +355,14 @@ async fn exchange(request: Request<Incoming>, shared: &Shared) -> Result<Answer>
             drop(whole(request.into_body()).await?);
             written(status, headers, body)
         }
+        Some(Fault::Belie {
+            status,
+            headers,
+            body,
+        }) => shared
+            .ask(request, &mut exchange)
+            .await
+            .and_then(|_| written(status, headers, body)),
         Some(Fault::Cut) => Err(anyhow!("cut")),
         Some(Fault::Delay(time)) => {
             tokio::time::sleep(time).await;

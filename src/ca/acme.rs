@@ -292,9 +292,18 @@ impl Acme {
             retry_after: None,
         })?;
         let account = self.keeper.account().await?;
-        let payload = json!({ "certificate": jws::encode(certificate), "reason": reason as u8 });
+        let mut payload = json!({ "certificate": jws::encode(certificate), "reason": reason as u8 });
         let asked = Asked::Service(Endpoint::Revoke, url);
-        match self.exchange.send(&account, asked, &payload).await {
+        let mut revoked = self.exchange.send(&account, asked, &payload).await;
+        if let Err(CaError::Refused(problem)) = &revoked
+            && problem.kind == ProblemKind::BadRevocationReason
+        {
+            tracing::warn!(?reason, %problem, "the CA does not take the reason; revoked without one");
+            // It need not be there (RFC 8555 §7.6).
+            payload.as_object_mut().map(|members| members.remove("reason"));
+            revoked = self.exchange.send(&account, asked, &payload).await;
+        }
+        match revoked {
             Ok(_) => Ok(()),
             Err(CaError::Refused(problem)) if problem.kind == ProblemKind::AlreadyRevoked => Ok(()),
             Err(error) => Err(error),

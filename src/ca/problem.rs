@@ -107,30 +107,32 @@ struct Subproblem {
     detail: Option<String>,
 }
 
+impl Subproblem {
+    fn kind(&self) -> ProblemKind {
+        kind(self.urn.as_deref())
+    }
+}
+
 impl Document {
     fn kind(&self) -> ProblemKind {
-        self.urn
-            .as_deref()
-            .map_or(ProblemKind::Unknown, ProblemKind::from_urn)
+        kind(self.urn.as_deref())
     }
 
     /// Reduces it. An order has one identifier, so a subproblem says what the whole order suffers from, and says it
-    /// better where the document as such says little.
+    /// better where the document as such says little: the first one of a type that we know.
     pub(super) fn problem(&self) -> Problem {
         let mut kind = self.kind();
         let mut detail = tidy(self.detail.as_deref().unwrap_or_default());
-        if let Some(sub) = self.subproblems.first() {
+        let known = |sub: &&Subproblem| sub.kind() != ProblemKind::Unknown;
+        let precise = self.subproblems.iter().find(known);
+        if let Some(sub) = precise.or_else(|| self.subproblems.first()) {
             let vague = matches!(
                 kind,
                 ProblemKind::Compound | ProblemKind::Malformed | ProblemKind::Unknown
             );
-            let precise = sub
-                .urn
-                .as_deref()
-                .map_or(ProblemKind::Unknown, ProblemKind::from_urn);
             let words = tidy(sub.detail.as_deref().unwrap_or_default());
-            if vague && precise != ProblemKind::Unknown {
-                kind = precise;
+            if vague && precise.is_some() {
+                kind = sub.kind();
                 if !words.is_empty() {
                     detail = words;
                 }
@@ -164,6 +166,10 @@ impl Document {
             retry_after: None,
         }
     }
+}
+
+fn kind(urn: Option<&str>) -> ProblemKind {
+    urn.map_or(ProblemKind::Unknown, ProblemKind::from_urn)
 }
 
 /// Makes the CA's words fit to be shown: on one line, of bounded length, and without the token of an unpause link,
@@ -277,6 +283,8 @@ mod tests {
         );
         assert_eq!(refused(400, &vague).kind, ProblemKind::RejectedIdentifier);
         assert_eq!(refused(400, &vague).detail, "not this one");
+        let second = vague.replace("[{", r#"[{"type":"urn:ietf:params:acme:error:brandNew"},{"#);
+        assert_eq!(refused(400, &second).kind, ProblemKind::RejectedIdentifier);
         let clear =
             format!(r#"{{"type":"urn:ietf:params:acme:error:caa","detail":"no","subproblems":{sub}}}"#);
         assert_eq!(refused(403, &clear).kind, ProblemKind::Caa);

@@ -375,6 +375,47 @@ async fn a_challenge_under_way_counts_as_told() {
 }
 
 #[tokio::test]
+async fn p23_the_challenge_is_found_in_any_order() {
+    let server = Hostile::start().await;
+    server.order(&order("pending"));
+    let base = &server.base;
+    let challenges = ["http-01", "dns-01", "brand-new-01"].map(|kind| {
+        format!(r#"{{"type":"{kind}","url":"{base}/{kind}","token":"{kind}","status":"pending"}}"#)
+    });
+    let [a, b, c] = &challenges;
+    for shuffled in [[a, b, c], [a, c, b], [b, a, c], [b, c, a], [c, a, b], [c, b, a]] {
+        let challenges = shuffled.map(String::as_str).join(",");
+        let document = format!(
+            r#"{{"identifier":{{"type":"dns","value":"a.example.com"}},"status":"pending","challenges":[{challenges}]}}"#
+        );
+        server.on("/authz/1", Reply::Whole(200, "", document));
+        server.on(
+            "/dns-01",
+            Reply::Whole(200, "", b.replace("pending", "processing")),
+        );
+        let store = Arc::new(Memory::default());
+        let mut opened = acme(&server, store)
+            .open(grant(&host()), NewOrder::default())
+            .await
+            .unwrap();
+        assert_eq!(opened.view().challenges.len(), 1);
+        opened.answer().await.unwrap();
+    }
+    assert_eq!(server.count("POST /dns-01"), 6);
+    assert_eq!(server.count("POST /http-01"), 0);
+}
+
+#[tokio::test]
+async fn p22_an_answer_without_a_nonce_is_no_nonce() {
+    let server = Hostile::start().await;
+    server.order(&order("ready"));
+    server.on("/nonce", Reply::Bare(200));
+    assert_eq!(garbled(fails(&server).await).0, "there is no nonce in it");
+    server.on("/nonce", Reply::Whole(200, "", String::new()));
+    open(&server).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_nonce_that_is_always_stale_ends_somewhere() {
     let server = Hostile::start().await;
     server.on("/new", Reply::Whole(400, "", problem("badNonce", "stale")));

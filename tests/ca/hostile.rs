@@ -12,6 +12,8 @@ use tokio::task::JoinSet;
 /// What it answers at one path.
 #[derive(Clone, Debug)]
 pub(crate) enum Reply {
+    /// A status without a nonce or anything else.
+    Bare(u16),
     /// A body that never ends.
     Endless,
     /// Nothing, with the connection left open.
@@ -197,6 +199,10 @@ async fn serve(mut stream: TcpStream, replies: Replies, seen: Arc<Mutex<Vec<Seen
 
 async fn answer(stream: &mut TcpStream, request: &str, reply: Reply) -> std::io::Result<()> {
     match reply {
+        Reply::Bare(status) => {
+            let text = format!("HTTP/1.1 {status} X\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+            stream.write_all(text.as_bytes()).await
+        }
         Reply::Whole(status, headers, body) => {
             let length = body.len();
             let body = if request.starts_with("HEAD") {

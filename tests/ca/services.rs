@@ -12,13 +12,14 @@ use faythe::x509::{self, KeyType};
 use faythe_core::Timestamp;
 use faythe_core::ari::CertificateId;
 use faythe_core::budget::Limit;
+use faythe_core::order::OrderStatus;
 use faythe_core::problem::ProblemKind;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use serde_json::json;
 
 use crate::hostile::{Hostile, Reply, opened};
-use crate::issuance::{PLAIN, acme, acme_with, grant, host, issue, refused};
+use crate::issuance::{PLAIN, acme, acme_with, finish, grant, host, issue, refused};
 use crate::memory::Memory;
 use crate::pebble::Pebble;
 use crate::tunnel::Proxy;
@@ -56,6 +57,15 @@ async fn p21_a_renewal_names_what_it_replaces_and_a_window_is_told() {
         ..NewOrder::default()
     };
     acme.open(grant(&host), order).await.unwrap();
+
+    // Pebble says `alreadyReplaced` once there is a successor; the order is made all the same.
+    let replaced = acme.open(grant(&host), order).await.unwrap();
+    finish(replaced, &host).await.unwrap();
+    let requests = acme.requests();
+    let made = acme.open(grant(&host), order).await.unwrap();
+    // Refused, and made; and where the name is not taken for proven, its authorization is read.
+    let read = u64::from(made.view().status == OrderStatus::Pending);
+    assert_eq!(acme.requests() - requests, 2 + read);
 
     // A certificate that the CA does not know is left out; it answers in one of several ways, and the order is made.
     let unknown = CertificateId::parse("aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE").unwrap();

@@ -9,7 +9,9 @@ use faythe_bed::{Bed, Setup, until};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use super::look::{FAYTHE, NEW_ORDER, SOON, TELL, ask, before_ca, clean, event, hosts, issued, notes, said};
+use super::look::{
+    FAYTHE, NEW_ORDER, SOON, TELL, ask, before_ca, clean, event, events, hosts, issued, notes, said,
+};
 
 /// A bed, a proxy before its CA, and a ready Faythe that reaches the CA through it, with these keys in its configuration.
 async fn behind_proxy(keys: Value) -> (Bed, Proxy, Faythe) {
@@ -141,36 +143,55 @@ async fn p22_a_busy_ca_is_left_alone_until_the_date_it_names() {
 #[tokio::test]
 async fn p17_a_limit_of_the_account_holds_everything_for_as_long_as_the_ca_says() {
     let (bed, proxy, faythe) = behind_proxy(json!({})).await;
-    let words = "too many new orders (300) from this account in the last 3h0m0s";
-    let hosts = hosts(&bed, 3);
-    proxy.fault(1, NEW_ORDER, Fault::problem(429, "rateLimited", words, Some("5")));
-    ask(&bed, &hosts[..1]).await;
-    said(&faythe, &["WARN", "state=\"held\"", "rateLimited", words]).await;
-    ask(&bed, &hosts[1..]).await;
-    let pause = pause_after(&proxy, NEW_ORDER, 429).await;
-    assert!(pause >= Duration::from_secs(5), "asked again after {pause:?}");
+    let hosts = hosts(&bed, 5);
+    let (first, more) = hosts.split_at(3);
+    // The second is one that we do not know, so it holds all that there is.
+    for (words, hosts) in [
+        (
+            "too many new orders (300) from this account in the last 3h0m0s",
+            first,
+        ),
+        ("too many of something new", more),
+    ] {
+        proxy.fault(1, NEW_ORDER, Fault::problem(429, "rateLimited", words, Some("4")));
+        ask(&bed, &hosts[..1]).await;
+        said(&faythe, &["WARN", "state=\"held\"", "rateLimited", words]).await;
+        ask(&bed, &hosts[1..]).await;
+        let pause = pause_after(&proxy, NEW_ORDER, 429).await;
+        assert!(pause >= Duration::from_secs(4), "asked again after {pause:?}");
+        issued(&bed, &faythe, hosts).await;
+    }
     all_well(&bed, &faythe, &hosts).await;
 }
 
 #[tokio::test]
 async fn p17_a_limit_of_one_name_holds_that_name_alone() {
     let (bed, proxy, faythe) = behind_proxy(json!({ "issue_grace": 1000 })).await;
-    let words =
-        "too many certificates (5) already issued for this exact set of identifiers in the last 168h0m0s";
-    let hosts = hosts(&bed, 3);
-    proxy.fault(1, NEW_ORDER, Fault::problem(429, "rateLimited", words, Some("8")));
-    ask(&bed, &hosts[..1]).await;
-    let text = event(&bed, "IssuanceFailed").await;
-    assert!(text.contains(words), "{text}");
-    ask(&bed, &hosts[1..]).await;
-    issued(&bed, &faythe, &hosts[1..]).await;
+    let hosts = hosts(&bed, 4);
+    for (host, words) in [
+        "too many certificates (5) already issued for this exact set of identifiers in the last 168h0m0s",
+        "too many failed authorizations (5) for \"h1.example.com\" in the last 1h0m0s",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        proxy.fault(1, NEW_ORDER, Fault::problem(429, "rateLimited", words, Some("8")));
+        ask(&bed, &hosts[host..=host]).await;
+        let told = async || {
+            let all = events(&bed, "IssuanceFailed").await?;
+            Ok(all.into_iter().find(|text| text.contains(words)))
+        };
+        until(SOON, "an Event tells of the limit", told).await.unwrap();
+    }
+    ask(&bed, &hosts[2..]).await;
+    issued(&bed, &faythe, &hosts[2..]).await;
     // The proxy writes an exchange down when it is over, which is after the CA has.
-    let again = async || Ok((proxy.count(NEW_ORDER) == 4).then_some(()));
-    until(SOON, "the first is ordered again", again).await.unwrap();
+    let again = async || Ok((proxy.count(NEW_ORDER) == 6).then_some(()));
+    until(SOON, "both are ordered again", again).await.unwrap();
     let mut all = proxy.exchanges();
     all.retain(|exchange| exchange.request.contains(NEW_ORDER));
     all.sort_by_key(|exchange| exchange.at);
-    let pause = all[3].at - all[0].at;
+    let pause = all[4].at - all[0].at;
     assert!(pause >= Duration::from_secs(8), "asked again after {pause:?}");
 }
 
@@ -219,17 +240,21 @@ async fn p17_a_name_that_is_paused_waits_for_a_person() {
 async fn p22_answers_that_are_no_acme_are_waited_out() {
     let (bed, proxy, faythe) = behind_proxy(json!({})).await;
     let page = "<!DOCTYPE html><title>Please log in</title>";
+    let too_long = " ".repeat((1 << 20) + 1);
     let garbled = [
-        (200, "GET /dir"),
-        (502, NEW_ORDER),
-        (200, "POST /authZ/"),
-        (502, "POST /my-order/"),
-        (200, "POST /certZ/"),
+        (200, "GET /dir", page),
+        (502, NEW_ORDER, page),
+        (200, NEW_ORDER, r#"{"status":"dreaming"}"#),
+        (200, "POST /authZ/", page),
+        (200, "POST /authZ/", "[]"),
+        (502, "POST /my-order/", page),
+        (200, "POST /my-order/", &too_long),
+        (200, "POST /certZ/", page),
     ];
     let hosts = hosts(&bed, garbled.len());
     // One after the other, so that what is said of each is said of it alone.
-    for (i, (status, request)) in garbled.into_iter().enumerate() {
-        proxy.fault(1, request, Fault::answer(status, page));
+    for (i, (status, request, body)) in garbled.into_iter().enumerate() {
+        proxy.fault(1, request, Fault::answer(status, body));
         ask(&bed, &hosts[i..=i]).await;
         let host = format!("host={}", hosts[i]);
         let line = said(&faythe, &["WARN", "state=\"held\"", "code=\"ca-garbled\"", &host]).await;

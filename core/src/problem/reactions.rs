@@ -26,7 +26,7 @@ pub(super) struct Row {
     pub(super) reaction: fn(&Problem) -> Reaction,
 }
 
-pub(super) const TABLE: [Row; 27] = [
+pub(super) const TABLE: [Row; 29] = [
     Row {
         problem: "any, with HTTP 503",
         says: "HOLD of everything, at Retry-After",
@@ -209,15 +209,24 @@ pub(super) const TABLE: [Row; 27] = [
         reaction: |_| Reaction::Reread,
     },
     Row {
-        problem: "`alreadyRevoked`, `badRevocationReason`, `compound`",
-        says: "with subproblems, what the first of them says; else STOP",
+        problem: "`alreadyRevoked`",
+        says: "to a revocation: it is done; else STOP",
+        person: "nothing",
+        fits: |problem, _| problem.kind == K::AlreadyRevoked,
+        reaction: |_| Reaction::Stop,
+    },
+    Row {
+        problem: "`badRevocationReason`",
+        says: "to a revocation: once more without a reason, and a warning says so; else STOP",
+        person: "if the key is known to others, tell the CA so, which may want a request signed with that very key",
+        fits: |problem, _| problem.kind == K::BadRevocationReason,
+        reaction: |_| Reaction::Stop,
+    },
+    Row {
+        problem: "`compound`",
+        says: "what the first subproblem of a type that we know says; without one, STOP",
         person: "see the CA's words",
-        fits: |problem, _| {
-            matches!(
-                problem.kind,
-                K::AlreadyRevoked | K::BadRevocationReason | K::Compound
-            )
-        },
+        fits: |problem, _| problem.kind == K::Compound,
         reaction: |_| Reaction::Stop,
     },
     Row {
