@@ -83,21 +83,21 @@ pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Res
         let listener = http::bind(listen).await.with_context(|| {
             format!("`listen`: {listen} cannot be bound; choose another address, or `off`")
         })?;
-        let (counted, told) = (cas.clone(), Arc::clone(&metrics));
+        let names = config.cas.iter().map(|ca| ca.name.clone());
+        let counted: Vec<_> = names.zip(cas.iter().cloned()).collect();
+        let told = Arc::clone(&metrics);
         let page = Page {
             metrics: Arc::clone(&metrics),
             health: seen_health,
             heartbeat: config.monitor_interval,
-            acme_requests: Arc::new(move || {
-                let mut requests = 0;
-                for ca in &counted {
+            count: Arc::new(move || {
+                for (name, ca) in &counted {
                     let traffic = ca.traffic();
                     if let Some(offset) = traffic.clock_offset_secs {
                         told.updates.clock("ca", ca.directory(), offset);
                     }
-                    requests += traffic.requests;
+                    told.acme_requests(name, traffic.requests);
                 }
-                requests
             }),
         };
         let stop = stop.clone();

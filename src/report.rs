@@ -2,14 +2,15 @@
 //!
 //! It sees each plan after it was made and can cause nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use faythe_core::Timestamp;
 use faythe_core::budget::Kind;
 use faythe_core::name::Hostname;
-use faythe_core::plan::{Plan, Planner};
+use faythe_core::plan::{Overdue, Plan, Planner};
+use faythe_core::policy::Policy;
 use faythe_core::verdict::{Announcement, Severity, State};
 use faythe_core::want::{Asker, Refusal};
 use faythe_core::world::World;
@@ -27,6 +28,9 @@ const TOLD_AT_MOST: usize = 10;
 
 /// What is left of the budget is counted this often: it looks at every bucket in use.
 const BUDGET_EVERY: Duration = Duration::from_secs(5);
+
+/// What is overdue is looked for this often: it looks at every certificate.
+const OVERDUE_EVERY: Duration = Duration::from_secs(10);
 
 /// Something to be said on one Ingress.
 #[derive(Clone, Debug)]
@@ -58,6 +62,10 @@ pub struct Report {
     leads: bool,
     /// When what is left of the budget was counted last.
     counted: Option<Instant>,
+    /// When what is overdue was looked for last.
+    searched: Option<Instant>,
+    /// Whose renewal is late, and that has been told.
+    late: BTreeSet<Hostname>,
 }
 
 impl Report {
@@ -73,6 +81,8 @@ impl Report {
             ready: false,
             leads: false,
             counted: None,
+            searched: None,
+            late: BTreeSet::new(),
         }
     }
 
@@ -83,7 +93,14 @@ impl Report {
     }
 
     /// Tells what `plan` has changed.
-    pub fn publish(&mut self, plan: &Plan, planner: &Planner, world: &World, now: Timestamp) {
+    pub fn publish(
+        &mut self,
+        plan: &Plan,
+        planner: &Planner,
+        world: &World,
+        policy: &Policy,
+        now: Timestamp,
+    ) {
         for host in &plan.changed {
             let Some(verdict) = planner.verdict(host) else {
                 self.spoken.remove(host);
@@ -100,13 +117,7 @@ impl Report {
             if let Some(announcement) = verdict.reason.announcement()
                 && self.is_news(host, &announcement)
             {
-                let askers = world.want(host).into_iter().flat_map(|want| &want.askers);
-                for asker in askers.take(TOLD_AT_MOST) {
-                    let mut announcement = announcement.clone();
-                    announcement.text = format!("{host}: {}", announcement.text);
-                    announcement.key = format!("{host} {}", announcement.key);
-                    self.notify(Arc::clone(asker), announcement);
-                }
+                self.announce(host, &announcement, world);
             }
         }
         if !plan.changed.is_empty() {
@@ -121,6 +132,10 @@ impl Report {
                     self.metrics.budget(&authority.name, kind, left);
                 }
             }
+        }
+        if world.is_known() && self.searched.is_none_or(|at| at.elapsed() >= OVERDUE_EVERY) {
+            self.searched = Some(Instant::now());
+            self.remind(planner.overdue(world, policy, now), planner, world, now);
         }
         let ready = world.is_known();
         if ready && !self.ready {
@@ -160,6 +175,26 @@ impl Report {
         }
     }
 
+    /// Tells of what is overdue: of a late renewal once.
+    fn remind(&mut self, overdue: Overdue, planner: &Planner, world: &World, now: Timestamp) {
+        self.metrics.late(overdue.late.len());
+        // Whoever does not lead does not know what is going on for a certificate.
+        self.metrics
+            .overdue(|state| if self.leads { overdue.stuck_in(state) } else { 0 });
+        if !self.leads {
+            return;
+        }
+        for (host, not_after) in &overdue.late {
+            if !self.late.contains(host) {
+                let verdict = planner.explain(host, world, now).unwrap_or_default();
+                let announcement = Overdue::announcement(*not_after, &verdict);
+                tracing::warn!(%host, code = "late", "{}", announcement.text);
+                self.announce(host, &announcement, world);
+            }
+        }
+        self.late = overdue.late.into_keys().collect();
+    }
+
     /// One line for each change of a certificate's state, with its verdict.
     fn speak(&mut self, host: &Hostname, reason: &faythe_core::verdict::Reason, text: &str) {
         let state = reason.state();
@@ -187,6 +222,17 @@ impl Report {
     fn is_news(&mut self, host: &Hostname, announcement: &Announcement) -> bool {
         let before = self.announced.insert(host.clone(), announcement.key.clone());
         before.as_ref() != Some(&announcement.key)
+    }
+
+    /// Says something of a certificate on the Ingresses that ask for it.
+    fn announce(&self, host: &Hostname, announcement: &Announcement, world: &World) {
+        let askers = world.want(host).into_iter().flat_map(|want| &want.askers);
+        for asker in askers.take(TOLD_AT_MOST) {
+            let mut announcement = announcement.clone();
+            announcement.text = format!("{host}: {}", announcement.text);
+            announcement.key = format!("{host} {}", announcement.key);
+            self.notify(Arc::clone(asker), announcement);
+        }
     }
 
     fn notify(&self, asker: Arc<Asker>, announcement: Announcement) {

@@ -214,7 +214,8 @@ impl Loop {
         if self.leadership.acts {
             self.report.refuse(refusals);
         }
-        self.report.publish(&plan, &self.planner, &self.world, now);
+        self.report
+            .publish(&plan, &self.planner, &self.world, &self.outside.policy, now);
         self.outside.board.prune(now);
         plan.wake_at.map_or(Duration::MAX, |at| {
             Duration::try_from(now.duration_until(at)).unwrap_or_default()

@@ -20,7 +20,10 @@ mod assess;
 mod begin;
 mod choice;
 mod line;
+mod overdue;
 mod queues;
+
+pub use overdue::Overdue;
 
 use assess::{Assessment, Urgency, assess, best, goal, has_order};
 use queues::{Queues, Standing, View};

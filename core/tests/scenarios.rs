@@ -1,6 +1,6 @@
 //! Runs the transcripts in `scenarios/`: "in this world, this plan, for these reasons".
 //!
-//! A transcript is a list of statements, one a line. `plan` and the questions (`explain`, `refused`) print something; what
+//! A transcript is a list of statements, one a line. `plan` and the questions (`explain`, `overdue`, `refused`) print something; what
 //! they should print stands below them, indented. Every plan is audited, and made a second time, which must change
 //! nothing. `SCENARIOS_WRITE=1 cargo test` writes what is printed into the transcripts. Times are counted from the start of 2026: `90m`, `1d`, `-30d`, `1d12h`.
 //!
@@ -220,6 +220,7 @@ impl Theater {
             }
             ["answered"] => self.world().clear_trouble(CaId::FIRST),
             ["plan"] => return self.plan(),
+            ["overdue"] => return Ok(self.overdue()),
             ["explain", name] => {
                 let verdict = self.planner.verdict(&host(name)?).ok_or("there is no verdict")?;
                 return Ok(format!("{}, since {}", verdict.reason, since(verdict.since)));
@@ -359,15 +360,35 @@ impl Theater {
         Ok(())
     }
 
-    fn plan(&mut self) -> Result<String, String> {
-        let policy = Policy {
+    fn policy(&self) -> Policy {
+        Policy {
             zones: Zones::new(self.zones.clone()),
             threshold: self.threshold,
             spread: 0,
             renewals_per_minute: None,
             issue_grace: self.grace,
             orders_at_once: self.cap,
-        };
+        }
+    }
+
+    fn overdue(&mut self) -> String {
+        let (policy, now) = (self.policy(), self.now);
+        self.world();
+        let world = self.world.as_ref().unwrap();
+        let overdue = self.planner.overdue(world, &policy, now);
+        let late = overdue.late.keys().map(|host| format!("{host} is late\n"));
+        let stuck = overdue.stuck.iter();
+        let stuck = stuck.map(|(state, host)| format!("{host} is {} for too long\n", state.code()));
+        let said: String = late.chain(stuck).collect();
+        if said.is_empty() {
+            "nothing".to_owned()
+        } else {
+            said
+        }
+    }
+
+    fn plan(&mut self) -> Result<String, String> {
+        let policy = self.policy();
         let now = self.now;
         self.world();
         let (Some(world), planner) = (&mut self.world, &mut self.planner) else {

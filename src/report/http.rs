@@ -30,8 +30,8 @@ pub struct Page {
     pub health: watch::Receiver<Health>,
     /// How often the loop turns at least.
     pub heartbeat: Duration,
-    /// Reads the number of requests to the CA.
-    pub acme_requests: Arc<dyn Fn() -> u64 + Send + Sync>,
+    /// Takes into the metrics what is counted elsewhere.
+    pub count: Arc<dyn Fn() + Send + Sync>,
 }
 
 /// Takes the address; separate from [`serve`], so that a taken port is an error at start.
@@ -58,7 +58,7 @@ pub async fn serve(listener: TcpListener, page: Page, stop: CancellationToken) -
 }
 
 async fn metrics(State(page): State<Page>) -> impl IntoResponse {
-    page.metrics.acme_requests((page.acme_requests)());
+    (page.count)();
     match page.metrics.exposition() {
         Ok(text) => {
             let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -53,6 +53,11 @@ struct CodeLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CaLabel {
+    ca: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct LimitLabel {
     ca: String,
     limit: &'static str,
@@ -99,7 +104,9 @@ pub struct Metrics {
     dns_skipped: Family<ServerLabel, Counter>,
     dns_propagation: Histogram,
     api_requests: Family<RequestLabel, Counter>,
-    acme_requests: Counter,
+    acme_requests: Family<CaLabel, Counter>,
+    late: Gauge,
+    overdue: Family<StateLabel, Gauge>,
     hosts_refused: Gauge,
     hosts_elsewhere: Gauge,
     budget_remaining: Family<LimitLabel, Gauge>,
@@ -145,7 +152,9 @@ impl Metrics {
             dns_skipped: Family::default(),
             dns_propagation: Histogram::new(SECONDS),
             api_requests: Family::default(),
-            acme_requests: Counter::default(),
+            acme_requests: Family::default(),
+            late: Gauge::default(),
+            overdue: Family::default(),
             hosts_refused: Gauge::default(),
             hosts_elsewhere: Gauge::default(),
             budget_remaining: Family::default(),
@@ -228,8 +237,18 @@ impl Metrics {
         );
         r.register(
             "faythe_acme_requests",
-            "Requests to the CA",
+            "Requests to a CA",
             metrics.acme_requests.clone(),
+        );
+        r.register(
+            "faythe_certificates_late",
+            "Certificates that are not renewed though half of the time for it is over",
+            metrics.late.clone(),
+        );
+        r.register(
+            "faythe_certificates_overdue",
+            "Certificates in a state for longer than it may last, by state",
+            metrics.overdue.clone(),
         );
         r.register(
             "faythe_hosts_refused",
@@ -271,12 +290,7 @@ impl Metrics {
 
     /// How many certificates are in each state.
     pub fn states(&self, count: impl Fn(State) -> usize) {
-        for state in State::ALL {
-            let label = StateLabel { state: state.code() };
-            self.states
-                .get_or_create(&label)
-                .set(i64::try_from(count(state)).unwrap_or(i64::MAX));
-        }
+        set_by_state(&self.states, count);
     }
 
     /// What became known of one certificate.
@@ -381,10 +395,21 @@ impl Metrics {
             .inc();
     }
 
-    /// How many requests the CA was sent, in all.
-    pub fn acme_requests(&self, total: u64) {
-        let counter: &AtomicU64 = self.acme_requests.inner();
+    /// How many requests a CA was sent, in all.
+    pub fn acme_requests(&self, ca: &str, total: u64) {
+        let counter = self.acme_requests.get_or_create(&CaLabel { ca: ca.to_owned() });
+        let counter: &AtomicU64 = counter.inner();
         counter.store(total, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// How many renewals are late.
+    pub fn late(&self, certificates: usize) {
+        self.late.set(i64::try_from(certificates).unwrap_or(i64::MAX));
+    }
+
+    /// How many certificates have been in each state for longer than it may last.
+    pub fn overdue(&self, count: impl Fn(State) -> usize) {
+        set_by_state(&self.overdue, count);
     }
 
     /// How much is left of a limit of a CA; `None` where there is none.
@@ -403,5 +428,14 @@ impl Metrics {
         self.hosts_refused.set(i64::try_from(refused).unwrap_or(i64::MAX));
         self.hosts_elsewhere
             .set(i64::try_from(elsewhere).unwrap_or(i64::MAX));
+    }
+}
+
+fn set_by_state(gauges: &Family<StateLabel, Gauge>, count: impl Fn(State) -> usize) {
+    for state in State::ALL {
+        let label = StateLabel { state: state.code() };
+        gauges
+            .get_or_create(&label)
+            .set(i64::try_from(count(state)).unwrap_or(i64::MAX));
     }
 }

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::look::{
     FAYTHE, NEW_ORDER, SOON, TELL, ask, before_ca, clean, event, events, hosts, issued, notes, said,
 };
+use super::stage::{foreign_certificate, put_labeled};
 
 /// A bed, a proxy before its CA, and a ready Faythe that reaches the CA through it, with these keys in its configuration.
 async fn behind_proxy(keys: Value) -> (Bed, Proxy, Faythe) {
@@ -113,10 +114,22 @@ async fn p22_a_ca_that_fails_inside_is_asked_ever_more_seldom() {
         NEW_ORDER,
         Fault::problem(500, "serverInternal", "the database is gone", None),
     );
+    // Of one there is a certificate, of whose last third more than half is over.
+    let (chain, key) = foreign_certificate(&[&hosts[0]], -80, 10);
+    put_labeled(&bed, &hosts[0], &hosts[0], &[("cert", &chain), ("key", &key)]).await;
     let begun = Instant::now();
     ask(&bed, &hosts).await;
     let line = said(&faythe, &["WARN", "state=\"held\"", "serverInternal"]).await;
     assert!(line.contains("the database is gone"), "{line}");
+    let late = async || faythe.metric("faythe_certificates_late", &[]).await;
+    let line = said(&faythe, &["WARN", "code=\"late\"", &hosts[0]]).await;
+    assert!(line.contains("the database is gone"), "{line}");
+    let text = event(&bed, "RenewalLate").await;
+    assert!(
+        text.contains("half of the time for its renewal is over"),
+        "{text}"
+    );
+    assert_eq!(late().await.unwrap(), Some(1.0));
     pass(begun, Duration::from_secs(6)).await;
     assert!(
         proxy.count(NEW_ORDER) <= 20,
@@ -124,6 +137,10 @@ async fn p22_a_ca_that_fails_inside_is_asked_ever_more_seldom() {
         proxy.count(NEW_ORDER)
     );
     proxy.heal();
+    let none = async || Ok((late().await? == Some(0.0)).then_some(()));
+    until(SOON, "no renewal is late", none).await.unwrap();
+    let overdue = faythe.metric("faythe_certificates_overdue", &[]).await.unwrap();
+    assert_eq!(overdue, Some(0.0));
     all_well(&bed, &faythe, &hosts).await;
 }
 
