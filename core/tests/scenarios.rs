@@ -1,6 +1,6 @@
 //! Runs the transcripts in `scenarios/`: "in this world, this plan, for these reasons".
 //!
-//! A transcript is a list of statements, one a line. `plan` and the questions (`explain`, `overdue`, `refused`) print something; what
+//! A transcript is a list of statements, one a line. `plan` and the questions (`explain`, `overdue`, `refused`, `turn`) print something; what
 //! they should print stands below them, indented. Every plan is audited, and made a second time, which must change
 //! nothing. `SCENARIOS_WRITE=1 cargo test` writes what is printed into the transcripts. Times are counted from the start of 2026: `90m`, `1d`, `-30d`, `1d12h`.
 //!
@@ -8,18 +8,22 @@
 //! at TIME                                         the clock; never backward
 //! policy cap N | grace TIME | threshold TIME      before the first statement about the world
 //! zone NAME [wildcards]
+//! ca NAME after TIME [orders N each TIME]         one of several, in order: N new orders, and one more each TIME
 //! ingress NS/NAME asks HOST...                    or: ingress NS/NAME gone
-//! secret NAME [for HOST] holds NAME,.. from TIME to TIME [version N] [issued TIME]
+//! secret NAME [for HOST] holds NAME,.. from TIME to TIME [version N] [issued TIME] [by CA]
 //! secret NAME [for HOST] broken no-key            or: no-cert, bad-key, bad-cert, mismatch; secret NAME gone
 //! noted HOST                                      an order of an earlier process
 //! failures HOST COUNT CODE TIME [parked] [until TIME]
 //! listed [requests | secrets | notes]             a first look is complete, or a list is made anew
 //! unseen secret NAME | ingress NS/NAME            gone without a word; the next list tells
 //! stage HOST STAGE                                an order goes on
-//! ended HOST settled | stored from TIME to TIME | failed CODE [parked] | stalled STAGE CODE TRIES TIME [unnoted]
+//! ended HOST settled | stored from TIME to TIME | failed CODE [parked] [by CA] | stalled STAGE CODE TRIES TIME [unnoted]
 //!            | blocked [noted]
-//! hold account|below NAME until TIME CODE [told]  the CA wants to be left alone
-//! answered                                        the CA has no trouble any more
+//! hold account|below NAME until TIME CODE [told] [of CA]   the CA wants to be left alone
+//! ordered HOST                                    the CA has made an order, and counted it
+//! saved                                           what the CAs have counted is, and orders may be made by it
+//! answered [CA]                                   the CA has no trouble any more
+//! caa HOST excludes CA until TIME                 or: caa HOST permits CA; what a look before an order has shown
 //! ```
 #![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
 #![expect(clippy::disallowed_methods, reason = "transcripts are files")]
@@ -34,7 +38,8 @@ use std::time::Duration;
 use faythe_core::Timestamp;
 use faythe_core::activity::{Activity, Hold, Rest};
 use faythe_core::audit::audit;
-use faythe_core::cas::CaId;
+use faythe_core::budget::{Ledger, Limit, Limits, Spending};
+use faythe_core::cas::{Authority, CaId, CaKey, Cas};
 use faythe_core::cert::{CertFacts, Held, Unreadable};
 use faythe_core::name::Hostname;
 use faythe_core::order::{Goal, Stage};
@@ -123,6 +128,7 @@ struct Theater {
     cap: usize,
     grace: Duration,
     threshold: Threshold,
+    cas: Vec<(Authority, Limits)>,
     world: Option<World>,
     planner: Planner,
     ingresses: BTreeMap<String, Vec<String>>,
@@ -140,6 +146,7 @@ impl Default for Theater {
             cap: 10,
             grace: Duration::from_secs(8 * 3600),
             threshold: Threshold::Default,
+            cas: Vec::new(),
             world: None,
             planner: Planner::new(),
             ingresses: BTreeMap::new(),
@@ -170,6 +177,25 @@ impl Theater {
                 rule: Rule::flat("ns.test", &[]),
                 challenges: None,
             }),
+            ["ca", name, "after", time, rest @ ..] => {
+                let new_orders = match (option(rest, "orders"), option(rest, "each")) {
+                    (Some(count), Some(each)) => {
+                        let count = count.parse().map_err(|_| "no number")?;
+                        Some(Limit::new(count, span(each)?.unsigned_abs() * count))
+                    }
+                    _ => None,
+                };
+                let ca = Authority {
+                    name: (*name).to_owned(),
+                    directory: directory(name),
+                    use_after: span(time)?.unsigned_abs(),
+                };
+                let limits = Limits {
+                    new_orders,
+                    ..Limits::default()
+                };
+                self.cas.push((ca, limits));
+            }
             ["ingress", name, "asks", hosts @ ..] => {
                 let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
                 self.ingresses.insert((*name).to_owned(), hosts.clone());
@@ -218,7 +244,31 @@ impl Theater {
                 let name = name.parse().map_err(|why| format!("{why}"))?;
                 self.hold(Scope::Below(name), until, code, rest)?;
             }
-            ["answered"] => self.world().clear_trouble(CaId::FIRST),
+            ["answered", name @ ..] => {
+                let ca = self.ca(name.first())?;
+                self.world().clear_trouble(ca);
+            }
+            ["caa", name, "excludes", ca, "until", until] => {
+                let (host, ca) = (host(name)?, self.ca(Some(ca))?);
+                let hold = hold(at(until)?, "caa-excludes", 1, false);
+                self.world().exclude(&host, ca, hold);
+            }
+            ["caa", name, "permits", ca] => {
+                let (host, ca) = (host(name)?, self.ca(Some(ca))?);
+                self.world().permit(&host, ca);
+            }
+            ["ordered", name] => {
+                let (host, now) = (host(name)?, self.now);
+                self.world().tell(&host, Spending::Ordered, now);
+            }
+            ["saved"] => self.save(),
+            ["turn", name] => {
+                let (host, now) = (host(name)?, self.now);
+                self.world();
+                let world = self.world.as_ref().ok_or("there is no world")?;
+                let turn = self.planner.turn_of(&host, world, now);
+                return Ok(turn.ok_or("it waits for no turn")?.to_string());
+            }
             ["plan"] => return self.plan(),
             ["overdue"] => return Ok(self.overdue()),
             ["explain", name] => {
@@ -240,8 +290,24 @@ impl Theater {
     }
 
     fn world(&mut self) -> &mut World {
-        self.world
-            .get_or_insert_with(|| World::new(Zones::new(self.zones.clone())))
+        self.world.get_or_insert_with(|| {
+            let cas = Cas::new(self.cas.iter().map(|(ca, _)| ca.clone()).collect());
+            let ids: Vec<_> = cas.all().map(|(ca, _)| ca).collect();
+            let mut world = World::with_cas(Zones::new(self.zones.clone()), cas);
+            for (ca, (_, limits)) in ids.into_iter().zip(&self.cas) {
+                world.set_ledger(ca, Ledger::new(*limits));
+            }
+            world
+        })
+    }
+
+    /// The CA of this name; the first one where none is named.
+    fn ca(&mut self, name: Option<&&str>) -> Result<CaId, String> {
+        let Some(name) = name else {
+            return Ok(CaId::FIRST);
+        };
+        let found = self.world().cas().find(CaKey::of(&directory(name)));
+        found.ok_or_else(|| format!("there is no CA {name}"))
     }
 
     fn secret(&mut self, name: &str, label: Hostname, how: &[&str]) -> Result<(), String> {
@@ -269,7 +335,7 @@ impl Theater {
             content,
             issued_at: option(how, "issued").map(at).transpose()?,
             renew: how.contains(&"renew"),
-            made_by: None,
+            made_by: option(how, "by").map(|ca| CaKey::of(&directory(ca))),
         };
         self.secrets
             .insert(name.to_owned(), (label.clone(), held.clone()));
@@ -310,7 +376,10 @@ impl Theater {
                 self.world().set_failures(&host, None);
             }
             ["failed", code, rest @ ..] => {
-                let count = self.world().failures(&host).map_or(1, |before| before.count + 1);
+                let before = self.world().failures(&host).cloned();
+                let count = before.as_ref().map_or(1, |before| before.count + 1);
+                let mut refused_by = before.map_or_else(Vec::new, |before| before.refused_by);
+                refused_by.extend(option(rest, "by").map(directory));
                 let failures = Failures {
                     count,
                     last: now,
@@ -318,7 +387,7 @@ impl Theater {
                     text: format!("the CA says {code}"),
                     not_before: None,
                     parked: rest.contains(&"parked"),
-                    refused_by: Vec::new(),
+                    refused_by,
                 };
                 self.world().set_failures(&host, Some(failures));
             }
@@ -344,20 +413,23 @@ impl Theater {
     }
 
     fn hold(&mut self, scope: Scope, until: &str, code: &str, rest: &[&str]) -> Result<(), String> {
-        let tries = self
-            .world()
-            .hold_of(CaId::FIRST, &scope)
-            .map_or(1, |before| before.tries + 1);
-        let hold = Hold {
-            until: at(until)?,
-            code: code.to_owned(),
-            text: format!("the CA says {code}"),
-            tries,
-            told: rest.contains(&"told"),
-        };
+        let ca = self.ca(option(rest, "of").as_ref())?;
+        let before = self.world().hold_of(ca, &scope);
+        let tries = before.map_or(1, |before| before.tries + 1);
+        let hold = self::hold(at(until)?, code, tries, rest.contains(&"told"));
         let now = self.now;
-        self.world().set_hold(CaId::FIRST, scope, hold, now);
+        self.world().set_hold(ca, scope, hold, now);
         Ok(())
+    }
+
+    fn save(&mut self) {
+        let now = self.now;
+        let ids: Vec<_> = self.world().cas().all().map(|(ca, _)| ca).collect();
+        for ca in ids {
+            let ledger = self.world().ledger_mut(ca);
+            drop(ledger.record(now));
+            ledger.saved(true, now);
+        }
     }
 
     fn policy(&self) -> Policy {
@@ -398,7 +470,7 @@ impl Theater {
         if world.is_known() {
             audit(&plan, planner, world, &policy, now).map_err(|laws| laws.join("; "))?;
         }
-        let said = transcript(&plan, planner);
+        let said = transcript(&plan, planner, world);
         let again = planner.turn(world, &policy, now);
         if !again.actions.is_empty() || !again.changed.is_empty() || again.wake_at != plan.wake_at {
             return Err(format!("a second plan differs: {again:?}"));
@@ -407,7 +479,7 @@ impl Theater {
     }
 }
 
-fn transcript(plan: &Plan, planner: &Planner) -> String {
+fn transcript(plan: &Plan, planner: &Planner, world: &World) -> String {
     let mut text = String::new();
     let goal = |goal: &Goal| match goal {
         Goal::Carried => "carried",
@@ -417,7 +489,11 @@ fn transcript(plan: &Plan, planner: &Planner) -> String {
     for action in &plan.actions {
         match action {
             Action::AskHint { certificate, .. } => writeln!(text, "ask for a hint for {certificate}"),
-            Action::Drive { host, goal: to } => writeln!(text, "drive {host} {}", goal(to)),
+            Action::Drive { host, goal: to } => {
+                let ca = world.name_of(world.ca_of(host));
+                let at = ca.map(|ca| format!(" at {ca}")).unwrap_or_default();
+                writeln!(text, "drive {host} {}{at}", goal(to))
+            }
             Action::Forget(host) => writeln!(text, "forget {host}"),
             Action::Steer { host, goal: to } => writeln!(text, "steer {host} {}", goal(to)),
         }
@@ -465,6 +541,20 @@ fn asker(text: &str) -> Result<Asker, String> {
         name: name.into(),
         uid: "1".into(),
     })
+}
+
+fn directory(ca: &str) -> String {
+    format!("https://{ca}.test/directory")
+}
+
+fn hold(until: Timestamp, code: &str, tries: u32, told: bool) -> Hold {
+    Hold {
+        until,
+        code: code.to_owned(),
+        text: format!("the CA says {code}"),
+        tries,
+        told,
+    }
 }
 
 fn stage(code: &str) -> Result<Stage, String> {
