@@ -107,6 +107,8 @@ pub struct Order {
     slot: Option<Slot>,
     place: Option<Place>,
     note: Option<Note>,
+    /// Whether the note may not be there: whoever was to save or remove it has not answered.
+    note_in_doubt: bool,
     key: Option<Sealed>,
     session: Option<Fenced<Box<dyn CaOrder>>>,
     /// Held while the CA has made it and no note tells of it.
@@ -157,6 +159,7 @@ impl Order {
             slot: None,
             place: None,
             note: None,
+            note_in_doubt: false,
             key: None,
             session: None,
             unnoted: None,
@@ -187,10 +190,10 @@ impl Order {
         order
     }
 
-    /// Whether the CA has made it and no note tells of it, so that nobody else can go on with it.
+    /// Whether the CA has made it and perhaps no note tells of it, so that nobody else can go on with it.
     #[must_use]
     pub fn is_unnoted(&self) -> bool {
-        self.session.is_some() && self.note.is_none()
+        self.session.is_some() && (self.note.is_none() || self.note_in_doubt)
     }
 
     /// Nobody wants it any more, so that it costs nothing if it is lost.
@@ -314,6 +317,7 @@ impl Work<'_> {
             },
             place: order.place,
             note: order.note.as_ref(),
+            note_in_doubt: order.note_in_doubt,
             ca,
             published: order.published,
             neighbors: &self.outside.board.of(&order.host, order.earlier_look),

@@ -156,6 +156,8 @@ pub struct Known<'a> {
     pub place: Option<Place>,
     /// The saved note.
     pub note: Option<&'a Note>,
+    /// Whether the note may not be there: whoever was to save or remove it has not answered.
+    pub note_in_doubt: bool,
     /// The CA's view; `None` before the CA was asked in this process.
     pub ca: Option<&'a CaView>,
     /// Our values in the DNS.
@@ -282,6 +284,17 @@ impl CaView {
 /// Derives the next step of an order. Total: any combination of facts has one.
 #[must_use]
 pub fn next(known: &Known<'_>, now: Timestamp) -> Step {
+    let step = go_on(known, now);
+    // What nobody would know of after a crash is not done: a note that may not be there is saved again first.
+    let relies_on_note = step == Step::Resume || (Stage::Publishing..=Stage::Storing).contains(&step.stage());
+    if known.note_in_doubt && relies_on_note {
+        Step::Note
+    } else {
+        step
+    }
+}
+
+fn go_on(known: &Known<'_>, now: Timestamp) -> Step {
     let Some(place) = known.place else {
         return Step::Inspect;
     };

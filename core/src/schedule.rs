@@ -116,6 +116,12 @@ impl Failures {
         let next = ahead(self.last, wait);
         self.not_before.map_or(next, |bound| bound.max(next))
     }
+
+    /// Whether a certificate that was stored at `issued` has ended the row.
+    #[must_use]
+    pub fn is_ended_by(&self, issued: Option<Timestamp>) -> bool {
+        issued.is_some_and(|at| at > self.last)
+    }
 }
 
 /// The wait before a step that failed on our side of the CA is tried for the `tries + 1`st time.

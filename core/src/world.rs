@@ -83,13 +83,13 @@ struct Ready {
 }
 
 impl World {
-    /// A world of which nothing is known yet, with one CA.
+    /// A world with one CA, of which nothing is known yet.
     #[must_use]
     pub fn new(zones: Zones) -> Self {
         Self::with_cas(zones, Cas::new(Vec::new()))
     }
 
-    /// A world of which nothing is known yet.
+    /// The same with several.
     #[must_use]
     pub fn with_cas(zones: Zones, cas: Cas) -> Self {
         Self {
@@ -118,9 +118,8 @@ impl World {
 
     // ---- what Ingresses say ----
 
-    /// An Ingress was seen with these hosts; it replaces what was seen of it before.
-    ///
-    /// One that has not changed concerns nothing, so that a list made anew costs no plan.
+    /// An Ingress was seen with these hosts; it replaces what was seen of it before. One that has not changed concerns
+    /// nothing, so that a list made anew costs no plan.
     pub fn ask(&mut self, asker: Asker, hosts: &[String]) {
         let key = (asker.namespace.clone(), asker.name.clone());
         let asker = Arc::new(asker);
@@ -230,10 +229,8 @@ impl World {
 
     // ---- what Secrets hold ----
 
-    /// A Secret that carries the host label was seen, claiming `host` if its label can be read.
-    ///
-    /// What was seen at an older resource version than what is known already is passed over: our own write may be known
-    /// before the watch tells of what was there earlier.
+    /// A Secret that carries the host label was seen, claiming `host` if its label can be read. An older
+    /// version than is known is passed over: our own write may be known before the watch tells of what was there earlier.
     pub fn hold(&mut self, host: Option<Hostname>, held: Held) {
         if let Some((known_host, known)) = self.held.get(&held.secret)
             && (is_older(&held.version, &known.version) || (*known_host == host && *known == held))
@@ -284,7 +281,7 @@ impl World {
         self.ready.held = true;
     }
 
-    /// The place of `host` was found to be somebody else's, for this reason.
+    /// The place of `host` was found to be somebody else's.
     pub fn take(&mut self, host: &Hostname, reason: String, seen: Timestamp) {
         let before = self.taken.get(host).filter(|before| before.reason == reason);
         let since = before.map_or(seen, |before| before.since);
@@ -295,8 +292,7 @@ impl World {
 
     // ---- what is noted, under way, and has failed ----
 
-    /// All notes were read, while nothing ran: orders of an earlier process or another instance, and failures. What was
-    /// known of orders and failures before is true no more.
+    /// All notes were read, while nothing ran. What was known of orders and failures before is true no more.
     pub fn note_all(&mut self, orders: Vec<Hostname>, failures: Vec<(Hostname, Failures)>) {
         for host in std::mem::take(&mut self.activities).into_keys() {
             self.desks.forget(&host);
@@ -373,8 +369,7 @@ impl World {
         self.wants.iter()
     }
 
-    /// Everything that claims to hold the certificate: Secrets labeled with its name, and where `host` is no wildcard
-    /// nothing else (S04).
+    /// Everything that claims to hold the certificate: Secrets labeled with its name (S04).
     pub fn claims(&self, host: &Hostname) -> impl Iterator<Item = &Held> {
         self.claims
             .get(host)
@@ -395,9 +390,18 @@ impl World {
         self.activities.get(host)
     }
 
-    /// What the CA has seen fail for it.
+    /// What the CA has seen fail for it in a row. A certificate that was stored since, by whomever, ends the row.
     #[must_use]
     pub fn failures(&self, host: &Hostname) -> Option<&Failures> {
+        self.saved_failures(host).filter(|failures| {
+            let mut claims = self.claims(host).filter(|held| held.content.is_ok());
+            !claims.any(|held| failures.is_ended_by(held.issued_at))
+        })
+    }
+
+    /// The same as it is saved, whatever has come since.
+    #[must_use]
+    pub fn saved_failures(&self, host: &Hostname) -> Option<&Failures> {
         self.failures.get(host)
     }
 
@@ -486,8 +490,7 @@ pub(crate) struct Changes {
     pub(crate) holds: bool,
 }
 
-/// Whether resource version `a` is older than `b`; versions of one kind can be compared as numbers since Kubernetes
-/// 1.35, and those that cannot are taken as news.
+/// Whether resource version `a` is older than `b`; those that cannot be compared as numbers are taken as news.
 fn is_older(a: &str, b: &str) -> bool {
     matches!((a.parse::<u64>(), b.parse::<u64>()), (Ok(a), Ok(b)) if a < b)
 }

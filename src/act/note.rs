@@ -8,17 +8,48 @@ use super::steps::new_key;
 use crate::store::{Saved, StoreError};
 
 impl Work<'_> {
+    /// Notes the order that the CA has made, or once more one whose note is in doubt.
     pub(super) async fn save_note(&mut self) -> Result<(), Fault> {
-        let Some(session) = &self.order.session else {
-            return Ok(());
-        };
         let key = match &self.order.key {
             Some(key) => key.clone(),
             None => new_key(self.outside.key_type).await?,
         };
-        let session = session.read();
+        let Some(note) = self.order.note.clone().or_else(|| self.new_note()) else {
+            return Ok(());
+        };
+        self.order.key = Some(key.clone());
+        let saved = Saved {
+            host: self.order.host.clone(),
+            order: Some((note.clone(), key)),
+            failures: self.order.failures.clone(),
+        };
+        match self.outside.store.act()?.save(&saved).await {
+            Ok(()) => {
+                self.order.note = Some(note);
+                self.order.note_in_doubt = false;
+                self.order.unnoted = None;
+                // From here on nobody else begins an order for this host. Whoever did so before, by an accident of two
+                // leaders, and has ended it meanwhile, has left a certificate.
+                self.order.place = None;
+                self.made_progress();
+                Ok(())
+            }
+            Err(error @ StoreError::Conflict { .. }) => self.yield_to_note(error).await,
+            Err(error) => {
+                if matches!(error, StoreError::Unavailable { .. }) {
+                    // It may stand there for all that: it is saved again, or removed where nobody wants the order any more.
+                    self.order.note = Some(note);
+                    self.order.note_in_doubt = true;
+                }
+                Err(error.into())
+            }
+        }
+    }
+
+    fn new_note(&self) -> Option<Note> {
+        let session = self.order.session.as_ref()?.read();
         let view = session.view();
-        let note = Note {
+        Some(Note {
             host: self.order.host.clone(),
             route: self.order.route.clone(),
             order_url: session.url().to_owned(),
@@ -30,26 +61,7 @@ impl Work<'_> {
                 .collect(),
             created: (self.outside.now)(),
             expires: view.expires,
-        };
-        self.order.key = Some(key.clone());
-        let saved = Saved {
-            host: self.order.host.clone(),
-            order: Some((note.clone(), key)),
-            failures: self.order.failures.clone(),
-        };
-        match self.outside.store.act()?.save(&saved).await {
-            Ok(()) => {
-                self.order.note = Some(note);
-                self.order.unnoted = None;
-                // From here on nobody else begins an order for this host. Whoever did so before, by an accident of two
-                // leaders, and has ended it meanwhile, has left a certificate.
-                self.order.place = None;
-                self.made_progress();
-                Ok(())
-            }
-            Err(error @ StoreError::Conflict { .. }) => self.yield_to_note(error).await,
-            Err(error) => Err(error.into()),
-        }
+        })
     }
 
     /// Another instance was first to note an order for this host, by an accident that made two of them lead. Its order is
@@ -57,6 +69,8 @@ impl Work<'_> {
     async fn yield_to_note(&mut self, conflict: StoreError) -> Result<(), Fault> {
         let there = self.outside.store.read().note(&self.order.host).await?;
         self.order.session = None;
+        self.order.note = None;
+        self.order.note_in_doubt = false;
         self.order.key = None;
         self.order.unnoted = None;
         // It may have come to its end by now.

@@ -10,7 +10,7 @@ use faythe_core::budget::Spending;
 use faythe_core::cert::{Standing, standing};
 use faythe_core::order::{CaView, ChallengeStatus, OrderStatus, Place, Published};
 use faythe_core::route::Way;
-use faythe_core::schedule;
+use faythe_core::schedule::{self, Failures};
 use faythe_core::visibility::Sight;
 use tokio::time::Instant;
 
@@ -52,6 +52,8 @@ impl Work<'_> {
                     Standing::Fine { .. } => {
                         let host = self.order.host.clone();
                         let held = held.clone();
+                        let ended = |failures: &mut Failures| failures.is_ended_by(held.issued_at);
+                        self.order.failures.take_if(ended);
                         let _ = self.progress.send(Progress::Held {
                             host,
                             held,
@@ -359,6 +361,8 @@ impl Work<'_> {
 
     pub(super) async fn forget(&mut self) -> Result<(), Fault> {
         let host = self.order.host.clone();
+        // A removal without an answer may have been made.
+        self.order.note_in_doubt = true;
         match &self.order.failures {
             Some(failures) => {
                 let saved = Saved {
@@ -371,6 +375,7 @@ impl Work<'_> {
             None => self.outside.store.act()?.forget(&host).await?,
         }
         self.order.note = None;
+        self.order.note_in_doubt = false;
         self.order.key = None;
         self.order.session = None;
         self.order.published = Published::No;

@@ -117,3 +117,33 @@ async fn a_wish_that_vanishes_at_any_call_leaves_nothing() {
         assert!(rig.place.state().orders.len() <= 1);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn p16_a_note_whose_answer_is_lost_is_not_left_where_nobody_asks_any_more() {
+    let rig = Rig::new(&["a.example.com"]);
+    rig.place.state().faults.mute_notes = 1;
+    let mut process = rig.process();
+    rig.reach(&mut process, |state| !state.notes.is_empty()).await;
+    rig.show_requests(&process, &[]);
+    rig.reach(&mut process, |state| state.notes.is_empty()).await;
+    let state = rig.place.state();
+    assert_eq!(state.calls("tell"), 0);
+    assert!(state.txt.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn p16_a_note_whose_removal_is_not_answered_is_saved_again_before_its_order_goes_on() {
+    let rig = Rig::new(&["a.example.com"]);
+    rig.place.state().faults.hide = true;
+    let mut process = rig.process();
+    // Long enough to have rested more than once, so that it is cleaned up when nobody asks.
+    rig.pass(&mut process, Duration::from_secs(30)).await;
+    rig.place.state().faults.mute_notes = 1;
+    rig.show_requests(&process, &[]);
+    rig.reach(&mut process, |state| state.notes.is_empty()).await;
+    rig.show_requests(&process, &["a.example.com".to_owned()]);
+    rig.place.state().faults.hide = false;
+    rig.settled(&mut process).await;
+    let state = rig.place.state();
+    assert_eq!((state.orders.len(), state.calls("save note")), (1, 2));
+}

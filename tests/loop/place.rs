@@ -102,6 +102,23 @@ pub(crate) struct Faults {
     pub(crate) store_is_away: bool,
     /// The store takes no notes, though it can be read.
     pub(crate) refuse_notes: bool,
+    /// How many of the next notes are saved or removed without an answer.
+    pub(crate) mute_notes: usize,
+}
+
+impl Faults {
+    /// What comes of a note that has been saved or removed.
+    fn answer_note(&mut self, host: &Hostname) -> Result<(), StoreError> {
+        let Some(left) = self.mute_notes.checked_sub(1) else {
+            return Ok(());
+        };
+        self.mute_notes = left;
+        Err(StoreError::Unavailable {
+            object: format!("the note of {host}"),
+            retry_after: None,
+            source: "no answer".into(),
+        })
+    }
 }
 
 /// On which side of a call's effect the process ends.
@@ -593,7 +610,7 @@ impl Store for Place {
             state.versions += 1;
             state.note_versions.insert(saved.host.clone(), state.versions);
             self.learn(state, &saved.host);
-            Ok(())
+            state.faults.answer_note(&saved.host)
         })
         .boxed()
     }
@@ -606,7 +623,7 @@ impl Store for Place {
             state.notes.remove(host);
             state.note_versions.remove(host);
             self.learn(state, host);
-            Ok(())
+            state.faults.answer_note(host)
         })
         .boxed()
     }

@@ -54,6 +54,7 @@ fn check(change: impl for<'a> FnOnce(&mut Known<'a>, &'a Facts), expected: Step)
         goal: Goal::Wanted,
         place: Some(Place::Open),
         note: Some(&facts.note),
+        note_in_doubt: false,
         ca: Some(&facts.pending),
         published: Published::No,
         neighbors: &facts.alone,
@@ -101,6 +102,31 @@ impl Default for Facts {
 }
 
 #[test]
+fn p16_a_note_in_doubt_is_saved_again_before_anything_relies_on_it() {
+    check(|k, _| k.note_in_doubt = true, Step::Note);
+    check(|k, _| (k.note_in_doubt, k.ca) = (true, None), Step::Note);
+    check(
+        |k, f| (k.note_in_doubt, k.ca) = (true, Some(&f.ready)),
+        Step::Note,
+    );
+    check(
+        |k, f| (k.note_in_doubt, k.ca) = (true, Some(&f.valid)),
+        Step::Note,
+    );
+    // To clean up needs no note.
+    check(|k, _| (k.note_in_doubt, k.place) = (true, None), Step::Inspect);
+    check(
+        |k, _| (k.note_in_doubt, k.goal) = (true, Goal::Unwanted),
+        Step::Withdraw,
+    );
+    let unwanted = (true, Goal::Unwanted, Published::Withdrawn);
+    check(
+        |k, _| (k.note_in_doubt, k.goal, k.published) = unwanted,
+        Step::Forget,
+    );
+}
+
+#[test]
 fn a_wanted_order_goes_its_way() {
     check(|k, _| k.place = None, Step::Inspect);
     check(|k, _| (k.note, k.ca) = (None, None), Step::Open);
@@ -134,6 +160,7 @@ fn what_the_ca_is_doing_is_what_is_said_of_it() {
             goal: Goal::Wanted,
             place: Some(Place::Open),
             note: Some(&facts.note),
+            note_in_doubt: false,
             ca: Some(&view),
             published: Published::Shown(at(99)),
             neighbors: &facts.alone,
@@ -224,6 +251,7 @@ fn p23_an_order_that_the_ca_has_forgotten_is_cleaned_up() {
             goal: Goal::Wanted,
             place: Some(Place::Open),
             note: Some(&facts.note),
+            note_in_doubt: false,
             ca: Some(&view),
             published: Published::Withdrawn,
             neighbors: &facts.alone,

@@ -118,7 +118,7 @@ fn assess_unwanted(host: &Hostname, world: &World, policy: &Policy, now: Timesta
         Some(Activity::Resting(rest)) if rest.until > now => (false, Some(rest.until)),
         Some(Activity::Noted | Activity::Resting(_)) => (true, None),
         None => {
-            let failures = world.failures(host)?;
+            let failures = world.saved_failures(host)?;
             if failures.next_attempt(policy.issue_grace) > now {
                 return None;
             }

@@ -410,3 +410,40 @@ fn p21_windows_are_saved_when_some_are_new_and_taken_over_by_the_next_process() 
         );
     }
 }
+
+#[test]
+fn s13_a_certificate_that_was_stored_since_ends_a_row_of_failures() {
+    let at = |secs| Timestamp::from_second(secs).unwrap();
+    let name = host("a.example.com");
+    let failures = Failures {
+        count: 2,
+        last: at(100),
+        code: "dns".into(),
+        text: String::new(),
+        not_before: None,
+        parked: false,
+        refused_by: Vec::new(),
+    };
+    let count = |issued: i64| {
+        let mut world = world();
+        world.set_failures(&name, Some(failures.clone()));
+        let facts = CertFacts {
+            names: vec![name.clone()],
+            not_before: at(0),
+            not_after: at(1_000),
+            serial: String::new(),
+            issuer: String::new(),
+            id: None,
+        };
+        let held = Held {
+            content: Ok(facts),
+            issued_at: Some(at(issued)),
+            ..held("a", "1")
+        };
+        world.hold(Some(name.clone()), held);
+        // What is saved is there to be removed some day.
+        assert!(world.saved_failures(&name).is_some());
+        world.failures(&name).map_or(0, |failures| failures.count)
+    };
+    assert_eq!((count(50), count(150)), (2, 0));
+}

@@ -259,7 +259,7 @@ impl Course {
             }
             world.set_ca(host, self.world.ca_of(host));
             world.set_activity(host, self.world.activity(host).cloned());
-            world.set_failures(host, self.world.failures(host).cloned());
+            world.set_failures(host, self.world.saved_failures(host).cloned());
         }
         for (ca, _) in self.world.cas().all() {
             for scope in scopes() {

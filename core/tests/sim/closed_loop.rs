@@ -2,25 +2,25 @@
 //!
 //! Time jumps from event to event. There is no heartbeat, so what nobody wakes up for is missed and found out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
 use faythe_core::Timestamp;
-use faythe_core::budget::{Limits, Preset, Record};
+use faythe_core::budget::Record;
 use faythe_core::name::Hostname;
-use faythe_core::policy::Policy;
-use faythe_core::schedule::{Threshold, after, ahead};
-use faythe_core::zone::{Rule, Zone, Zones};
+use faythe_core::schedule::{after, ahead};
 use jiff::SignedDuration;
 
+use self::course::{Course, course};
 use self::life::Mend;
 use crate::dice::Dice;
-use crate::laws::{GRACE, Laws};
-use crate::outside::{Ca, Change, Cluster, Dns, Habits, Outside, secs};
-use crate::shell::{Shell, Then};
+use crate::laws::Laws;
+use crate::outside::{Ca, Change, Cluster, Dns, Habits, Outside, Ways, secs};
+use crate::shell::{FIRST_LOOK_FOR_STRAYS, Shell, Then, Turned};
 
+mod course;
 mod life;
 mod scenarios;
 
@@ -31,26 +31,11 @@ const QUIET_DAYS: i64 = 10;
 /// How long what is under way at the end may take: an order may begin in the last second.
 const EPILOGUE: SignedDuration = SignedDuration::from_mins(15);
 
-/// What is simulated.
-#[derive(Clone, Copy, Debug)]
-struct Course {
-    hosts: usize,
-    days: i64,
-    cap: usize,
-    habits: Habits,
-    /// How many mishaps a day.
-    mishaps: i64,
-    lag_secs: i64,
-    /// How many instances lead; more than one do by accident.
-    leaders: usize,
-    /// How long each first look takes at most.
-    starts_ms: i64,
-}
-
 enum Event {
     /// The CA looks, or makes the certificate.
     Ca(usize),
     Day,
+    Forget(Hostname, u64),
     Forgot(Hostname, u64),
     Ingress(String, Option<Vec<String>>),
     /// A process dies, and another one the next time, until everything is there.
@@ -60,10 +45,18 @@ enum Event {
     Restart(usize),
     Save(u64, Record),
     Step(u64, Hostname, u64),
+    Strays(u64),
     Turn(u64),
     /// Something mends itself.
     Mend(Mend),
-    Watch(usize, Timestamp, Change),
+    Watch(usize, Timestamp, Box<News>),
+}
+
+/// A change that a watch tells of, and the hosts that it concerns.
+#[derive(Clone)]
+struct News {
+    concerned: Vec<Hostname>,
+    change: Change,
 }
 
 struct Sim {
@@ -86,6 +79,8 @@ struct Instance {
     life: u64,
     turn_at: Option<Timestamp>,
     watch_until: Timestamp,
+    /// How many changes a watch has still to tell, of each host.
+    untold: BTreeMap<Hostname, usize>,
 }
 
 fn start() -> Timestamp {
@@ -98,9 +93,11 @@ impl Sim {
         let outside = Outside {
             now: start(),
             dice: Dice::new(seed),
+            clock_ahead: SignedDuration::ZERO,
             ca: Ca::new(course.habits),
             dns: Dns::new(course.lag_secs),
             cluster: Cluster::default(),
+            ways: Ways::new(course.losses, course.delays),
         };
         let mut sim = Self {
             course,
@@ -120,6 +117,7 @@ impl Sim {
                 life: 0,
                 turn_at: None,
                 watch_until: start(),
+                untold: BTreeMap::new(),
             });
             sim.after(Duration::ZERO, Event::Restart(instance));
         }
@@ -156,7 +154,7 @@ impl Sim {
     /// Whether no order is under way.
     fn is_at_rest(&self) -> bool {
         let mut notes = self.outside.cluster.notes.values();
-        notes.all(|saved| saved.order.is_none()) && self.outside.dns.values() == 0
+        notes.all(|(_, saved)| saved.order.is_none()) && self.outside.dns.values().count() == 0
     }
 
     fn run(&mut self) {
@@ -167,6 +165,7 @@ impl Sim {
             }
             self.outside.now = now;
             self.happen(event);
+            self.laws.check_foreign(&self.outside);
             self.pass_on();
         }
         self.outside.now = self.outside.now.max(self.end);
@@ -202,11 +201,15 @@ impl Sim {
             }
             Event::Forgot(host, life) => {
                 if let Some(at) = self.living(life) {
-                    if !self.outside.cluster.down {
-                        self.outside.cluster.notes.remove(&host);
-                    }
                     self.shell(at).forgot(&host);
                     self.turn_soon(at);
+                }
+            }
+            Event::Forget(host, life) => {
+                if let Some(at) = self.living(life) {
+                    let shell = self.instances[at].shell.as_mut().unwrap();
+                    let takes = shell.forget(&host, &mut self.outside);
+                    self.after(takes, Event::Forgot(host, life));
                 }
             }
             Event::Ingress(name, hosts) => self.set_ingress(&name, hosts),
@@ -222,7 +225,7 @@ impl Sim {
             Event::Mishap => self.mishap(),
             Event::Restart(at) => {
                 self.lives += 1;
-                let shell = Shell::new(self.course.policy(), self.course.limits());
+                let shell = Shell::new(self.course.policy(), self.course.limits(), self.lives);
                 let instance = &mut self.instances[at];
                 (instance.life, instance.shell, instance.turn_at) = (self.lives, Some(shell), None);
                 for kind in 0..3 {
@@ -230,11 +233,27 @@ impl Sim {
                     let event = Event::List(self.lives, kind);
                     self.after(Duration::from_millis(takes.unsigned_abs()), event);
                 }
+                self.after(FIRST_LOOK_FOR_STRAYS, Event::Strays(self.lives));
+            }
+            Event::Strays(life) => {
+                if let Some(at) = self.living(life) {
+                    let shell = self.instances[at].shell.as_mut().unwrap();
+                    let wait = shell.look_for_strays(&mut self.outside);
+                    let noted = self.outside.cluster.notes.keys().cloned();
+                    let stand = self.outside.dns.values();
+                    let stand =
+                        stand.filter_map(|(_, value)| Some(self.outside.ca.order_of(value)?.host.clone()));
+                    for host in noted.chain(stand).collect::<BTreeSet<_>>() {
+                        self.check_left(&host);
+                    }
+                    self.after(wait, Event::Strays(life));
+                    self.turn_soon(at);
+                }
             }
             Event::Save(life, record) => {
                 if let Some(at) = self.living(life) {
                     let shell = self.instances[at].shell.as_mut().unwrap();
-                    shell.save(record, &mut self.outside);
+                    shell.save(&record, &mut self.outside);
                     self.turn_soon(at);
                 }
             }
@@ -250,10 +269,17 @@ impl Sim {
                     self.turn(at);
                 }
             }
-            Event::Watch(at, when, change) => {
-                if self.outside.cluster.down {
-                    self.after(Duration::from_secs(1), Event::Watch(at, when, change));
-                } else if let Some(shell) = &mut self.instances[at].shell {
+            Event::Watch(at, when, news) => {
+                if self.outside.cluster.down > 0 {
+                    self.after(Duration::from_secs(1), Event::Watch(at, when, news));
+                    return;
+                }
+                let News { concerned, change } = *news;
+                for host in concerned {
+                    let pending = self.instances[at].untold.entry(host).or_default();
+                    *pending = pending.saturating_sub(1);
+                }
+                if let Some(shell) = &mut self.instances[at].shell {
                     shell.watch(change, when);
                     self.turn_soon(at);
                 }
@@ -267,13 +293,20 @@ impl Sim {
             self.count += 1;
             self.queue.insert((at, self.count), Event::Ca(order));
         }
-        for change in std::mem::take(&mut self.outside.cluster.untold) {
+        for (concerned, change) in std::mem::take(&mut self.outside.cluster.untold) {
             // In the order in which it happened.
             for (at, instance) in self.instances.iter_mut().enumerate() {
                 let delay = SignedDuration::from_millis(self.outside.dice.between(1, 2000));
                 instance.watch_until = instance.watch_until.max(ahead(self.outside.now, delay));
+                for host in &concerned {
+                    *instance.untold.entry(host.clone()).or_default() += 1;
+                }
                 self.count += 1;
-                let event = Event::Watch(at, self.outside.now, change.clone());
+                let news = News {
+                    concerned: concerned.clone(),
+                    change: change.clone(),
+                };
+                let event = Event::Watch(at, self.outside.now, Box::new(news));
                 self.queue.insert((instance.watch_until, self.count), event);
             }
         }
@@ -308,19 +341,25 @@ impl Sim {
     }
 
     fn turn(&mut self, at: usize) {
-        let now = self.outside.now;
         let instance = &mut self.instances[at];
         instance.turn_at = None;
         let life = instance.life;
         let Some(shell) = &mut instance.shell else { return };
-        let (begun, forgotten) = shell.turn(now, &mut self.laws);
-        let wake_at = shell.wake_at;
-        let record = shell.record(now);
+        let Turned {
+            begun,
+            forgotten,
+            changed,
+        } = shell.turn(&self.outside, &mut self.laws);
+        let wake_at = shell.wake_at.map(|at| ahead(at, -self.outside.clock_ahead));
+        let record = shell.record(self.outside.clock());
+        if shell.takes_up(&self.outside) {
+            self.after(Duration::from_millis(50), Event::List(life, 2));
+        }
         for (host, work) in begun {
             self.after(Duration::from_millis(1), Event::Step(life, host, work));
         }
         for host in forgotten {
-            self.after(Duration::from_millis(50), Event::Forgot(host, life));
+            self.after(Duration::from_millis(50), Event::Forget(host, life));
         }
         if let Some(record) = record {
             let takes = self.outside.dice.between(5, 200).unsigned_abs();
@@ -329,6 +368,30 @@ impl Sim {
         if let Some(when) = wake_at {
             self.turn_by(at, when);
         }
+        self.check_verdicts(at, changed);
+    }
+
+    /// What has just been said is true, and now and then whatever is said.
+    fn check_verdicts(&mut self, at: usize, changed: BTreeSet<Hostname>) {
+        let instance = &self.instances[at];
+        let Some(shell) = &instance.shell else { return };
+        let all = self.laws.turns.is_multiple_of(16);
+        let hosts = if all {
+            let said = shell.planner.verdicts().map(|(host, _)| host.clone());
+            said.chain(self.laws.wanted.keys().cloned()).collect()
+        } else {
+            changed
+        };
+        for host in hosts {
+            let told = instance.untold.get(&host).is_none_or(|untold| *untold == 0);
+            self.laws.check_verdict(&host, shell, told, &self.outside);
+        }
+    }
+
+    /// Nothing of `host` is left where nobody works on it.
+    fn check_left(&mut self, host: &Hostname) {
+        let shells = self.instances.iter().map(|instance| instance.shell.as_ref());
+        self.laws.check_left(host, shells, &self.outside);
     }
 
     fn step(&mut self, at: usize, host: &Hostname, work: u64) {
@@ -344,7 +407,10 @@ impl Sim {
                 );
                 self.turn_soon(at);
             }
-            Some(Then::Ended) => self.turn_soon(at),
+            Some(Then::Ended) => {
+                self.turn_soon(at);
+                self.check_left(host);
+            }
             None => {}
         }
         // Steps are where a death hurts.
@@ -355,7 +421,7 @@ impl Sim {
 
     fn list(&mut self, life: u64, kind: u8) {
         let Some(at) = self.living(life) else { return };
-        if self.outside.cluster.down {
+        if self.outside.cluster.down > 0 {
             self.soon(1, 5, Event::List(life, kind));
             return;
         }
@@ -375,65 +441,6 @@ impl Sim {
             self.laws.last_crash = Some(self.outside.now);
             self.soon(1, away_secs, Event::Restart(at));
         }
-    }
-}
-
-impl Course {
-    fn policy(&self) -> Policy {
-        let zone = |apex: &str| Zone {
-            apex: apex.parse().unwrap(),
-            wildcards: false,
-            rule: Rule::flat("ns.test", &[]),
-            challenges: None,
-        };
-        Policy {
-            zones: Zones::new(vec![zone("example.com"), zone("test")]),
-            threshold: Threshold::Default,
-            spread: 0,
-            renewals_per_minute: None,
-            issue_grace: GRACE.unsigned_abs(),
-            orders_at_once: self.cap,
-        }
-    }
-
-    fn limits(&self) -> Limits {
-        match self.habits.orders_in_three_hours {
-            Some(_) => Limits::default(),
-            None => Preset::LetsEncrypt.limits(),
-        }
-    }
-
-    /// A host; where certificates are counted for their domains, of one of many.
-    fn host(&self, number: usize) -> String {
-        match self.habits.orders_in_three_hours {
-            Some(_) => format!("h{number}.example.com"),
-            None => format!("h{number}.d{}.test", number % (self.hosts / 5).max(1)),
-        }
-    }
-}
-
-/// A course that the seed chooses.
-fn course(seed: u64) -> Course {
-    let mut dice = Dice::new(seed ^ 0xFA17);
-    let days = *dice.pick(&[10, 45, 90]).unwrap();
-    Course {
-        hosts: usize::try_from(dice.between(5, 60)).unwrap(),
-        days: dice.between(40, 150),
-        cap: usize::try_from(dice.between(1, 20)).unwrap(),
-        habits: Habits {
-            lifetime_hours: days * 24,
-            reuses: dice.chance(500),
-            orders_in_three_hours: Some(usize::try_from(dice.between(20, 300)).unwrap())
-                .filter(|_| dice.chance(500)),
-            order_hours: *dice.pick(&[8, 24, 7 * 24]).unwrap(),
-            authorization_hours: *dice.pick(&[7, 10 * 24, 30 * 24]).unwrap(),
-            hiccups: dice.between(0, 50),
-            stuck: if days > 20 && dice.chance(300) { 20 } else { 0 },
-        },
-        mishaps: dice.between(1, 12),
-        lag_secs: dice.between(0, 30),
-        leaders: 1,
-        starts_ms: 5_000,
     }
 }
 
@@ -517,6 +524,8 @@ fn hundreds_of_hosts_live_through_a_year() {
         lag_secs: 10,
         leaders: 1,
         starts_ms: 5_000,
+        losses: 1,
+        delays: 5,
     };
     check(course, 1);
 }

@@ -276,6 +276,7 @@ impl State {
                 _ => Place::Taken,
             }),
             note: note.as_ref(),
+            note_in_doubt: false,
             ca: view.as_ref().filter(|_| !process.abandoned),
             published: match process.published {
                 NO => Published::No,

@@ -9,7 +9,10 @@ use faythe_core::order::OrderStatus;
 use faythe_core::schedule::{RESOLVER_CACHE, Threshold, ahead};
 use jiff::SignedDuration;
 
-use crate::outside::{CaOrder, Outside, secret_name};
+use crate::outside::{CaOrder, Outside};
+
+mod rest;
+mod verdicts;
 
 /// The `issue_grace` of every simulation.
 pub(crate) const GRACE: SignedDuration = SignedDuration::from_hours(8);
@@ -31,6 +34,8 @@ pub(crate) struct Laws {
     pub(crate) crashes: usize,
     /// Orders that were noted, by URL.
     pub(crate) noted: BTreeSet<usize>,
+    /// Orders of which the shell was not told.
+    pub(crate) untold: BTreeSet<usize>,
     /// Since when somebody has asked for it without a break.
     pub(crate) wanted: BTreeMap<Hostname, Timestamp>,
     /// When somebody else last meddled with the Secret or its place.
@@ -40,10 +45,21 @@ pub(crate) struct Laws {
     pub(crate) leaders: usize,
     /// Orders that were made while another one for the host was under way.
     pub(crate) doubled: usize,
-    /// When the CA was last asked for an order that it refuses.
+    /// When the shell was last told that the CA makes no order.
     refused: BTreeMap<Hostname, Timestamp>,
     stored: BTreeSet<usize>,
-    stored_at: BTreeMap<Hostname, Timestamp>,
+    pub(crate) stored_at: BTreeMap<Hostname, Timestamp>,
+    /// Which processes have told the CA of an order while its value stood, and which one has finalized it.
+    told: BTreeMap<usize, BTreeSet<u64>>,
+    finalized: BTreeMap<usize, u64>,
+    /// Since when something is left behind of a host on which nobody works.
+    left: BTreeMap<Hostname, Timestamp>,
+    /// Secrets of others, as they left them.
+    foreign: BTreeMap<String, String>,
+    /// When Secrets and notes were last put back from a backup.
+    pub(crate) restored: Option<Timestamp>,
+    /// When a clock was last wrong.
+    pub(crate) clock_wrong: Option<Timestamp>,
 }
 
 impl Laws {
@@ -78,13 +94,13 @@ impl Laws {
     pub(crate) fn opens(&mut self, host: &Hostname, outside: &Outside) {
         let now = outside.now;
         self.opened += 1;
-        let held = outside
-            .cluster
-            .secrets
-            .get(&secret_name(host))
-            .map(|(_, held)| held);
         let served = matches!(
-            standing(host, held.into_iter(), Threshold::Default, now),
+            standing(
+                host,
+                outside.cluster.held(host).into_iter(),
+                Threshold::Default,
+                outside.clock()
+            ),
             Standing::Fine { .. }
         );
         let crossed = self.was_meddled_with_since(host, ahead(now, -CROSSING));
@@ -94,13 +110,8 @@ impl Laws {
             &format!("{host} is ordered though a certificate serves"),
         );
 
-        let noted = outside
-            .cluster
-            .notes
-            .get(host)
-            .is_some_and(|saved| saved.order.is_some());
         self.law(
-            !noted || self.leaders > 1,
+            outside.cluster.noted(host).is_none() || self.leaders > 1,
             now,
             &format!("{host} is ordered while an order is noted"),
         );
@@ -118,11 +129,9 @@ impl Laws {
                 &format!("{host} is ordered within issue_grace"),
             );
         }
-        if outside.ca.rejected.contains(host) && !outside.ca.down {
-            let before = self
-                .refused
-                .insert(host.clone(), now)
-                .filter(|before| self.is_wanted_since(host, *before));
+        if outside.ca.rejected.contains(host) {
+            let before = self.refused.get(host).copied();
+            let before = before.filter(|before| self.is_wanted_since(host, *before));
             // A process that dies before it has saved the refusal asks once more.
             let excused = self
                 .last_crash
@@ -134,6 +143,11 @@ impl Laws {
                 &format!("{host} is refused more than once a day"),
             );
         }
+    }
+
+    /// The CA has refused to make an order, and the shell is told.
+    pub(crate) fn is_refused(&mut self, host: &Hostname, now: Timestamp) {
+        self.refused.insert(host.clone(), now);
     }
 
     /// The CA has made an order, or handed one out again.
@@ -159,7 +173,7 @@ impl Laws {
         self.doubled += 1;
         // One that a process which died had not noted yet is left to expire; so is that of whoever lost a race.
         let lost = beside.iter().all(|url| !self.noted.contains(url));
-        let dead = self.last_crash.is_some();
+        let dead = self.last_crash.is_some() || beside.iter().all(|url| self.untold.contains(url));
         // A wish that was given up leaves its order to the CA.
         let whim = !self.is_wanted_since(host, outside.ca.orders[beside[0]].created);
         let two = self.leaders > 1;
@@ -170,36 +184,33 @@ impl Laws {
         );
     }
 
-    /// An order is about to be finalized: the one that is noted, and no other.
-    pub(crate) fn finalizes(&mut self, order: usize, outside: &Outside) {
+    /// An order is about to be finalized: the one that is noted, and no other. Of two leaders the slower may come to it
+    /// when the other has finalized it and removed the note.
+    pub(crate) fn finalizes(&mut self, life: u64, order: usize, outside: &Outside) {
         let host = &outside.ca.orders[order].host;
-        let note = outside
-            .cluster
-            .notes
-            .get(host)
-            .and_then(|saved| saved.order.as_ref());
-        let noted = note.is_some_and(|note| note.order_url == order.to_string());
+        let noted = outside.cluster.noted(host);
+        let noted = noted.is_some_and(|note| note.order_url == order.to_string());
         let words = format!("order {order} for {host} is finalized and not noted");
-        self.law(
-            noted || self.is_done_by_another(order, outside),
-            outside.now,
-            &words,
-        );
-    }
-
-    /// Two that lead may work on one order; the slower one finds it done, and its value withdrawn. What it still says to
-    /// the CA has no effect.
-    fn is_done_by_another(&self, order: usize, outside: &Outside) -> bool {
-        self.leaders > 1 && outside.ca.orders[order].finalized
+        let by = *self.finalized.entry(order).or_insert(life);
+        self.law(noted || by != life, outside.now, &words);
     }
 
     /// The CA is about to be told that it may look for the value of `order`.
-    pub(crate) fn tells(&mut self, order: usize, visible: bool, outside: &Outside) {
-        let words = "the CA is told before the value is visible";
+    ///
+    /// Of two leaders the slower may find that the other has told it rightly and finalized the order, and has withdrawn the
+    /// value: what it says then has no effect.
+    pub(crate) fn tells(&mut self, life: u64, order: usize, outside: &Outside) {
+        let visible = outside.dns.shows(&outside.ca.value(order), outside.now);
+        let told = self.told.entry(order).or_default();
+        let other = told.iter().any(|other| *other != life);
+        if visible {
+            told.insert(life);
+        }
+        let is_done = other && self.finalized.get(&order).is_some_and(|by| *by != life);
         self.law(
-            visible || self.is_done_by_another(order, outside),
+            visible || is_done,
             outside.now,
-            words,
+            "the CA is told before the value is visible",
         );
     }
 
@@ -215,7 +226,8 @@ impl Laws {
         self.law(!wanted || (died && !steady), outside.now, &words);
     }
 
-    pub(crate) fn stored(&mut self, host: &Hostname, order: usize, now: Timestamp) {
+    pub(crate) fn stored(&mut self, host: &Hostname, order: usize, outside: &Outside) {
+        let now = outside.now;
         self.issued += 1;
         let first = self.stored.insert(order);
         self.stored_at.insert(host.clone(), now);
@@ -264,13 +276,9 @@ impl Laws {
     pub(crate) fn check_end(&mut self, outside: &Outside, verdicts: &BTreeMap<Hostname, String>) {
         let now = outside.now;
         for (host, since) in &self.wanted.clone() {
-            let held = outside
-                .cluster
-                .secrets
-                .get(&secret_name(host))
-                .map(|(_, held)| held);
+            let held = outside.cluster.held(host).into_iter();
             let served = matches!(
-                standing(host, held.into_iter(), Threshold::Default, now),
+                standing(host, held, Threshold::Default, now),
                 Standing::Fine { .. }
             );
             let verdict = verdicts.get(host).map_or("no verdict", String::as_str);
@@ -285,10 +293,10 @@ impl Laws {
             .cluster
             .notes
             .iter()
-            .filter(|(_, saved)| saved.order.is_some())
+            .filter(|(_, (_, saved))| saved.order.is_some())
             .count();
         self.law(left == 0, now, &format!("{left} notes are left behind"));
-        let left = outside.dns.values();
+        let left = outside.dns.values().count();
         self.law(left == 0, now, &format!("{left} values are left in the DNS"));
         let failures = outside
             .cluster
@@ -319,6 +327,7 @@ impl Laws {
                 || self.was_meddled_with_since(&order.host, order.created)
                 || order.stuck
                 || lost
+                || self.untold.contains(&url)
                 || (self.leaders > 1 && !self.noted.contains(&url));
             let words = format!(
                 "order {url} for {}, {:?}, came to nothing",

@@ -1,476 +1,170 @@
 //! What surrounds the shell: a CA, name servers, a cluster. Each does what the real one does, and no more than matters.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 use faythe_core::Timestamp;
-use faythe_core::budget::Record;
-use faythe_core::cert::{CertFacts, Held};
-use faythe_core::name::{Hostname, RecordName};
-use faythe_core::order::{CaView, Challenge, ChallengeStatus, ChallengeValue, Note, OrderStatus};
-use faythe_core::problem::{Problem, ProblemKind};
-use faythe_core::schedule::{Failures, RESOLVER_CACHE, after, ahead};
+use faythe_core::name::Hostname;
+use faythe_core::schedule::{after, ahead};
 use jiff::SignedDuration;
 
+pub(crate) use self::ca::{Ca, CaFault, CaOrder, Habits};
+pub(crate) use self::cluster::{Change, Cluster, Refusal, Saved, secret_name};
+pub(crate) use self::dns::{Dns, Refused};
 use crate::dice::Dice;
-use crate::limits::{Counts, Limited};
+
+mod ca;
+mod cluster;
+mod dns;
 
 /// Everything but the shell itself.
 pub(crate) struct Outside {
+    /// The true time.
     pub(crate) now: Timestamp,
+    /// How far the clock of the shell's machine is ahead of it.
+    pub(crate) clock_ahead: SignedDuration,
     pub(crate) dice: Dice,
     pub(crate) ca: Ca,
     pub(crate) dns: Dns,
     pub(crate) cluster: Cluster,
+    pub(crate) ways: Ways,
 }
 
-// ---- the CA ----
-
-/// A CA with the habits of Boulder or Pebble.
-pub(crate) struct Ca {
-    /// Every order ever made; its index is its URL.
-    pub(crate) orders: Vec<CaOrder>,
-    pub(crate) habits: Habits,
-    /// It does not answer.
-    pub(crate) down: bool,
-    /// Hosts whose validation always fails.
-    pub(crate) cursed: BTreeSet<Hostname>,
-    /// Hosts for which it will not issue.
-    pub(crate) rejected: BTreeSet<Hostname>,
-    /// Orders that are due to be looked at or issued, and when.
-    pub(crate) agenda: Vec<(Timestamp, usize)>,
-    authorized: BTreeMap<Hostname, Timestamp>,
-    cache: BTreeMap<RecordName, (Timestamp, BTreeSet<String>)>,
-    recent: VecDeque<Timestamp>,
-    pub(crate) counts: Counts,
+/// Who is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Leg {
+    Ca,
+    Cluster,
+    Dns,
 }
 
-/// How the CA is set up.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Habits {
-    /// How long a certificate lives, in hours.
-    pub(crate) lifetime_hours: i64,
-    /// New orders for the same name get the pending one, and valid authorizations are used again.
-    pub(crate) reuses: bool,
-    /// How many orders an account may make in three hours; `None` for Let's Encrypt's limits to the letter.
-    pub(crate) orders_in_three_hours: Option<usize>,
-    /// How long an order lives, and a valid authorization, in hours.
-    pub(crate) order_hours: i64,
-    pub(crate) authorization_hours: i64,
-    /// How many validations in a thousand fail for no reason of ours.
-    pub(crate) hiccups: i64,
-    /// How many orders in a thousand never leave `processing`.
-    pub(crate) stuck: i64,
+/// The ways between the shell and what surrounds it, and what went wrong on them.
+pub(crate) struct Ways {
+    /// Of how many exchanges in a thousand the request or the answer is lost.
+    pub(crate) losses: i64,
+    /// How many in a thousand take long.
+    pub(crate) delays: i64,
+    /// How late the answer comes to what is being asked.
+    late: Duration,
+    /// What went wrong for a host, and when the shell learned of it, as those know who were asked.
+    troubles: BTreeMap<(Hostname, Trouble), Timestamp>,
+    /// When the last exchange with each was in vain.
+    lost: BTreeMap<Leg, Timestamp>,
 }
 
-/// One order as the CA has it.
-pub(crate) struct CaOrder {
-    pub(crate) host: Hostname,
-    pub(crate) status: OrderStatus,
-    pub(crate) created: Timestamp,
-    /// When it was found not to be as it should, for the laws.
-    pub(crate) failed: Option<Timestamp>,
-    /// The certificate was fetched.
-    pub(crate) fetched: bool,
-    /// It stays in `processing` for ever.
-    pub(crate) stuck: bool,
-    /// It was finalized.
-    pub(crate) finalized: bool,
-    pub(crate) expires: Timestamp,
-    told: bool,
-    renewal: bool,
-    problem: Option<Problem>,
-}
-
-/// Why the CA did not do what it was asked.
-pub(crate) enum CaFault {
-    Unreachable,
+/// Something that went wrong for a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Trouble {
+    /// The CA has not decided yet.
+    CaSlow,
+    /// The API server said that something else is there.
+    Conflict,
+    /// The CA knows no such order, or has given it up.
     Gone,
-    Refused(Problem),
+    /// Not every server shows the value.
+    Hidden,
+    /// No answer.
+    Lost(Leg),
+    /// The CA said no, or had seen it fail.
+    No,
+    /// The name server refused the update.
+    Refused,
 }
 
-const THREE_HOURS: SignedDuration = SignedDuration::from_hours(3);
+/// An exchange is given up after this: 30 s at the CA and the API server, 8 s at a name server.
+const TIME_OUTS: [i64; 3] = [30_000, 30_000, 8_000];
 
-impl Ca {
-    pub(crate) fn new(habits: Habits) -> Self {
+impl Ways {
+    pub(crate) fn new(losses: i64, delays: i64) -> Self {
         Self {
-            orders: Vec::new(),
-            habits,
-            down: false,
-            cursed: BTreeSet::new(),
-            rejected: BTreeSet::new(),
-            agenda: Vec::new(),
-            authorized: BTreeMap::new(),
-            cache: BTreeMap::new(),
-            recent: VecDeque::new(),
-            counts: Counts::default(),
+            losses,
+            delays,
+            late: Duration::ZERO,
+            troubles: BTreeMap::new(),
+            lost: BTreeMap::new(),
         }
-    }
-
-    /// new-order: answers which order, and whether it is a new one.
-    pub(crate) fn open(&mut self, host: &Hostname, now: Timestamp) -> Result<(usize, bool), CaFault> {
-        if self.down {
-            return Err(CaFault::Unreachable);
-        }
-        if self.rejected.contains(host) {
-            return Err(refused(ProblemKind::RejectedIdentifier, 400, None));
-        }
-        let renewal = self.count(host, now)?;
-        let open = |order: &CaOrder| {
-            order.host == *host
-                && order.expires > now
-                && matches!(order.status, OrderStatus::Pending | OrderStatus::Ready)
-                && !order.told
-        };
-        if self.habits.reuses
-            && let Some(known) = self.orders.iter().rposition(open)
-        {
-            return Ok((known, false));
-        }
-        let authorized = self.habits.reuses && self.authorized.get(host).is_some_and(|until| *until > now);
-        self.orders.push(CaOrder {
-            host: host.clone(),
-            status: if authorized {
-                OrderStatus::Ready
-            } else {
-                OrderStatus::Pending
-            },
-            created: now,
-            failed: None,
-            fetched: false,
-            stuck: false,
-            finalized: false,
-            expires: ahead(now, SignedDuration::from_hours(self.habits.order_hours)),
-            told: false,
-            renewal,
-            problem: None,
-        });
-        Ok((self.orders.len() - 1, true))
-    }
-
-    /// Counts a new order against what is allowed; answers whether it is a renewal.
-    fn count(&mut self, host: &Hostname, now: Timestamp) -> Result<bool, CaFault> {
-        let Some(most) = self.habits.orders_in_three_hours else {
-            let number = self.counts.number(host);
-            return self
-                .counts
-                .open(number, false, now)
-                .map_err(|limited| match limited {
-                    Limited::Paused => refused(ProblemKind::RateLimited, 429, None),
-                    Limited::Until(at, words) => {
-                        let wait = now.duration_until(at).unsigned_abs();
-                        CaFault::Refused(Problem {
-                            detail: words.to_owned(),
-                            ..problem(ProblemKind::RateLimited, Some(429), Some(wait))
-                        })
-                    }
-                });
-        };
-        while self
-            .recent
-            .front()
-            .is_some_and(|at| ahead(*at, THREE_HOURS) <= now)
-        {
-            self.recent.pop_front();
-        }
-        if self.recent.len() >= most {
-            let free = ahead(self.recent[0], THREE_HOURS);
-            let wait = now.duration_until(free).unsigned_abs();
-            return Err(refused(ProblemKind::RateLimited, 429, Some(wait)));
-        }
-        self.recent.push_back(now);
-        Ok(false)
-    }
-
-    pub(crate) fn view(&self, order: usize, now: Timestamp) -> Result<CaView, CaFault> {
-        if self.down {
-            return Err(CaFault::Unreachable);
-        }
-        let known = self
-            .orders
-            .get(order)
-            .filter(|order| order.expires > now)
-            .ok_or(CaFault::Gone)?;
-        let status = if known.told {
-            ChallengeStatus::Processing
-        } else {
-            ChallengeStatus::Pending
-        };
-        let challenge = Challenge {
-            value: self.value(order),
-            status,
-        };
-        Ok(CaView {
-            status: known.status,
-            challenges: (known.status == OrderStatus::Pending)
-                .then_some(challenge)
-                .into_iter()
-                .collect(),
-            problem: known.problem.clone(),
-            expires: Some(known.expires),
-            retry_after: None,
-        })
-    }
-
-    fn value(&self, order: usize) -> ChallengeValue {
-        let record = self.orders[order].host.challenge_record();
-        ChallengeValue {
-            record,
-            value: format!("value-{order}"),
-        }
-    }
-
-    /// The CA is told that it may look.
-    pub(crate) fn tell(&mut self, order: usize, now: Timestamp, dice: &mut Dice) -> Result<(), CaFault> {
-        self.view(order, now)?;
-        let known = &mut self.orders[order];
-        if known.status == OrderStatus::Pending && !known.told {
-            known.told = true;
-            let look = ahead(now, SignedDuration::from_millis(dice.between(50, 3000)));
-            self.agenda.push((look, order));
-        }
-        Ok(())
-    }
-
-    pub(crate) fn finalize(&mut self, order: usize, now: Timestamp, dice: &mut Dice) -> Result<(), CaFault> {
-        self.view(order, now)?;
-        let stuck = dice.chance(self.habits.stuck);
-        let known = &mut self.orders[order];
-        if known.status == OrderStatus::Ready {
-            known.status = OrderStatus::Processing;
-            known.finalized = true;
-            known.stuck = stuck;
-            if !stuck {
-                let done = ahead(now, SignedDuration::from_millis(dice.between(50, 3000)));
-                self.agenda.push((done, order));
-            }
-        }
-        Ok(())
-    }
-
-    pub(crate) fn certificate(&mut self, order: usize, now: Timestamp) -> Result<CertFacts, CaFault> {
-        self.view(order, now)?;
-        let known = &mut self.orders[order];
-        known.fetched = true;
-        let not_before = ahead(now, SignedDuration::from_hours(-1));
-        Ok(CertFacts {
-            names: vec![known.host.clone()],
-            not_before,
-            not_after: ahead(not_before, SignedDuration::from_hours(self.habits.lifetime_hours)),
-            serial: format!("{order:x}"),
-            issuer: "Model".into(),
-            id: None,
-        })
-    }
-
-    /// Does what is on the agenda for one order. Answers whether it failed because it did not see our value.
-    pub(crate) fn act(&mut self, order: usize, dns: &Dns, now: Timestamp, dice: &mut Dice) -> bool {
-        let value = self.value(order);
-        let status = self.orders[order].status;
-        let number = self.counts.number(&self.orders[order].host.clone());
-        if status == OrderStatus::Processing {
-            self.orders[order].status = OrderStatus::Valid;
-            self.counts.issue(number, self.orders[order].renewal, now);
-            return false;
-        }
-        if status != OrderStatus::Pending {
-            return false;
-        }
-        let fresh = self
-            .cache
-            .get(&value.record)
-            .filter(|(until, _)| *until > now)
-            .cloned();
-        let (until, seen) =
-            fresh.unwrap_or_else(|| (ahead(now, RESOLVER_CACHE), dns.seen(&value.record, now, dice)));
-        let sees = seen.contains(&value.value);
-        self.cache.insert(value.record, (until, seen));
-        let host = self.orders[order].host.clone();
-        let unlucky = self.cursed.contains(&host) || dice.chance(self.habits.hiccups);
-        let known = &mut self.orders[order];
-        if sees && !unlucky {
-            known.status = OrderStatus::Ready;
-            self.authorized.insert(
-                host,
-                ahead(now, SignedDuration::from_hours(self.habits.authorization_hours)),
-            );
-        } else {
-            self.counts.fail(number, now);
-            known.status = OrderStatus::Invalid;
-            known.failed = Some(now);
-            known.problem = Some(problem(ProblemKind::Dns, None, None));
-        }
-        !sees
     }
 }
 
-fn problem(kind: ProblemKind, status: Option<u16>, retry_after: Option<std::time::Duration>) -> Problem {
-    Problem {
-        status,
-        kind,
-        detail: String::new(),
-        retry_after,
-    }
-}
-
-fn refused(kind: ProblemKind, status: u16, retry_after: Option<std::time::Duration>) -> CaFault {
-    CaFault::Refused(problem(kind, Some(status), retry_after))
-}
-
-// ---- the DNS ----
-
-/// A primary and secondaries that lag behind it.
-pub(crate) struct Dns {
-    /// From when on every server shows a value.
-    records: BTreeMap<RecordName, BTreeMap<String, Timestamp>>,
-    /// Updates are refused.
-    pub(crate) refusing: bool,
-    /// How long secondaries lag at most, in seconds.
-    lag_secs: i64,
-}
-
-impl Dns {
-    pub(crate) fn new(lag_secs: i64) -> Self {
-        Self {
-            records: BTreeMap::new(),
-            refusing: false,
-            lag_secs,
-        }
+impl Outside {
+    /// What the clock of the shell's machine says.
+    pub(crate) fn clock(&self) -> Timestamp {
+        ahead(self.now, self.clock_ahead)
     }
 
-    /// A signed update that adds a value.
-    pub(crate) fn publish(
+    /// An exchange about `host`: `None` when no answer has come, whether or not it was carried out.
+    pub(crate) fn ask<'a, T>(
         &mut self,
-        value: &ChallengeValue,
-        now: Timestamp,
-        dice: &mut Dice,
-    ) -> Result<(), ()> {
-        if self.refusing {
-            return Err(());
-        }
-        let visible = ahead(
-            now,
-            SignedDuration::from_millis(dice.between(0, self.lag_secs * 1000)),
-        );
-        let record = self.records.entry(value.record.clone()).or_default();
-        record.entry(value.value.clone()).or_insert(visible);
-        Ok(())
-    }
-
-    pub(crate) fn withdraw(&mut self, value: &ChallengeValue) -> Result<(), ()> {
-        if self.refusing {
-            return Err(());
-        }
-        if let Some(record) = self.records.get_mut(&value.record) {
-            record.remove(&value.value);
-            if record.is_empty() {
-                self.records.remove(&value.record);
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether every server shows the value.
-    pub(crate) fn shows(&self, value: &ChallengeValue, now: Timestamp) -> bool {
-        let record = self.records.get(&value.record);
-        record
-            .and_then(|record| record.get(&value.value))
-            .is_some_and(|visible| *visible <= now)
-    }
-
-    /// What some server answers: all that every server shows, and some of what only some show.
-    fn seen(&self, record: &RecordName, now: Timestamp, dice: &mut Dice) -> BTreeSet<String> {
-        let values = self.records.get(record).into_iter().flatten();
-        values
-            .filter(|(_, visible)| **visible <= now || dice.chance(500))
-            .map(|(value, _)| value.clone())
-            .collect()
-    }
-
-    pub(crate) fn values(&self) -> usize {
-        self.records.values().map(BTreeMap::len).sum()
-    }
-}
-
-// ---- the cluster ----
-
-/// Ingresses, Secrets, notes; every change counts a version.
-#[derive(Default)]
-pub(crate) struct Cluster {
-    pub(crate) ingresses: BTreeMap<String, Vec<String>>,
-    pub(crate) secrets: BTreeMap<String, (Hostname, Held)>,
-    /// Names of Secrets that are somebody else's.
-    pub(crate) foreign: BTreeSet<String>,
-    pub(crate) notes: BTreeMap<Hostname, Saved>,
-    /// What is saved of the ledger, and how often it was.
-    pub(crate) ledger: (u64, Option<Record>),
-    /// The API server does not answer.
-    pub(crate) down: bool,
-    /// Changes that watches have not told of.
-    pub(crate) untold: Vec<Change>,
-    version: u64,
-}
-
-/// A change that a watch tells of.
-#[derive(Clone)]
-pub(crate) enum Change {
-    Ingress(String, Option<Vec<String>>),
-    Secret(String, Option<(Hostname, Held)>),
-}
-
-/// What is noted of one host.
-#[derive(Clone, Default)]
-pub(crate) struct Saved {
-    pub(crate) order: Option<Note>,
-    pub(crate) failures: Option<Failures>,
-}
-
-impl Cluster {
-    pub(crate) fn set_ingress(&mut self, name: &str, hosts: Option<Vec<String>>) {
-        match &hosts {
-            Some(hosts) => self.ingresses.insert(name.to_owned(), hosts.clone()),
-            None => self.ingresses.remove(name),
+        leg: Leg,
+        host: impl Into<Option<&'a Hostname>>,
+        exchange: impl FnOnce(&mut Self) -> T,
+    ) -> Option<T> {
+        let down = match leg {
+            Leg::Ca => self.ca.down > 0,
+            Leg::Cluster => self.cluster.down > 0,
+            Leg::Dns => false,
         };
-        self.untold.push(Change::Ingress(name.to_owned(), hosts));
-    }
-
-    /// Writes a Secret, by whose hand ever; answers what is held now.
-    pub(crate) fn write(&mut self, host: &Hostname, mut held: Held) -> Held {
-        self.version += 1;
-        held.version = self.version.to_string().into();
-        let name = secret_name(host);
-        self.secrets.insert(name.clone(), (host.clone(), held.clone()));
-        self.untold
-            .push(Change::Secret(name, Some((host.clone(), held.clone()))));
-        held
-    }
-
-    pub(crate) fn delete(&mut self, name: &str) {
-        self.version += 1;
-        self.secrets.remove(name);
-        self.untold.push(Change::Secret(name.to_owned(), None));
-    }
-
-    pub(crate) fn save(&mut self, host: &Hostname, saved: Saved) {
-        if saved.order.is_none() && saved.failures.is_none() {
-            self.notes.remove(host);
+        let time_out = TIME_OUTS[leg as usize];
+        let lost = !down && self.ways.losses > 0 && self.dice.chance(self.ways.losses);
+        let answer = if down || (lost && self.dice.chance(500)) {
+            None
         } else {
-            self.notes.insert(host.clone(), saved);
+            let answer = exchange(self);
+            (!lost).then_some(answer)
+        };
+        let late = if answer.is_none() {
+            // Refused at once, or in vain until nobody waits any more.
+            if down && self.dice.chance(900) {
+                0
+            } else {
+                time_out
+            }
+        } else if self.ways.delays > 0 && self.dice.chance(self.ways.delays) {
+            self.dice.between(500, time_out)
+        } else {
+            0
+        };
+        self.ways.late += Duration::from_millis(late.unsigned_abs());
+        if answer.is_none() {
+            self.ways.lost.insert(leg, after(self.now, self.ways.late));
         }
+        if answer.is_none()
+            && let Some(host) = host.into()
+        {
+            self.went_wrong(host, Trouble::Lost(leg));
+        }
+        answer
     }
 
-    /// Whether some Ingress asks for it. Hosts stand in Ingresses as their certificates are called.
-    pub(crate) fn wants(&self, host: &Hostname) -> bool {
-        let host = host.to_string();
-        self.ingresses.values().flatten().any(|asked| *asked == host)
+    /// How long a request is on its way before it is carried out; `None` for at once.
+    pub(crate) fn holds_back(&mut self) -> Option<Duration> {
+        let late = self.ways.delays > 0 && self.dice.chance(self.ways.delays);
+        late.then(|| Duration::from_millis(self.dice.between(500, 25_000).unsigned_abs()))
     }
-}
 
-/// The name of the Secret for a host.
-pub(crate) fn secret_name(host: &Hostname) -> String {
-    host.to_string().replace('*', "wild--card")
+    /// How late the answers to what was asked since the last call come.
+    pub(crate) fn take_delay(&mut self) -> Duration {
+        std::mem::take(&mut self.ways.late)
+    }
+
+    /// Something went wrong for a host.
+    pub(crate) fn went_wrong(&mut self, host: &Hostname, trouble: Trouble) {
+        let at = after(self.now, self.ways.late);
+        self.ways.troubles.insert((host.clone(), trouble), at);
+    }
+
+    /// When that went wrong for a host last.
+    pub(crate) fn trouble(&self, host: &Hostname, trouble: Trouble) -> Option<Timestamp> {
+        self.ways.troubles.get(&(host.clone(), trouble)).copied()
+    }
+
+    /// When an exchange was last in vain.
+    pub(crate) fn lost_at(&self, leg: Leg) -> Option<Timestamp> {
+        self.ways.lost.get(&leg).copied()
+    }
 }
 
 /// `secs` from `now`.
 pub(crate) fn secs(now: Timestamp, secs: i64) -> Timestamp {
-    after(now, std::time::Duration::from_secs(secs.unsigned_abs()))
+    after(now, Duration::from_secs(secs.unsigned_abs()))
 }

@@ -2,34 +2,37 @@
 //!
 //! As simple as it can be and still do what `src/run.rs` and `src/act.rs` do; it contains no rule of its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use faythe_core::Timestamp;
-use faythe_core::activity::{Activity, Hold, Rest};
 use faythe_core::audit::audit;
 use faythe_core::budget::{Ledger, Limits, Record, Spending};
 use faythe_core::cas::CaId;
 use faythe_core::cert::Held;
 use faythe_core::name::{Hostname, RecordName};
-use faythe_core::order::{CaLook, CaView, Goal, Known, Neighbors, OrderStatus, Step, next};
+use faythe_core::order::{CaLook, Goal, Stage, Step};
 use faythe_core::plan::{Action, Planner};
 use faythe_core::policy::Policy;
-use faythe_core::problem::Scope;
-use faythe_core::schedule::{self, Failures, after, ahead};
+use faythe_core::schedule::Failures;
+use faythe_core::verdict::Reason;
 use faythe_core::want::Asker;
 use faythe_core::world::World;
-use jiff::SignedDuration;
 
-use self::order::{Fault, Order, Pause};
+use self::board::Board;
+use self::order::{Fault, Order};
+use self::store::Notes;
+pub(crate) use self::strays::FIRST as FIRST_LOOK_FOR_STRAYS;
+use self::strays::Strays;
 use crate::laws::Laws;
-use crate::outside::{Change, Outside};
+use crate::outside::{Change, Leg, Outside, Saved};
 
+mod board;
 mod order;
 mod steps;
-
-/// An order that has not published its value by then is waited for no longer.
-const PREPARING_AT_MOST: SignedDuration = SignedDuration::from_secs(10);
+mod store;
+mod strays;
+mod work;
 
 /// The process: all of it is lost when it dies.
 pub(crate) struct Shell {
@@ -38,8 +41,20 @@ pub(crate) struct Shell {
     pub(crate) wake_at: Option<Timestamp>,
     /// When Ingresses and Secrets were listed; what watches tell of earlier is old.
     pub(crate) listed: [Option<Timestamp>; 2],
-    policy: Policy,
+    pub(crate) policy: Policy,
+    /// Which process it is.
+    pub(crate) life: u64,
+    /// Whether it starts what is planned.
+    acts: bool,
+    /// Its orders are to stop, and the notes to be read anew.
+    halting: bool,
     limits: Limits,
+    notes: Notes,
+    strays: Strays,
+    /// Values that may stand at a record: published or adopted, and not withdrawn since.
+    live: BTreeMap<RecordName, BTreeSet<String>>,
+    /// What the last turn said.
+    said: BTreeMap<Hostname, Reason>,
     parked: BTreeMap<Hostname, Order>,
     running: BTreeMap<Hostname, Running>,
     board: BTreeMap<RecordName, Board>,
@@ -48,19 +63,24 @@ pub(crate) struct Shell {
     saves: u64,
 }
 
+/// What a turn has led to.
+pub(crate) struct Turned {
+    /// Hosts on which work begins.
+    pub(crate) begun: Vec<(Hostname, u64)>,
+    /// Hosts of which everything is to be forgotten.
+    pub(crate) forgotten: Vec<Hostname>,
+    /// Hosts of which something else is said.
+    pub(crate) changed: BTreeSet<Hostname>,
+}
+
 struct Running {
     work: u64,
     order: Order,
     goal: Goal,
-}
-
-/// Orders that share a challenge record.
-#[derive(Default)]
-struct Board {
-    preparing: BTreeMap<Hostname, Timestamp>,
-    looks: BTreeMap<Hostname, CaLook>,
-    /// For orders of an earlier process, by URL, of which it is not known how far they were when it died.
-    earlier: BTreeMap<String, CaLook>,
+    /// A step whose request is on its way.
+    decided: Option<Step>,
+    /// What became of a step; the answer is on its way.
+    answer: Option<(Result<Done, Fault>, Vec<Progress>)>,
 }
 
 /// What a step leads to.
@@ -81,6 +101,7 @@ enum Outcome {
     Failed(Failures),
     Rested(Fault),
     Settled,
+    Stopped,
 }
 
 /// What the loop is told while an order goes on.
@@ -91,14 +112,21 @@ enum Progress {
 }
 
 impl Shell {
-    pub(crate) fn new(policy: Policy, limits: Limits) -> Self {
+    pub(crate) fn new(policy: Policy, limits: Limits, life: u64) -> Self {
         Self {
             world: World::new(policy.zones.clone()),
             planner: Planner::new(),
             wake_at: None,
             listed: [None; 2],
             policy,
+            life,
+            acts: false,
+            halting: false,
             limits,
+            notes: Notes::default(),
+            strays: Strays::new(),
+            live: BTreeMap::new(),
+            said: BTreeMap::new(),
             parked: BTreeMap::new(),
             running: BTreeMap::new(),
             board: BTreeMap::new(),
@@ -126,30 +154,38 @@ impl Shell {
     }
 
     pub(crate) fn read_notes(&mut self, outside: &Outside) {
+        let now = outside.clock();
         let mut ledger = Ledger::new(self.limits);
         self.saves = outside.cluster.ledger.0;
         if let Some(record) = &outside.cluster.ledger.1 {
-            ledger.load(record, outside.now);
+            ledger.load(record, now);
         }
         self.world.set_ledger(CaId::FIRST, ledger);
         let mut orders = Vec::new();
         let mut failures = Vec::new();
-        for (host, saved) in &outside.cluster.notes {
-            failures.extend(saved.failures.clone().map(|failures| (host.clone(), failures)));
-            if let Some(note) = &saved.order {
-                let mut order = Order::new(host.clone());
-                order.note = Some(note.clone());
-                self.parked.insert(host.clone(), order);
-                orders.push(host.clone());
-                let look = CaLook {
-                    from: note.created,
-                    until: Some(outside.now),
-                };
-                let url = note.order_url.clone();
-                self.board_of(host).earlier.insert(url, look);
-            }
+        for (host, saved) in self.notes.all(outside) {
+            let Saved {
+                order: noted,
+                failures: failed,
+            } = saved;
+            failures.extend(failed.map(|failed| (host.clone(), failed)));
+            let Some(note) = noted else { continue };
+            let look = CaLook {
+                from: note.created,
+                until: Some(now),
+            };
+            let url = note.order_url.clone();
+            self.board_of(&host).earlier.insert(url, look);
+            note.values.iter().for_each(|value| self.adopt(value));
+            let mut order = Order::new(host.clone());
+            order.note = Some(note);
+            self.parked.insert(host.clone(), order);
+            orders.push(host);
         }
         self.world.note_all(orders, failures);
+        // What was said before was said of other notes.
+        self.said.clear();
+        self.acts = true;
     }
 
     /// What a watch tells of a change made at `when`.
@@ -169,21 +205,30 @@ impl Shell {
     // ---- the loop ----
 
     /// Plans; answers the work that begins, and the hosts to be forgotten.
-    pub(crate) fn turn(&mut self, now: Timestamp, laws: &mut Laws) -> (Vec<(Hostname, u64)>, Vec<Hostname>) {
-        let plan = self.planner.turn(&mut self.world, &self.policy, now);
+    pub(crate) fn turn(&mut self, outside: &Outside, laws: &mut Laws) -> Turned {
+        let now = outside.clock();
+        laws.check_promises(&self.planner, outside);
+        let mut plan = if self.acts {
+            self.planner.turn(&mut self.world, &self.policy, now)
+        } else {
+            self.planner.look(&mut self.world, &self.policy, now)
+        };
         self.wake_at = plan.wake_at;
         laws.turns += 1;
         if self.world.is_known()
             && (!plan.actions.is_empty() || laws.turns.is_multiple_of(20))
             && let Err(broken) = audit(&plan, &self.planner, &self.world, &self.policy, now)
         {
-            laws.break_law(now, &broken.join("; "));
+            laws.break_law(outside.now, &broken.join("; "));
         }
         let mut begun = Vec::new();
         let mut forgotten = Vec::new();
-        for action in plan.actions {
+        for action in std::mem::take(&mut plan.actions) {
             match action {
-                Action::Drive { host, goal } => begun.push(self.begin(host, goal, now, laws)),
+                Action::Drive { host, goal } => {
+                    laws.check_begin(&host, self.said.get(&host), outside);
+                    begun.push(self.begin(host, goal, outside, laws));
+                }
                 Action::Steer { host, goal } => {
                     if let Some(running) = self.running.get_mut(&host) {
                         running.goal = goal;
@@ -191,209 +236,46 @@ impl Shell {
                 }
                 Action::Forget(host) => forgotten.push(host),
                 // Certificates of the model have no name at their CA.
-                Action::AskHint { .. } => laws.break_law(now, "asked the CA about a certificate"),
+                Action::AskHint { .. } => laws.break_law(outside.now, "asked the CA about a certificate"),
             }
         }
-        (begun, forgotten)
+        for host in &plan.changed {
+            match self.planner.verdict(host) {
+                Some(verdict) => self.said.insert(host.clone(), verdict.reason.clone()),
+                None => self.said.remove(host),
+            };
+        }
+        Turned {
+            begun,
+            forgotten,
+            changed: plan.changed,
+        }
     }
 
-    fn begin(&mut self, host: Hostname, goal: Goal, now: Timestamp, laws: &mut Laws) -> (Hostname, u64) {
-        laws.law(
-            !self.running.contains_key(&host),
-            now,
-            "two works on one certificate",
-        );
-        let mut order = self
-            .parked
-            .remove(&host)
-            .unwrap_or_else(|| Order::new(host.clone()));
-        order.failures = self.world.failures(&host).cloned();
-        order.earlier_look = self.world.last_look(&host);
-        (order.place, order.slot, order.polling) = (None, None, None);
-        order.grant = self.world.grant(&host);
-        self.board_of(&host).preparing.insert(host.clone(), now);
-        self.works += 1;
-        self.running.insert(
-            host.clone(),
-            Running {
-                work: self.works,
-                order,
-                goal,
-            },
-        );
-        laws.works += 1;
-        (host, self.works)
+    /// Drops what was saved of a host that nobody asks for; what cannot be removed is left for later.
+    pub(crate) fn forget(&mut self, host: &Hostname, outside: &mut Outside) -> Duration {
+        let _ = self.notes.forget(host, outside);
+        outside.take_delay()
     }
 
-    /// What was saved of a host that nobody asks for is gone, or could not be removed.
+    /// That has come to its end.
     pub(crate) fn forgot(&mut self, host: &Hostname) {
         self.world.set_activity(host, None);
     }
 
-    /// Makes one step of the work; `None` when there is no such work any more.
-    pub(crate) fn step(
-        &mut self,
-        host: &Hostname,
-        work: u64,
-        outside: &mut Outside,
-        laws: &mut Laws,
-    ) -> Option<Then> {
-        let mut running = self.running.remove(host).filter(|running| running.work == work)?;
-        let now = outside.now;
-        let step = self.next_step(&running, now);
-        laws.steps += 1;
-        if step.stage() != running.order.stage {
-            running.order.stage = step.stage();
-            self.world
-                .set_activity(host, Some(Activity::Running(step.stage())));
-        }
-        let mut progress = Vec::new();
-        let done = self.perform(&mut running.order, &step, outside, laws, &mut progress);
-        for progress in progress {
-            self.progress(host, progress, now);
-        }
-        let outcome = match done {
-            Ok(Done::GoOn(pause)) => {
-                self.running.insert(host.clone(), running);
-                return Some(Then::After(pause));
-            }
-            Ok(Done::Ended(outcome)) => outcome,
-            Err(fault) => match running.order.settle(fault, now) {
-                Some(outcome) => outcome,
-                None => {
-                    self.running.insert(host.clone(), running);
-                    return Some(Then::After(Duration::ZERO));
-                }
-            },
-        };
-        self.ended(running.order, outcome, now);
-        Some(Then::Ended)
+    /// Whether it starts what is planned.
+    pub(crate) fn acts(&self) -> bool {
+        self.acts
     }
 
-    /// The process dies within the step: its effect is there, and nobody knows of it.
-    pub(crate) fn die_within_steps(&mut self, outside: &mut Outside, laws: &mut Laws) {
-        for (_, running) in std::mem::take(&mut self.running) {
-            if outside.dice.chance(500) {
-                let step = self.next_step(&running, outside.now);
-                let mut order = running.order;
-                let _ = self.perform(&mut order, &step, outside, laws, &mut Vec::new());
-            }
-        }
+    /// How far the work on `host` is.
+    pub(crate) fn stage_of(&self, host: &Hostname) -> Option<Stage> {
+        self.running.get(host).map(|running| running.order.stage)
     }
 
-    fn next_step(&mut self, running: &Running, now: Timestamp) -> Step {
-        let neighbors = self.neighbors(&running.order, now);
-        let order = &running.order;
-        let doomed = order.doom.as_ref().map(|_| CaView {
-            status: OrderStatus::Invalid,
-            challenges: Vec::new(),
-            problem: None,
-            expires: None,
-            retry_after: None,
-        });
-        let abandoned = order.abandoned.is_some();
-        let known = Known {
-            goal: if abandoned { Goal::Unwanted } else { running.goal },
-            place: order.place,
-            note: order.note.as_ref(),
-            ca: if abandoned {
-                None
-            } else {
-                doomed.as_ref().or(order.view.as_ref())
-            },
-            published: order.published,
-            neighbors: &neighbors,
-        };
-        next(&known, now)
-    }
-
-    fn progress(&mut self, host: &Hostname, progress: Progress, now: Timestamp) {
-        match progress {
-            Progress::CaAnswered => self.world.clear_trouble(CaId::FIRST),
-            Progress::Spent(what) => self.world.tell(host, what, now),
-            Progress::Held { held, issued } => {
-                if issued {
-                    self.world.set_failures(host, None);
-                }
-                self.world.hold(Some(host.clone()), held);
-            }
-        }
-    }
-
-    fn ended(&mut self, order: Order, outcome: Outcome, now: Timestamp) {
-        let host = order.host.clone();
-        self.board_of(&host).preparing.remove(&host);
-        let lives = order.note.is_some() && matches!(outcome, Outcome::Blocked | Outcome::Rested(_));
-        if !lives {
-            self.world.tell(&host, Spending::Ended, now);
-        }
-        if let Outcome::Rested(fault) = &outcome
-            && let Pause::Rest {
-                hold: Some((scope @ (Scope::Below(_) | Scope::Orders), Some(wait))),
-                ..
-            } = &fault.pause
-        {
-            self.world.limit_reached(&host, scope, after(now, *wait), now);
-        }
-        let activity = match outcome {
-            Outcome::Settled => None,
-            Outcome::Blocked => {
-                self.world.take(&host, "taken".into(), now);
-                order.note.is_some().then_some(Activity::Noted)
-            }
-            Outcome::Failed(failures) => {
-                self.world.set_failures(&host, Some(failures));
-                None
-            }
-            Outcome::Rested(fault) => Some(Activity::Resting(self.rest(&order, &fault, now))),
-        };
-        if activity.is_some() {
-            self.parked.insert(host.clone(), order);
-        }
-        self.world.set_activity(&host, activity);
-    }
-
-    fn rest(&mut self, order: &Order, fault: &Fault, now: Timestamp) -> Rest {
-        let usual = schedule::rest(order.tries.saturating_sub(1));
-        let wait = match &fault.pause {
-            Pause::Rest { wait, hold } => {
-                if let Some((scope, asked)) = hold {
-                    self.leave_alone(scope.clone(), *asked, fault, now);
-                }
-                wait.unwrap_or(usual)
-            }
-            Pause::Abandon | Pause::Doom { .. } => usual.max(Duration::from_secs(60)),
-        };
-        Rest {
-            noted: order.note.is_some(),
-            stage: order.stage,
-            code: fault.code.into(),
-            text: fault.code.into(),
-            tries: order.tries,
-            until: after(now, wait),
-        }
-    }
-
-    fn leave_alone(&mut self, scope: Scope, asked: Option<Duration>, fault: &Fault, now: Timestamp) {
-        let before = self.world.hold_of(CaId::FIRST, &scope);
-        if asked.is_none() && before.is_some_and(|before| before.until > now) {
-            return;
-        }
-        let tries = before.map_or(0, |before| before.tries).saturating_add(1);
-        let until = after(now, asked.unwrap_or_else(|| schedule::ca_rest(tries - 1)));
-        let code = fault.code.to_owned();
-        self.world.set_hold(
-            CaId::FIRST,
-            scope,
-            Hold {
-                until,
-                code: code.clone(),
-                text: code,
-                tries,
-                told: asked.is_some(),
-            },
-            now,
-        );
+    /// Whether an order for `host` is being worked on.
+    pub(crate) fn is_working_on(&self, host: &Hostname) -> bool {
+        self.running.contains_key(host)
     }
 
     // ---- the ledger ----
@@ -401,66 +283,39 @@ impl Shell {
     /// What has to be saved of the ledger now.
     pub(crate) fn record(&mut self, now: Timestamp) -> Option<Record> {
         let ledger = self.world.ledger_mut(CaId::FIRST);
-        let is_due = self.listed[1].is_some() && ledger.save_at(now).is_some_and(|at| at <= now);
+        let is_due = self.acts && ledger.save_at(now).is_some_and(|at| at <= now);
         is_due.then(|| ledger.record(now))
     }
 
-    /// Saves it, unless another instance has meanwhile.
-    pub(crate) fn save(&mut self, record: Record, outside: &mut Outside) {
-        let now = outside.now;
-        let (saves, saved) = &mut outside.cluster.ledger;
-        if outside.cluster.down {
-            self.world.ledger_mut(CaId::FIRST).saved(false, now);
-        } else if *saves == self.saves {
-            (*saves, *saved) = (*saves + 1, Some(record));
-            self.saves = *saves;
-            self.world.ledger_mut(CaId::FIRST).saved(true, now);
-        } else {
-            self.saves = *saves;
-            self.world.ledger_mut(CaId::FIRST).saved(false, now);
-            if let Some(theirs) = saved {
-                self.world.ledger_mut(CaId::FIRST).load(theirs, now);
+    /// Saves it, unless another instance has meanwhile. How late the answer comes is of no concern: until then nothing more
+    /// is made ahead of it.
+    pub(crate) fn save(&mut self, record: &Record, outside: &mut Outside) {
+        let seen = self.saves;
+        let saved = outside.ask(Leg::Cluster, None, |outside| {
+            let (saves, saved) = &mut outside.cluster.ledger;
+            if *saves != seen {
+                return Err(());
             }
-        }
-    }
-
-    // ---- neighbors ----
-
-    fn board_of(&mut self, host: &Hostname) -> &mut Board {
-        self.board.entry(host.challenge_record()).or_default()
-    }
-
-    fn neighbors(&mut self, order: &Order, now: Timestamp) -> Neighbors {
-        let board = self.board_of(&order.host);
-        let mut looks: Vec<CaLook> = board.looks.values().copied().collect();
-        looks.extend(order.earlier_look.map(|at| CaLook {
-            from: at,
-            until: Some(at),
-        }));
-        let own = order.note.as_ref().map(|note| &note.order_url);
-        let others = board.earlier.iter().filter(|(url, _)| Some(*url) != own);
-        looks.extend(others.map(|(_, look)| *look));
-        let preparing = board.preparing.iter();
-        let mut preparing =
-            preparing.filter(|(host, since)| **host != order.host && ahead(**since, PREPARING_AT_MOST) > now);
-        Neighbors {
-            preparing: preparing.next().is_some(),
-            looks,
-        }
-    }
-
-    fn told(&mut self, host: &Hostname, from: Timestamp) {
-        let look = CaLook { from, until: None };
-        self.board_of(host)
-            .looks
-            .entry(host.clone())
-            .or_insert(look)
-            .until = None;
-    }
-
-    fn settled(&mut self, host: &Hostname, now: Timestamp) {
-        if let Some(look) = self.board_of(host).looks.get_mut(host) {
-            look.until.get_or_insert(now);
+            (*saves, *saved) = (*saves + 1, Some(record.clone()));
+            Ok(*saves)
+        });
+        let _ = outside.take_delay();
+        let now = outside.clock();
+        let ledger = self.world.ledger_mut(CaId::FIRST);
+        ledger.saved(matches!(saved, Some(Ok(_))), now);
+        match saved {
+            Some(Ok(saves)) => self.saves = saves,
+            Some(Err(())) => {
+                let theirs = outside.ask(Leg::Cluster, None, |outside| outside.cluster.ledger.clone());
+                let _ = outside.take_delay();
+                if let Some((saves, theirs)) = theirs {
+                    self.saves = saves;
+                    if let Some(theirs) = theirs {
+                        self.world.load_ledger(CaId::FIRST, &theirs, now);
+                    }
+                }
+            }
+            None => {}
         }
     }
 }

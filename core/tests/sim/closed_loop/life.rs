@@ -63,9 +63,6 @@ impl Sim {
     pub(super) fn mishap(&mut self) {
         if self.is_quiet() {
             (self.outside.ca.habits.hiccups, self.outside.ca.habits.stuck) = (0, 0);
-            for mend in [Mend::Ca, Mend::Cluster, Mend::Dns] {
-                self.mend(&mend);
-            }
             return;
         }
         let between = DAY_SECS / self.course.mishaps;
@@ -79,15 +76,15 @@ impl Sim {
                 self.die(at, 120);
             }
             1 => {
-                self.outside.ca.down = true;
+                self.outside.ca.down += 1;
                 self.soon(10, 7200, Event::Mend(Mend::Ca));
             }
             2 => {
-                self.outside.dns.refusing = true;
+                self.outside.dns.refusing += 1;
                 self.soon(10, 7200, Event::Mend(Mend::Dns));
             }
             3 => {
-                self.outside.cluster.down = true;
+                self.outside.cluster.down += 1;
                 self.soon(1, 900, Event::Mend(Mend::Cluster));
             }
             4 => {
@@ -167,20 +164,21 @@ impl Sim {
     pub(super) fn squat(&mut self) {
         let Some(host) = self.some_wanted() else { return };
         if !self.outside.cluster.secrets.contains_key(&secret_name(&host)) {
-            self.laws.meddled.insert(host.clone(), self.outside.now);
-            self.outside.cluster.foreign.insert(secret_name(&host));
+            let held = format!("somebody's, {}", self.count);
+            self.laws.squats(&host, Some(held.clone()), self.outside.now);
+            self.outside.cluster.foreign.insert(secret_name(&host), held);
             self.soon(60, DAY_SECS, Event::Mend(Mend::Place(host)));
         }
     }
 
     pub(super) fn mend(&mut self, mend: &Mend) {
         match mend {
-            Mend::Ca => self.outside.ca.down = false,
-            Mend::Cluster => self.outside.cluster.down = false,
+            Mend::Ca => self.outside.ca.down -= 1,
+            Mend::Cluster => self.outside.cluster.down -= 1,
             Mend::Curse(host) => drop(self.outside.ca.cursed.remove(host)),
-            Mend::Dns => self.outside.dns.refusing = false,
+            Mend::Dns => self.outside.dns.refusing -= 1,
             Mend::Place(host) => {
-                self.laws.meddled.insert(host.clone(), self.outside.now);
+                self.laws.squats(host, None, self.outside.now);
                 self.outside.cluster.foreign.remove(&secret_name(host));
             }
             Mend::Rejection(host) => drop(self.outside.ca.rejected.remove(host)),

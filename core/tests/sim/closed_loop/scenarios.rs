@@ -28,6 +28,8 @@ fn storm(scenario: &str, leaders: usize, dies: bool, reuses: bool) {
         lag_secs: 3,
         leaders,
         starts_ms: 500,
+        losses: 0,
+        delays: 0,
     };
     let mut sim = Sim::new(course, seed());
     for number in 0..count {

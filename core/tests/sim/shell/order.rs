@@ -17,6 +17,7 @@ use crate::outside::CaFault;
 pub(super) struct Order {
     pub(super) host: Hostname,
     pub(super) note: Option<Note>,
+    pub(super) note_in_doubt: bool,
     pub(super) place: Option<Place>,
     /// The version of the Secret that was seen there.
     pub(super) slot: Option<Box<str>>,
@@ -31,7 +32,6 @@ pub(super) struct Order {
     pub(super) tries: u32,
     /// Since when and how often something under way was looked at.
     pub(super) polling: Option<(Timestamp, u32)>,
-    pub(super) conflicts: u32,
     /// Leave to make an order.
     pub(super) grant: Option<Grant>,
     /// The ledger knows of the certificate.
@@ -62,6 +62,7 @@ impl Order {
         Self {
             host,
             note: None,
+            note_in_doubt: false,
             place: None,
             slot: None,
             session: None,
@@ -74,7 +75,6 @@ impl Order {
             stage: Stage::Ordering,
             tries: 0,
             polling: None,
-            conflicts: 0,
             grant: None,
             counted: false,
         }
@@ -98,7 +98,20 @@ impl Order {
         ))
     }
 
+    /// Whether the CA has carried out what it was asked is uncertain: the order is taken up anew.
+    pub(super) fn is_uncertain(&mut self) {
+        (self.session, self.view) = (None, None);
+    }
+
+    /// Whether the CA has made it and perhaps no note tells of it.
+    pub(super) fn is_unnoted(&self) -> bool {
+        self.session.is_some() && (self.note.is_none() || self.note_in_doubt)
+    }
+
     pub(super) fn rested(&mut self, fault: Fault) -> Outcome {
+        if matches!(fault.pause, Pause::Abandon) {
+            self.is_uncertain();
+        }
         self.tries = self.tries.saturating_add(1);
         Outcome::Rested(fault)
     }
@@ -181,6 +194,15 @@ impl Fault {
         }
     }
 
+    /// The CA has not answered.
+    pub(super) fn unreachable() -> Self {
+        let hold = Some((Scope::Account, None));
+        Self {
+            code: "ca-unreachable",
+            pause: Pause::Rest { wait: None, hold },
+        }
+    }
+
     pub(super) fn ca(fault: CaFault, during: Exchange) -> Self {
         match fault {
             CaFault::Refused(problem) => Self::problem(&problem, during),
@@ -188,13 +210,6 @@ impl Fault {
                 code: "order-gone",
                 pause: Pause::Abandon,
             },
-            CaFault::Unreachable => {
-                let hold = Some((Scope::Account, None));
-                Self {
-                    code: "ca-unreachable",
-                    pause: Pause::Rest { wait: None, hold },
-                }
-            }
         }
     }
 
@@ -235,8 +250,4 @@ impl Fault {
             pause,
         }
     }
-}
-
-pub(super) fn order_fault(fault: CaFault) -> Fault {
-    Fault::ca(fault, Exchange::Order)
 }

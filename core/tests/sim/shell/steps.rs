@@ -1,23 +1,28 @@
-//! The steps of an order, carried out on the models.
+//! The steps of an order, carried out on the models: what `src/act/steps.rs` asks, and what it takes in.
 
 use std::time::Duration;
 
 use faythe_core::budget::Spending;
 use faythe_core::cert::{Held, Standing, standing};
-use faythe_core::order::{Challenge, ChallengeStatus, End, Note, OrderStatus, Place, Published, Step};
+use faythe_core::name::Hostname;
+use faythe_core::order::{
+    CaView, Challenge, ChallengeStatus, End, Note, OrderStatus, Place, Published, Step,
+};
 use faythe_core::problem::Exchange;
 use faythe_core::schedule;
 use jiff::SignedDuration;
 
-use super::order::{Fault, Order, Pause, order_fault};
+use super::order::{Fault, Order, Pause};
 use super::{Done, Outcome, Progress, Shell};
 use crate::laws::Laws;
-use crate::outside::{CaFault, Outside, Saved, secret_name};
+use crate::outside::{CaFault, Leg, Outside, Saved, Trouble};
 
 /// How long a step that waits for others is waited for before the order rests.
 const PATIENCE: SignedDuration = SignedDuration::from_secs(5);
 /// How long the CA may take before the order rests.
 const CA_PATIENCE: SignedDuration = SignedDuration::from_secs(60);
+/// How often in a row the place may change before the order rests.
+const CONFLICTS: u32 = 3;
 
 impl Shell {
     pub(super) fn perform(
@@ -28,116 +33,36 @@ impl Shell {
         laws: &mut Laws,
         progress: &mut Vec<Progress>,
     ) -> Result<Done, Fault> {
-        let now = outside.now;
-        let host = order.host.clone();
+        let (host, life) = (order.host.clone(), self.life);
         match step {
-            Step::Inspect => {
-                outside.reach_cluster()?;
-                let held = outside
-                    .cluster
-                    .secrets
-                    .get(&secret_name(&host))
-                    .map(|(_, held)| held.clone());
-                order.slot = held.as_ref().map(|held| held.version.clone());
-                let served = standing(&host, held.iter(), self.policy.threshold, now);
-                order.place = Some(if outside.cluster.foreign.contains(&secret_name(&host)) {
-                    Place::Taken
-                } else if matches!(served, Standing::Fine { .. }) {
-                    progress.extend(held.map(|held| Progress::Held { held, issued: false }));
-                    Place::Served
-                } else {
-                    Place::Open
-                });
-            }
-            Step::Open => {
-                if order.grant.take().is_none() {
-                    return Ok(Done::Ended(Outcome::Settled));
-                }
-                laws.opens(&host, outside);
-                let opened = outside.ca.open(&host, now);
-                progress.push(Progress::Spent(match &opened {
-                    Err(CaFault::Refused(_)) => Spending::Refused,
-                    Err(CaFault::Gone | CaFault::Unreachable) | Ok(_) => Spending::Ordered,
-                }));
-                order.counted = false;
-                let (session, fresh) = opened.map_err(|fault| Fault::ca(fault, Exchange::NewOrder))?;
-                laws.ordered(session, fresh, outside);
-                progress.push(Progress::CaAnswered);
-                self.take_up(order, session, outside)?;
-                order.tries = 0;
-            }
-            Step::Note => {
-                outside.reach_cluster()?;
-                let session = order.session.unwrap();
-                let there = outside.cluster.notes.get(&host).cloned().unwrap_or_default();
-                if there
-                    .order
-                    .as_ref()
-                    .is_some_and(|note| note.order_url != session.to_string())
-                {
-                    // Another instance was first; its order is the one that goes on.
-                    (order.session, order.view, order.place) = (None, None, None);
-                    (order.failures, order.note) = (there.failures, there.order);
-                    return Ok(Done::GoOn(Duration::ZERO));
-                }
-                let view = order.view.as_ref().unwrap();
-                let note = Note {
-                    host: host.clone(),
-                    order_url: session.to_string(),
-                    directory: None,
-                    values: view
-                        .challenges
-                        .iter()
-                        .map(|challenge| challenge.value.clone())
-                        .collect(),
-                    route: None,
-                    created: now,
-                    expires: view.expires,
-                };
-                let saved = Saved {
-                    order: Some(note.clone()),
-                    failures: order.failures.clone(),
-                };
-                outside.cluster.save(&host, saved);
-                laws.noted.insert(session);
-                order.note = Some(note);
-                // Another leader may have left a certificate meanwhile.
-                order.place = None;
-                order.tries = 0;
-            }
+            Step::Inspect => self.inspect(order, outside, progress)?,
+            Step::Open => return self.open(order, outside, laws, progress),
+            Step::Note => self.note(order, outside, laws)?,
             Step::Resume => {
                 let session = order.note.as_ref().unwrap().order_url.parse().unwrap();
-                self.take_up(order, session, outside)?;
+                let view = ask_ca(&host, outside, |outside| outside.ca.view(session, outside.now))?;
+                let values = &order.note.as_ref().unwrap().values;
+                values.iter().for_each(|value| self.adopt(value));
+                self.take_up(order, session, view, outside, progress);
             }
             Step::Publish => {
                 order.published = Published::No;
                 for value in &order.note.as_ref().unwrap().values {
-                    outside
-                        .dns
-                        .publish(value, now, &mut outside.dice)
-                        .map_err(|()| Fault::own("badkey"))?;
+                    self.adopt(value);
+                    let live = self.live[&value.record].clone();
+                    let publish = |outside: &mut Outside| {
+                        let Outside { dns, now, dice, .. } = outside;
+                        dns.publish(&value.record, &live, *now, dice)
+                    };
+                    update(&host, outside, publish)?;
                 }
                 order.published = Published::Hidden;
                 order.tries = 0;
             }
-            Step::Look => {
-                let note = order.note.as_ref().unwrap();
-                if note.values.iter().all(|value| outside.dns.shows(value, now)) {
-                    order.published = Published::Shown(now);
-                    (order.tries, order.polling) = (0, None);
-                    self.board_of(&host).preparing.remove(&host);
-                } else {
-                    let patience = if order.tries == 0 {
-                        PATIENCE
-                    } else {
-                        SignedDuration::ZERO
-                    };
-                    return order.poll(now, patience, Fault::waiting("not-visible", 2));
-                }
-            }
+            Step::Look => return self.look(order, outside),
             Step::AwaitNeighbors => return Ok(Done::GoOn(Duration::from_millis(250))),
             Step::AwaitCache(until) => {
-                let wait = now.duration_until(*until).unsigned_abs();
+                let wait = outside.clock().duration_until(*until).unsigned_abs();
                 return Err(Fault {
                     code: "ca-cache",
                     pause: Pause::Rest {
@@ -147,62 +72,29 @@ impl Shell {
                 });
             }
             Step::Tell => {
-                let visible = order
-                    .note
-                    .as_ref()
-                    .unwrap()
-                    .values
-                    .iter()
-                    .all(|value| outside.dns.shows(value, now));
                 let session = order.session.unwrap();
-                laws.tells(session, visible, outside);
-                self.told(&host, now);
-                outside
-                    .ca
-                    .tell(session, now, &mut outside.dice)
-                    .map_err(order_fault)?;
-                order.view = Some(outside.ca.view(session, now).map_err(order_fault)?);
+                self.told(&host, outside.clock());
+                let view = ask_ca(&host, outside, |outside| {
+                    laws.tells(life, session, outside);
+                    let Outside { ca, now, dice, .. } = outside;
+                    ca.tell(session, *now, dice)?;
+                    ca.view(session, *now)
+                });
+                order.view = Some(view.inspect_err(|_| order.is_uncertain())?);
                 progress.push(Progress::CaAnswered);
                 order.tries = 0;
             }
-            Step::Ask | Step::AwaitCertificate => {
-                let before = order.view.as_ref().unwrap().status;
-                let view = outside
-                    .ca
-                    .view(order.session.unwrap(), now)
-                    .map_err(order_fault)?;
-                let same = view.status == before;
-                if before == OrderStatus::Pending && view.status == OrderStatus::Invalid {
-                    progress.push(Progress::Spent(Spending::Failed));
-                }
-                order.view = Some(view);
-                if same {
-                    let mut fault = Fault::own("ca-slow");
-                    if schedule::is_hopeless(order.tries) {
-                        fault.pause = Pause::Abandon;
-                    }
-                    let patience = if order.tries == 0 {
-                        CA_PATIENCE
-                    } else {
-                        SignedDuration::ZERO
-                    };
-                    return order.poll(now, patience, fault);
-                }
-                if before == OrderStatus::Pending {
-                    self.settled(&host, now);
-                }
-                order.doom_if_invalid(now);
-                progress.push(Progress::CaAnswered);
-                (order.tries, order.polling) = (0, None);
-            }
+            Step::Ask | Step::AwaitCertificate => return self.wait_for_ca(order, outside, progress),
             Step::Finalize => {
                 let session = order.session.unwrap();
-                laws.finalizes(session, outside);
-                outside
-                    .ca
-                    .finalize(session, now, &mut outside.dice)
-                    .map_err(order_fault)?;
-                order.view = Some(outside.ca.view(session, now).map_err(order_fault)?);
+                let view = ask_ca(&host, outside, |outside| {
+                    laws.finalizes(life, session, outside);
+                    let Outside { ca, now, dice, .. } = outside;
+                    ca.finalize(session, *now, dice)?;
+                    ca.view(session, *now)
+                });
+                order.view = Some(view.inspect_err(|_| order.is_uncertain())?);
+                order.doom_if_invalid(outside.clock());
                 progress.push(Progress::CaAnswered);
                 order.tries = 0;
             }
@@ -210,33 +102,37 @@ impl Shell {
             Step::Withdraw => {
                 order.published = Published::No;
                 for value in &order.note.as_ref().unwrap().values {
-                    outside.dns.withdraw(value).map_err(|()| Fault::own("badkey"))?;
+                    if let Some(live) = self.live.get_mut(&value.record) {
+                        live.remove(&value.value);
+                    }
+                    update(&host, outside, |outside| outside.dns.withdraw(value))?;
                 }
                 order.published = Published::Withdrawn;
-                self.settled(&host, now);
+                self.settled(&host, outside.clock());
             }
             Step::RecordFailure => {
-                outside.reach_cluster()?;
                 let failures = order.doom.clone().unwrap();
-                outside.cluster.save(
-                    &host,
-                    Saved {
-                        order: None,
-                        failures: Some(failures.clone()),
-                    },
-                );
+                let saved = Saved {
+                    order: None,
+                    failures: Some(failures.clone()),
+                };
+                self.notes.save(&host, &saved, outside)?;
                 return Ok(Done::Ended(Outcome::Failed(failures)));
             }
             Step::Forget => {
-                outside.reach_cluster()?;
-                outside.cluster.save(
-                    &host,
-                    Saved {
-                        order: None,
-                        failures: order.failures.clone(),
-                    },
-                );
-                (order.note, order.session, order.view) = (None, None, None);
+                order.note_in_doubt = true;
+                match order.failures.clone() {
+                    Some(failures) => {
+                        let saved = Saved {
+                            order: None,
+                            failures: Some(failures),
+                        };
+                        self.notes.save(&host, &saved, outside)?;
+                    }
+                    None => self.notes.forget(&host, outside)?,
+                }
+                (order.note, order.note_in_doubt) = (None, false);
+                (order.session, order.view) = (None, None);
                 order.published = Published::No;
             }
             Step::End(end) => {
@@ -252,8 +148,216 @@ impl Shell {
         )))
     }
 
-    fn take_up(&mut self, order: &mut Order, session: usize, outside: &Outside) -> Result<(), Fault> {
-        let view = outside.ca.view(session, outside.now).map_err(order_fault)?;
+    fn inspect(
+        &mut self,
+        order: &mut Order,
+        outside: &mut Outside,
+        progress: &mut Vec<Progress>,
+    ) -> Result<(), Fault> {
+        let host = &order.host;
+        let look = |outside: &mut Outside| {
+            let foreign = outside.cluster.is_taken(host);
+            (foreign, outside.cluster.held(host).cloned())
+        };
+        let found = outside.ask(Leg::Cluster, host, look);
+        let (foreign, held) = found.ok_or_else(|| Fault::own("store-unavailable"))?;
+        order.slot = held.as_ref().map(|held| held.version.clone());
+        let served = standing(host, held.iter(), self.policy.threshold, outside.clock());
+        order.place = Some(if foreign {
+            Place::Taken
+        } else if matches!(served, Standing::Fine { .. }) {
+            let issued = held.as_ref().and_then(|held| held.issued_at);
+            order.failures.take_if(|failures| failures.is_ended_by(issued));
+            progress.extend(held.map(|held| Progress::Held { held, issued: false }));
+            Place::Served
+        } else {
+            Place::Open
+        });
+        Ok(())
+    }
+
+    fn open(
+        &mut self,
+        order: &mut Order,
+        outside: &mut Outside,
+        laws: &mut Laws,
+        progress: &mut Vec<Progress>,
+    ) -> Result<Done, Fault> {
+        let host = order.host.clone();
+        if order.grant.take().is_none() {
+            return Ok(Done::Ended(Outcome::Settled));
+        }
+        let mut made = None;
+        let opened = outside.ask(Leg::Ca, &host, |outside| {
+            laws.opens(&host, outside);
+            let (session, fresh) = outside.ca.open(&host, outside.now)?;
+            made = Some(session);
+            laws.ordered(session, fresh, outside);
+            Ok((session, outside.ca.view(session, outside.now)?))
+        });
+        match &opened {
+            Some(Ok(_)) => {}
+            Some(Err(_)) => laws.is_refused(&host, outside.now),
+            None => laws.untold.extend(made),
+        }
+        progress.push(Progress::Spent(match &opened {
+            Some(Err(CaFault::Refused(_))) => Spending::Refused,
+            // An answer that was lost may have been a yes.
+            Some(Err(CaFault::Gone) | Ok(_)) | None => Spending::Ordered,
+        }));
+        let (session, view) = answered(&host, outside, opened, Exchange::NewOrder)?;
+        order.counted = false;
+        self.take_up(order, session, view, outside, progress);
+        progress.push(Progress::CaAnswered);
+        order.tries = 0;
+        Ok(Done::GoOn(Duration::from_millis(
+            outside.dice.between(1, 200).unsigned_abs(),
+        )))
+    }
+
+    fn note(&mut self, order: &mut Order, outside: &mut Outside, laws: &mut Laws) -> Result<(), Fault> {
+        let host = order.host.clone();
+        let note = order.note.clone().unwrap_or_else(|| {
+            let view = order.view.as_ref().unwrap();
+            Note {
+                host: host.clone(),
+                order_url: order.session.unwrap().to_string(),
+                directory: None,
+                values: view
+                    .challenges
+                    .iter()
+                    .map(|challenge| challenge.value.clone())
+                    .collect(),
+                route: None,
+                created: outside.clock(),
+                expires: view.expires,
+            }
+        });
+        let saved = Saved {
+            order: Some(note.clone()),
+            failures: order.failures.clone(),
+        };
+        let well = self.notes.save(&host, &saved, outside);
+        // Whether or not it is known.
+        if outside.cluster.noted(&host).is_some_and(|there| *there == note) {
+            laws.noted.insert(note.order_url.parse().unwrap());
+        }
+        let Err(fault) = well else {
+            (order.note, order.note_in_doubt) = (Some(note), false);
+            // Another leader may have left a certificate meanwhile.
+            order.place = None;
+            order.tries = 0;
+            return Ok(());
+        };
+        if fault.code != "store-conflict" {
+            (order.note, order.note_in_doubt) = (Some(note), true);
+            return Err(fault);
+        }
+        // Another instance was first; its order is the one that goes on.
+        let there = self.notes.one(&host, outside)?;
+        (order.session, order.view, order.place) = (None, None, None);
+        (order.note, order.note_in_doubt) = (None, false);
+        match there {
+            Some(Saved {
+                order: Some(note),
+                failures,
+            }) => {
+                (order.failures, order.note) = (failures, Some(note));
+                Ok(())
+            }
+            Some(Saved {
+                failures: Some(failures),
+                ..
+            }) => {
+                order.doom = Some(failures);
+                Ok(())
+            }
+            Some(_) | None => Err(fault),
+        }
+    }
+
+    fn look(&mut self, order: &mut Order, outside: &mut Outside) -> Result<Done, Fault> {
+        let note = order.note.as_ref().unwrap();
+        let values = &note.values;
+        let shown = outside.ask(Leg::Dns, &order.host, |outside| {
+            values.iter().all(|value| outside.dns.shows(value, outside.now))
+        });
+        if shown == Some(true) {
+            order.published = Published::Shown(outside.clock());
+            (order.tries, order.polling) = (0, None);
+            self.board_of(&order.host).preparing.remove(&order.host);
+            return Ok(Done::GoOn(Duration::from_millis(
+                outside.dice.between(1, 200).unsigned_abs(),
+            )));
+        }
+        let fault = if shown.is_some() {
+            outside.went_wrong(&order.host, Trouble::Hidden);
+            Fault::waiting("not-visible", 2)
+        } else {
+            Fault::waiting("dns-silent", 5)
+        };
+        let patience = if order.tries == 0 {
+            PATIENCE
+        } else {
+            SignedDuration::ZERO
+        };
+        order.poll(outside.now, patience, fault)
+    }
+
+    fn wait_for_ca(
+        &mut self,
+        order: &mut Order,
+        outside: &mut Outside,
+        progress: &mut Vec<Progress>,
+    ) -> Result<Done, Fault> {
+        let (host, session) = (order.host.clone(), order.session.unwrap());
+        let before = order.view.as_ref().unwrap().status;
+        let view = ask_ca(&host, outside, |outside| outside.ca.view(session, outside.now));
+        let view = view.inspect_err(|_| order.is_uncertain())?;
+        let same = view.status == before;
+        if before == OrderStatus::Pending && view.status == OrderStatus::Invalid {
+            progress.push(Progress::Spent(Spending::Failed));
+        }
+        if same && view.is_past(outside.clock()) {
+            outside.went_wrong(&host, Trouble::Gone);
+            return Err(Fault {
+                code: "order-expired",
+                pause: Pause::Abandon,
+            });
+        }
+        order.view = Some(view);
+        if same {
+            outside.went_wrong(&host, Trouble::CaSlow);
+            let mut fault = Fault::own("ca-slow");
+            if schedule::is_hopeless(order.tries) {
+                fault.pause = Pause::Abandon;
+            }
+            let patience = if order.tries == 0 {
+                CA_PATIENCE
+            } else {
+                SignedDuration::ZERO
+            };
+            return order.poll(outside.now, patience, fault);
+        }
+        if before == OrderStatus::Pending {
+            self.settled(&host, outside.clock());
+        }
+        order.doom_if_invalid(outside.clock());
+        progress.push(Progress::CaAnswered);
+        (order.tries, order.polling) = (0, None);
+        Ok(Done::GoOn(Duration::from_millis(
+            outside.dice.between(1, 200).unsigned_abs(),
+        )))
+    }
+
+    fn take_up(
+        &mut self,
+        order: &mut Order,
+        session: usize,
+        view: CaView,
+        outside: &Outside,
+        progress: &mut Vec<Progress>,
+    ) {
         if view.challenges.is_empty() {
             self.board_of(&order.host).preparing.remove(&order.host);
         }
@@ -262,13 +366,16 @@ impl Shell {
             self.board_of(&order.host).earlier.remove(&session.to_string());
             let looking = |challenge: &Challenge| challenge.status == ChallengeStatus::Processing;
             if view.challenges.iter().any(looking) {
-                let since = order.note.as_ref().map_or(outside.now, |note| note.created);
+                let noted = order.note.as_ref().map(|note| note.created);
+                let since = noted.unwrap_or_else(|| outside.clock());
                 self.told(&order.host, since);
             }
         }
+        if view.status == OrderStatus::Invalid {
+            progress.push(Progress::Spent(Spending::Failed));
+        }
         (order.session, order.view) = (Some(session), Some(view));
-        order.doom_if_invalid(outside.now);
-        Ok(())
+        order.doom_if_invalid(outside.clock());
     }
 
     fn store(
@@ -278,54 +385,108 @@ impl Shell {
         laws: &mut Laws,
         progress: &mut Vec<Progress>,
     ) -> Result<Done, Fault> {
-        let now = outside.now;
-        let facts = outside
-            .ca
-            .certificate(order.session.unwrap(), now)
-            .map_err(order_fault)?;
+        let (host, session) = (order.host.clone(), order.session.unwrap());
+        let facts = ask_ca(&host, outside, |outside| {
+            outside.ca.certificate(session, outside.now)
+        });
+        let facts = facts.inspect_err(|_| order.is_uncertain())?;
         progress.push(Progress::CaAnswered);
         if !std::mem::replace(&mut order.counted, true) {
             progress.push(Progress::Spent(Spending::Issued));
         }
-        outside.reach_cluster()?;
-        let name = secret_name(&order.host);
-        let there = outside
-            .cluster
-            .secrets
-            .get(&name)
-            .map(|(_, held)| held.version.clone());
-        if there != order.slot || outside.cluster.foreign.contains(&name) {
-            order.place = None;
-            order.conflicts += 1;
-            return if order.conflicts > 3 {
-                Err(Fault::own("store-conflict"))
-            } else {
-                Ok(Done::GoOn(Duration::ZERO))
-            };
+        let now = outside.clock();
+        if facts.not_before > now || facts.not_after <= now {
+            outside.went_wrong(&host, Trouble::No);
+            return Err(Fault {
+                code: "bad-chain",
+                pause: Pause::Doom {
+                    parked: false,
+                    wait: None,
+                },
+            });
         }
         let held = Held {
-            secret: name.into(),
+            secret: crate::outside::secret_name(&host).into(),
             version: "".into(),
             content: Ok(facts),
             issued_at: Some(now),
             renew: false,
             made_by: None,
         };
-        let held = outside.cluster.write(&order.host, held);
-        laws.stored(&order.host, order.session.unwrap(), now);
-        order.place = Some(Place::Served);
-        (order.failures, order.tries) = (None, 0);
-        progress.push(Progress::Held { held, issued: true });
-        Ok(Done::GoOn(Duration::from_millis(20)))
+        let slot = order.slot.as_deref();
+        let kept = outside.ask(Leg::Cluster, &host, |outside| {
+            let kept = outside.cluster.keep(&host, slot, held);
+            if kept.is_ok() {
+                laws.stored(&host, session, outside);
+            }
+            kept
+        });
+        match kept {
+            Some(Ok(held)) => {
+                order.place = Some(Place::Served);
+                (order.failures, order.tries) = (None, 0);
+                progress.push(Progress::Held { held, issued: true });
+                Ok(Done::GoOn(Duration::from_millis(20)))
+            }
+            Some(Err(_)) if order.tries < CONFLICTS => {
+                order.tries += 1;
+                order.place = None;
+                Ok(Done::GoOn(Duration::ZERO))
+            }
+            Some(Err(_)) => {
+                outside.went_wrong(&host, Trouble::Conflict);
+                Err(Fault::own("store-conflict"))
+            }
+            None => Err(Fault::own("store-unavailable")),
+        }
     }
 }
 
-impl Outside {
-    fn reach_cluster(&self) -> Result<(), Fault> {
-        if self.cluster.down {
-            Err(Fault::own("store-unavailable"))
-        } else {
-            Ok(())
+/// Something asked of the CA about an order that exists.
+fn ask_ca<T>(
+    host: &Hostname,
+    outside: &mut Outside,
+    exchange: impl FnOnce(&mut Outside) -> Result<T, CaFault>,
+) -> Result<T, Fault> {
+    let answer = outside.ask(Leg::Ca, host, exchange);
+    answered(host, outside, answer, Exchange::Order)
+}
+
+/// What an answer of the CA means, or that there is none.
+fn answered<T>(
+    host: &Hostname,
+    outside: &mut Outside,
+    answer: Option<Result<T, CaFault>>,
+    during: Exchange,
+) -> Result<T, Fault> {
+    match answer {
+        Some(Ok(answer)) => Ok(answer),
+        Some(Err(fault)) => {
+            outside.went_wrong(
+                host,
+                match fault {
+                    CaFault::Gone => Trouble::Gone,
+                    CaFault::Refused(_) => Trouble::No,
+                },
+            );
+            Err(Fault::ca(fault, during))
         }
+        None => Err(Fault::unreachable()),
+    }
+}
+
+/// An update of a zone.
+fn update(
+    host: &Hostname,
+    outside: &mut Outside,
+    exchange: impl FnOnce(&mut Outside) -> Result<(), crate::outside::Refused>,
+) -> Result<(), Fault> {
+    match outside.ask(Leg::Dns, host, exchange) {
+        Some(Ok(())) => Ok(()),
+        Some(Err(_)) => {
+            outside.went_wrong(host, Trouble::Refused);
+            Err(Fault::own("badkey"))
+        }
+        None => Err(Fault::own("dns-unreachable")),
     }
 }
