@@ -2,7 +2,8 @@
 //!
 //! A note's name follows from its host, so that creating it is also what keeps two instances from working on one host.
 //! Every write is guarded: a creation fails where something is, and a change or removal names the `resourceVersion` that
-//! we left there. A write without an answer may have happened; what is found afterwards is known again by its content.
+//! we left there. A write without an answer may have happened, and a tool of somebody else's may put its mark on every
+//! Secret: what is found afterwards is known again by its content.
 //!
 //! Calls for different hosts may run side by side; those for one host must come one after another.
 
@@ -45,6 +46,10 @@ pub(super) struct Notes {
 struct Known {
     /// Its `resourceVersion`; `None` while there should be none.
     version: Option<String>,
+    /// The fingerprint of what we last read or wrote there.
+    last: Option<String>,
+    /// Something else has been found there since, so it is to be read anew.
+    lost: bool,
     /// Fingerprints of what we tried to write since then without being told how that went.
     doubts: Vec<String>,
 }
@@ -100,11 +105,14 @@ impl Notes {
                 None => unreadable.extend(secret.metadata.name),
             }
         }
+        // What we once had there is no business of ours any more.
+        self.lock()
+            .retain(|host, known| !known.lost || !unreadable.contains(&note_name(host)));
         *self.unreadable.lock().unwrap_or_else(PoisonError::into_inner) = unreadable;
         Ok(all)
     }
 
-    /// The names of notes that are there, and that have neither been read nor written here.
+    /// The names of notes that are there, and that have neither been read nor written here, or not as they are now.
     pub(super) async fn strays(&self) -> Result<BTreeSet<String>, StoreError> {
         let list = |params| {
             let api = self.api.clone();
@@ -116,7 +124,7 @@ impl Notes {
             names.remove(name);
         }
         for (host, known) in &*self.lock() {
-            if known.version.is_some() || !known.doubts.is_empty() {
+            if !known.lost && (known.version.is_some() || !known.doubts.is_empty()) {
                 names.remove(&note_name(host));
             }
         }
@@ -154,7 +162,7 @@ impl Notes {
         let found = self.api.get_opt(&name).await;
         let secret = found.map_err(|error| self.named(&name).failed("get", error))?;
         if secret.is_none() {
-            self.remember(host, None);
+            self.missed(host);
         }
         Ok(secret.and_then(|secret| self.take(&secret)))
     }
@@ -162,25 +170,22 @@ impl Notes {
     /// Takes in one note; an unreadable one is nobody's fault but its own.
     fn take(&self, secret: &Secret) -> Option<Saved> {
         let name = secret.metadata.name.as_deref().unwrap_or_default();
-        let read = Content::of(secret)
-            .and_then(|content| content.read())
-            .and_then(|saved| {
-                if note_name(&saved.host) == name {
-                    Ok(saved)
-                } else {
-                    Err(format!("it is not where a note of {} goes", saved.host))
-                }
-            });
+        let read = Content::of(secret).and_then(|content| {
+            let saved = content.read()?;
+            if note_name(&saved.host) == name {
+                Ok((saved, content.fingerprint()))
+            } else {
+                Err(format!("it is not where a note of {} goes", saved.host))
+            }
+        });
         match read {
-            Ok(saved) => {
-                let version = secret.metadata.resource_version.clone();
-                self.lock().insert(
-                    saved.host.clone(),
-                    Known {
-                        version,
-                        doubts: Vec::new(),
-                    },
-                );
+            Ok((saved, fingerprint)) => {
+                let known = Known {
+                    version: secret.metadata.resource_version.clone(),
+                    last: Some(fingerprint),
+                    ..Known::default()
+                };
+                self.lock().insert(saved.host.clone(), known);
                 Some(saved)
             }
             Err(what) => {
@@ -214,7 +219,7 @@ impl Notes {
             };
             let error = match result {
                 Ok(written) => {
-                    self.remember(host, written.metadata.resource_version);
+                    self.remember(host, written.metadata.resource_version, &content);
                     return Ok(());
                 }
                 Err(error) => error,
@@ -225,16 +230,16 @@ impl Notes {
                         version,
                         content: found,
                     } => {
-                        self.remember(host, Some(version));
+                        self.remember(host, Some(version), &found);
                         if found == content {
                             return Ok(());
                         }
                     }
                     There::Theirs(error) => return Err(error),
-                    There::Nothing => self.remember(host, None),
+                    There::Nothing => self.missed(host),
                 },
                 // Somebody has deleted it; what we know is true all the same.
-                Fault::Missing if verb == "update" => self.remember(host, None),
+                Fault::Missing if verb == "update" => self.missed(host),
                 Fault::Unavailable(_) => {
                     self.doubt(host, content.fingerprint());
                     return Err(named.failed(verb, error));
@@ -256,8 +261,8 @@ impl Notes {
             };
             let Some(version) = known.version else {
                 match self.there(host, &name, None).await? {
-                    There::Ours { version, .. } => {
-                        self.remember(host, Some(version));
+                    There::Ours { version, content } => {
+                        self.remember(host, Some(version), &content);
                         continue;
                     }
                     // What we tried to write is not there, so nothing of ours is.
@@ -278,7 +283,7 @@ impl Notes {
             };
             match Fault::of(&error) {
                 Fault::Conflict => match self.there(host, &name, None).await? {
-                    There::Ours { version, .. } => self.remember(host, Some(version)),
+                    There::Ours { version, content } => self.remember(host, Some(version), &content),
                     There::Theirs(error) => return Err(error),
                     There::Nothing => {
                         self.lock().remove(host);
@@ -316,7 +321,8 @@ impl Notes {
         account::replace(&self.api, &self.namespace, before, after).await
     }
 
-    /// Looks whether what stands there is what we wrote or tried to write, now or before.
+    /// Looks whether what stands there is what we wrote or tried to write, now or before, whatever somebody else has done
+    /// to its labels and annotations.
     async fn there(&self, host: &Hostname, name: &str, now: Option<&Content>) -> Result<There, StoreError> {
         let named = self.named(name);
         let secret = self
@@ -329,15 +335,23 @@ impl Notes {
         };
         let content = match Content::of(&secret) {
             Ok(content) => content,
-            Err(what) => return Ok(There::Theirs(named.unreadable(what))),
+            Err(what) => {
+                self.lose(host);
+                return Ok(There::Theirs(named.unreadable(what)));
+            }
         };
-        let doubts = self.recall(host).unwrap_or_default().doubts;
-        if now == Some(&content) || doubts.contains(&content.fingerprint()) {
+        let known = self.recall(host).unwrap_or_default();
+        let fingerprint = content.fingerprint();
+        if now == Some(&content)
+            || known.last.as_ref() == Some(&fingerprint)
+            || known.doubts.contains(&fingerprint)
+        {
             return Ok(There::Ours {
                 version: secret.metadata.resource_version.unwrap_or_default(),
                 content,
             });
         }
+        self.lose(host);
         Ok(There::Theirs(match content.read() {
             Ok(_) => named.conflict(),
             Err(what) => named.unreadable(what),
@@ -348,9 +362,28 @@ impl Notes {
         self.lock().get(host).cloned()
     }
 
-    fn remember(&self, host: &Hostname, version: Option<String>) {
+    fn remember(&self, host: &Hostname, version: Option<String>, content: &Content) {
+        let mut known = self.lock();
+        let known = known.entry(host.clone()).or_default();
+        known.version = version;
+        known.last = Some(content.fingerprint());
+        known.lost = false;
         // What was in doubt stays so: a write without an answer may still be on its way.
-        self.lock().entry(host.clone()).or_default().version = version;
+    }
+
+    /// Nothing is there. What we wrote last may come back: somebody restores a backup.
+    fn missed(&self, host: &Hostname) {
+        let mut known = self.lock();
+        let known = known.entry(host.clone()).or_default();
+        known.version = None;
+        known.lost = false;
+    }
+
+    /// Somebody else has written what is there.
+    fn lose(&self, host: &Hostname) {
+        if let Some(known) = self.lock().get_mut(host) {
+            known.lost = true;
+        }
     }
 
     fn doubt(&self, host: &Hostname, fingerprint: String) {

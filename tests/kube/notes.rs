@@ -11,7 +11,7 @@ use faythe_core::order::{ChallengeValue, Note};
 use faythe_core::schedule::Failures;
 use http::{Method, Request};
 use kube::Client;
-use kube::api::{ListParams, PostParams};
+use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::client::Body;
 use serde_json::json;
 use tower::BoxError;
@@ -107,6 +107,51 @@ async fn two_instances_exclude_each_other() {
     assert_conflict(one.save(&ours).await);
     assert_conflict(one.forget(&ours.host).await);
     assert_eq!(place.store().notes().await.unwrap(), [failed(&ours)]);
+}
+
+#[tokio::test]
+async fn p38_a_mark_that_somebody_puts_on_a_note_keeps_no_order_from_its_end() {
+    let place = Place::new("marked").await;
+    let (first, store) = (saved("a.example.com", "PEM"), place.store());
+    let mark = async |mark: &str| {
+        let patch = Patch::Merge(json!({ "metadata": { "annotations": { "backup/seen": mark } } }));
+        for secret in place.secrets().list(&ListParams::default()).await.unwrap() {
+            let name = secret.metadata.name.unwrap();
+            place
+                .secrets()
+                .patch(&name, &PatchParams::default(), &patch)
+                .await
+                .unwrap();
+        }
+    };
+    // Written here, and read here.
+    store.save(&first).await.unwrap();
+    mark("one").await;
+    store.save(&failed(&first)).await.unwrap();
+    mark("two").await;
+    let another = place.store();
+    another.notes().await.unwrap();
+    mark("three").await;
+    another.save(&first).await.unwrap();
+    mark("four").await;
+    another.forget(&first.host).await.unwrap();
+    assert_eq!(place.store().notes().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn p38_a_note_that_another_has_changed_is_a_stray_until_it_is_read_anew() {
+    let place = Place::new("changed").await;
+    let (ours, store, other) = (saved("a.example.com", "PEM"), place.store(), place.store());
+    store.save(&ours).await.unwrap();
+    other.notes().await.unwrap();
+    other.save(&failed(&ours)).await.unwrap();
+    assert!(store.strays().await.unwrap().is_empty(), "it is not known yet");
+    assert_conflict(store.forget(&ours.host).await);
+    assert_eq!(store.strays().await.unwrap().len(), 1);
+    assert_eq!(store.notes().await.unwrap(), [failed(&ours)]);
+    assert!(store.strays().await.unwrap().is_empty());
+    store.forget(&ours.host).await.unwrap();
+    assert_eq!(place.store().notes().await.unwrap(), []);
 }
 
 #[tokio::test]
