@@ -298,9 +298,8 @@ impl Loop {
 
     fn secrets(&mut self, seen: SeenSecret) {
         match seen {
-            SeenSecret::All(all) => {
-                self.world.hold_all(all);
-            }
+            SeenSecret::Listing => self.world.list_held(),
+            SeenSecret::All(all) => self.world.hold_all(all),
             SeenSecret::Changed { host, held, .. } => self.world.hold(host, held),
             SeenSecret::Gone { secret } => self.world.release(&secret),
         }
@@ -395,7 +394,7 @@ impl Loop {
                     self.report.issued(&host, text, &facts.serial, &self.world);
                     self.world.set_failures(&host, None);
                 }
-                self.world.hold(Some(host), held);
+                self.world.hold_ours(&host, held);
             }
         }
     }

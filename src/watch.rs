@@ -39,6 +39,8 @@ pub struct Scope {
 /// What has become known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum News<T> {
+    /// A list begins: it shows at least all that is known by now.
+    Listing,
     /// These are all there are; whatever else was known is gone.
     All(Vec<T>),
     /// One is new or has changed.
@@ -87,7 +89,11 @@ struct Follower<K, T, F> {
 
 enum Mode<K> {
     /// List at an interval until it is time to try a watch again.
-    Listing { next: Instant, until: Instant },
+    Listing {
+        next: Instant,
+        until: Instant,
+        announced: bool,
+    },
     /// The ordinary way.
     Watching(BoxStream<'static, watcher::Result<Event<K>>>),
 }
@@ -100,8 +106,16 @@ where
     async fn next(&mut self) -> News<T> {
         loop {
             let news = match &mut self.mode {
-                Mode::Listing { next, until } if *next < *until => {
+                Mode::Listing {
+                    next,
+                    until,
+                    announced,
+                } if *next < *until => {
                     tokio::time::sleep_until(*next).await;
+                    *announced = !*announced;
+                    if *announced {
+                        return News::Listing;
+                    }
                     *next = Instant::now() + self.scope.relist;
                     self.list().await
                 }
@@ -125,7 +139,7 @@ where
         let news = match event {
             Some(Ok(Event::Init)) => {
                 self.listed = Vec::new();
-                return None;
+                return Some(News::Listing);
             }
             Some(Ok(Event::InitApply(object))) => {
                 self.listed.push((self.reduce)(object));
@@ -168,6 +182,7 @@ where
                 self.mode = Mode::Listing {
                     next: now + self.scope.relist,
                     until: now + WATCH_AGAIN,
+                    announced: false,
                 };
                 return;
             }

@@ -19,6 +19,7 @@ use crate::want::{Asker, Meaning, Refusal, meaning};
 use crate::zone::Zones;
 
 mod desks;
+mod held;
 mod hints;
 mod purse;
 mod windows;
@@ -39,6 +40,8 @@ pub struct World {
     arrivals: u64,
     held: BTreeMap<Box<str>, (Option<Hostname>, Held)>,
     claims: BTreeMap<Hostname, BTreeSet<Box<str>>>,
+    /// Secrets of which more is known than the watch has told, since the last list began.
+    ahead: BTreeSet<Box<str>>,
     taken: BTreeMap<Hostname, Taken>,
     activities: BTreeMap<Hostname, Activity>,
     failures: BTreeMap<Hostname, Failures>,
@@ -99,6 +102,7 @@ impl World {
             arrivals: 0,
             held: BTreeMap::new(),
             claims: BTreeMap::new(),
+            ahead: BTreeSet::new(),
             taken: BTreeMap::new(),
             activities: BTreeMap::new(),
             failures: BTreeMap::new(),
@@ -227,59 +231,7 @@ impl World {
         }
     }
 
-    // ---- what Secrets hold ----
-
-    /// A Secret that carries the host label was seen, claiming `host` if its label can be read. An older
-    /// version than is known is passed over: our own write may be known before the watch tells of what was there earlier.
-    pub fn hold(&mut self, host: Option<Hostname>, held: Held) {
-        if let Some((known_host, known)) = self.held.get(&held.secret)
-            && (is_older(&held.version, &known.version) || (*known_host == host && *known == held))
-        {
-            return;
-        }
-        self.release(&held.secret.clone());
-        if let Some(host) = &host {
-            self.claims
-                .entry(host.clone())
-                .or_default()
-                .insert(held.secret.clone());
-            self.taken.remove(host);
-            self.dirty.insert(host.clone());
-        }
-        self.held.insert(held.secret.clone(), (host, held));
-    }
-
-    /// A Secret is gone, or has lost its label.
-    pub fn release(&mut self, secret: &str) {
-        let Some((Some(host), _)) = self.held.remove(secret) else {
-            return;
-        };
-        if let Some(secrets) = self.claims.get_mut(&host) {
-            secrets.remove(secret);
-            if secrets.is_empty() {
-                self.claims.remove(&host);
-            }
-        }
-        self.dirty.insert(host);
-    }
-
-    /// All labeled Secrets were listed.
-    pub fn hold_all(&mut self, all: Vec<(Option<Hostname>, Held)>) {
-        let present: BTreeSet<_> = all.iter().map(|(_, held)| held.secret.clone()).collect();
-        let gone: Vec<_> = self
-            .held
-            .keys()
-            .filter(|secret| !present.contains(*secret))
-            .cloned()
-            .collect();
-        for secret in gone {
-            self.release(&secret);
-        }
-        for (host, held) in all {
-            self.hold(host, held);
-        }
-        self.ready.held = true;
-    }
+    // ---- what Secrets hold: `held` ----
 
     /// The place of `host` was found to be somebody else's.
     pub fn take(&mut self, host: &Hostname, reason: String, seen: Timestamp) {
@@ -488,11 +440,6 @@ pub(crate) struct Changes {
     pub(crate) spent: BTreeSet<(CaId, Hostname)>,
     /// Whether holds have.
     pub(crate) holds: bool,
-}
-
-/// Whether resource version `a` is older than `b`; those that cannot be compared as numbers are taken as news.
-fn is_older(a: &str, b: &str) -> bool {
-    matches!((a.parse::<u64>(), b.parse::<u64>()), (Ok(a), Ok(b)) if a < b)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use faythe_core::want::Asker;
+use futures::future::ready;
 use futures::stream::{Stream, StreamExt};
 use k8s_openapi::api::networking::v1::Ingress;
 use kube::{Api, Client};
@@ -24,10 +25,14 @@ pub fn follow_all(client: &Client, relist: Duration) -> impl Stream<Item = Seen>
         page: PAGE,
         relist,
     };
-    follow(Api::all(client.clone()), scope, reduce).map(|news| match news {
-        News::All(all) => Seen::All(all),
-        News::Changed((asker, hosts)) => Seen::Changed { asker, hosts },
-        News::Gone { namespace, name } => Seen::Gone { namespace, name },
+    follow(Api::all(client.clone()), scope, reduce).filter_map(|news| {
+        ready(match news {
+            // Nobody else tells of Ingresses, so it does not matter what was known before.
+            News::Listing => None,
+            News::All(all) => Some(Seen::All(all)),
+            News::Changed((asker, hosts)) => Some(Seen::Changed { asker, hosts }),
+            News::Gone { namespace, name } => Some(Seen::Gone { namespace, name }),
+        })
     })
 }
 

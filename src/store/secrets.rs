@@ -47,6 +47,8 @@ const PAGE: u32 = 100;
     reason = "there is one at a time, and it is taken apart at once"
 )]
 pub enum SeenSecret {
+    /// A list begins: it shows at least all that is known by now.
+    Listing,
     /// These are all there are; whatever else was known is gone.
     All(Vec<(Option<Hostname>, Held)>),
     /// One is new or has changed.
@@ -86,6 +88,7 @@ pub fn follow_held(
         (layout.host_of(&secret.metadata), held(&secret))
     })
     .map(|news| match news {
+        News::Listing => SeenSecret::Listing,
         News::All(all) => SeenSecret::All(all),
         News::Changed((host, held)) => SeenSecret::Changed {
             secret: held.secret.clone(),

@@ -59,8 +59,15 @@ fn object(name: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": "n", "resourceVersion": "8"}})
 }
 
-/// Follows Secrets, reduced to their names, with answers in the order of the script; after its end nothing is answered.
+/// The news of [`whole_script`] but for the beginning of lists.
 fn script(answers: Vec<Answer>) -> (BoxStream<'static, News<String>>, Asked) {
+    let (news, asked) = whole_script(answers);
+    let told = |news: &News<_>| std::future::ready(*news != News::Listing);
+    (news.filter(told).boxed(), asked)
+}
+
+/// Follows Secrets, reduced to their names, with answers in the order of the script; after its end nothing is answered.
+fn whole_script(answers: Vec<Answer>) -> (BoxStream<'static, News<String>>, Asked) {
     let answers = Arc::new(Mutex::new(VecDeque::from(answers)));
     let asked = Asked::default();
     let (log, begun) = (Arc::clone(&asked), Instant::now());
@@ -120,6 +127,23 @@ async fn pages_make_one_list_and_then_changes_follow() {
         asked[0].0.contains("limit=2") && asked[1].0.contains("continue=t"),
         "{asked:?}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_is_announced_before_it_is_asked_for() {
+    let (mut news, asked) = whole_script(vec![
+        page(&["a"], None),
+        refusal(true, 403, RBAC, 0),
+        page(&["b"], None),
+        page(&["c"], None),
+    ]);
+    let asked = || asked.lock().unwrap().len();
+    assert_eq!((news.next().await, asked()), (Some(News::Listing), 0));
+    assert_eq!(news.next().await, Some(all(&["a"])));
+    for (name, before) in [("b", 2), ("c", 3)] {
+        assert_eq!((news.next().await, asked()), (Some(News::Listing), before));
+        assert_eq!(news.next().await, Some(all(&[name])));
+    }
 }
 
 #[tokio::test(start_paused = true)]

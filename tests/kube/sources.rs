@@ -207,6 +207,7 @@ async fn s04_only_secrets_with_the_label_are_seen() {
     create("mine", json!({HOSTLABEL: "wild--card.example.com"})).await;
 
     let mut seen = follow_held(&place.client, place.layout(), NEVER).boxed();
+    assert_eq!(seen.next().await, Some(SeenSecret::Listing));
     let mut next = async || tokio::time::timeout(SOON, seen.next()).await.unwrap().unwrap();
     let SeenSecret::All(all) = next().await else {
         panic!("a list comes first")

@@ -159,6 +159,32 @@ fn versions_are_compared_as_numbers_where_they_are() {
 }
 
 #[test]
+fn p18_a_list_is_true_whatever_versions_were_known_before_it_began() {
+    let mut world = world();
+    let a = host("a.example.com");
+    let version = |world: &World| world.claims(&a).next().map(|held| held.version.to_string());
+    let list = |world: &mut World| world.hold_all(vec![(Some(a.clone()), held("s", "50"))]);
+    // Somebody has restored etcd.
+    world.hold(Some(a.clone()), held("s", "99"));
+    world.list_held();
+    list(&mut world);
+    assert_eq!(version(&world).as_deref(), Some("50"));
+    // We have written there ourselves: before the list, and while it came in.
+    world.hold_ours(&a, held("s", "100"));
+    world.list_held();
+    list(&mut world);
+    assert_eq!(version(&world).as_deref(), Some("50"));
+    world.list_held();
+    world.hold_ours(&a, held("s", "101"));
+    list(&mut world);
+    assert_eq!(version(&world).as_deref(), Some("101"));
+    // The watch has told of it meanwhile.
+    world.hold(Some(a.clone()), held("s", "101"));
+    list(&mut world);
+    assert_eq!(version(&world).as_deref(), Some("50"));
+}
+
+#[test]
 fn a_secret_that_is_labeled_anew_changes_hands() {
     let mut world = world();
     world.hold(Some(host("a.example.com")), held("s", "1"));
