@@ -34,7 +34,7 @@ pub use limits::{COUNT_MAX, Endpoint, Kind, Limit, Limits, PERIOD_MAX, Preset, R
 use meter::Meter;
 pub use pace::Pace;
 use record::Reservation;
-pub use record::{Entry, Record};
+pub use record::{Entry, Record, SavedHold};
 
 /// Leave to make one order. Only a [`Ledger`] makes one; it is used up by the order, and there is no second of its kind.
 #[derive(Debug, PartialEq, Eq)]

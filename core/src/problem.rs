@@ -223,6 +223,21 @@ impl ProblemKind {
             .map_or(Self::Unknown, |(kind, _)| *kind)
     }
 
+    /// Whether what is held for it is held for as long as the table says, and not the CA.
+    #[must_use]
+    pub fn is_held_as_we_say(self) -> bool {
+        let silent = Problem {
+            status: None,
+            kind: self,
+            detail: String::new(),
+            retry_after: None,
+        };
+        matches!(
+            silent.reaction(Exchange::NewOrder),
+            Reaction::Hold { wait: Some(_), .. }
+        )
+    }
+
     /// The name without the URN's prefix; stable, used in codes and metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -334,6 +349,25 @@ mod tests {
         let held = Scope::Zone(Some(apex));
         assert!(held.covers(&name, Some(&"example.com".parse().unwrap()), Exemption::Window));
         assert!(!held.covers(&name, Some(&other), Exemption::Nothing));
+    }
+
+    #[test]
+    fn p22_what_a_person_ends_is_held_as_we_say_and_the_rest_as_the_ca_does() {
+        use ProblemKind as K;
+        let ours = ProblemKind::NAMES.map(|(kind, _)| kind);
+        let ours: Vec<_> = ours.into_iter().filter(|kind| kind.is_held_as_we_say()).collect();
+        assert_eq!(
+            ours,
+            [
+                K::BadSignatureAlgorithm,
+                K::ExternalAccountRequired,
+                K::InvalidContact,
+                K::InvalidProfile,
+                K::Unauthorized,
+                K::UnsupportedContact,
+                K::UserActionRequired,
+            ]
+        );
     }
 
     #[test]

@@ -41,11 +41,8 @@ pub(super) struct Legacy {
 async fn legacy(outside: &Outside) -> Result<Legacy, StoreError> {
     let mut records = Vec::new();
     for desk in &outside.desks {
-        records.push(if desk.limits.count_anything() {
-            outside.store.read().ledger(desk.ca.read().directory()).await?
-        } else {
-            None
-        });
+        // Where nothing is counted too: the CA may have named a time.
+        records.push(outside.store.read().ledger(desk.ca.read().directory()).await?);
     }
     Ok(Legacy {
         notes: outside.store.read().notes().await?,
@@ -93,11 +90,11 @@ impl Loop {
     pub(super) fn open_ledgers(&mut self, records: &[Option<Record>]) {
         let now = self.now();
         for (ca, _) in self.outside.cas.all() {
-            let mut ledger = Ledger::new(self.outside.desk(ca).limits);
+            self.world
+                .set_ledger(ca, Ledger::new(self.outside.desk(ca).limits));
             if let Some(Some(record)) = records.get(ca.place()) {
-                ledger.load(record, now);
+                self.world.load_ledger(ca, record, now);
             }
-            self.world.set_ledger(ca, ledger);
         }
     }
 
@@ -110,7 +107,7 @@ impl Loop {
             if !self.leadership.acts || !due {
                 continue;
             }
-            let record = self.world.ledger_mut(ca).record(now);
+            let record = self.world.record(ca, now);
             let outside = Arc::clone(&outside);
             self.errands.spawn(async move {
                 let directory = outside.desk(ca).ca.read().directory();
@@ -174,7 +171,7 @@ impl Loop {
         let now = self.now();
         let outside = Arc::clone(&self.outside);
         for (ca, _) in outside.cas.all() {
-            if let Some(record) = self.world.ledger_mut(ca).last_record(now)
+            if let Some(record) = self.world.last_record(ca, now)
                 && let Ok(store) = outside.store.act()
                 && let Err(error) = store
                     .save_ledger(outside.desk(ca).ca.read().directory(), &record)

@@ -1,4 +1,5 @@
-//! The ledger of what a CA has counted, as Secrets: a small head in JSON, and the buckets packed beside it.
+//! The ledger of what a CA has counted, as Secrets: a small head in JSON, and the buckets packed beside it. The head also
+//! has what the CA has told us to leave alone, and until when.
 //!
 //! Each bucket takes 13 bytes, and a Secret holds 1 MiB, so that one is enough for all but the largest clusters; what does
 //! not fit goes into further ones. A ledger that cannot be read is no ledger: what it counted is reckoned from the
@@ -7,7 +8,9 @@
 use std::collections::BTreeMap;
 
 use faythe_core::Timestamp;
-use faythe_core::budget::{Entry, Kind, Record};
+use faythe_core::budget::{Entry, Kind, Record, SavedHold};
+use faythe_core::name::DnsName;
+use faythe_core::problem::Scope;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::Api;
@@ -43,6 +46,33 @@ struct Head {
     orders_full_at: String,
     ahead: u32,
     secrets: usize,
+    /// Absent in ledgers from before there were others.
+    #[serde(default = "yes")]
+    counted: bool,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    holds: Vec<Hold>,
+}
+
+/// A time that the CA has named, as it is saved.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Hold {
+    /// One of [`ACCOUNT`], [`BELOW`] and [`ORDERS`].
+    scope: String,
+    /// Below which name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    until: String,
+    code: String,
+    text: String,
+}
+
+/// The saved names of scopes; they never change their meaning.
+const ACCOUNT: &str = "account";
+const BELOW: &str = "below";
+const ORDERS: &str = "orders";
+
+fn yes() -> bool {
+    true
 }
 
 impl Ledgers {
@@ -94,6 +124,8 @@ impl Ledgers {
                     orders_full_at: record.orders_full_at.to_string(),
                     ahead: record.ahead,
                     secrets,
+                    counted: record.counted,
+                    holds: record.holds.iter().filter_map(saved).collect(),
                 };
                 let head = serde_json::to_vec(&head)
                     .map_err(|error| self.shelf.named(&name).unreadable(error.to_string()))?;
@@ -140,6 +172,41 @@ fn record(head: &Head, first: &Secret) -> Result<Record, String> {
         orders_full_at: time(&head.orders_full_at)?,
         ahead: head.ahead,
         entries: buckets(first),
+        counted: head.counted,
+        holds: head.holds.iter().filter_map(read).collect(),
+    })
+}
+
+/// A hold as it is saved; `None` for one that is kept with a name's failures, or ends with a change of the configuration.
+fn saved(hold: &SavedHold) -> Option<Hold> {
+    let (scope, name) = match &hold.scope {
+        Scope::Account => (ACCOUNT, None),
+        Scope::Below(name) => (BELOW, Some(name.to_string())),
+        Scope::Orders => (ORDERS, None),
+        Scope::Name | Scope::Zone(_) => return None,
+    };
+    Some(Hold {
+        scope: scope.to_owned(),
+        name,
+        until: hold.until.to_string(),
+        code: hold.code.clone(),
+        text: hold.text.clone(),
+    })
+}
+
+/// A hold that was saved; `None` for one that this program does not understand, which costs one more refusal.
+fn read(hold: &Hold) -> Option<SavedHold> {
+    let scope = match (hold.scope.as_str(), &hold.name) {
+        (ACCOUNT, None) => Scope::Account,
+        (BELOW, Some(name)) => Scope::Below(DnsName::parse(name).ok()?),
+        (ORDERS, None) => Scope::Orders,
+        _ => return None,
+    };
+    Some(SavedHold {
+        scope,
+        until: hold.until.parse().ok()?,
+        code: hold.code.clone(),
+        text: hold.text.clone(),
     })
 }
 
@@ -213,6 +280,36 @@ mod tests {
 
     #[test]
     fn a_full_secret_keeps_within_what_the_api_server_takes() {
-        const { assert!(BUCKETS_MAX * BUCKET < 1_000_000) };
+        // Of a hold's text each byte may need a backslash; name, times and the rest take less than 600.
+        const HOLD: usize = 2 * SavedHold::LONGEST + 600;
+        const { assert!(BUCKETS_MAX * BUCKET + SavedHold::MOST * HOLD < 1 << 20) };
+    }
+
+    #[test]
+    fn p17_ledgers_of_other_versions_are_read_as_far_as_they_go() {
+        let read = |rest: &str| {
+            let text = format!(
+                r#"{{"version":1,"directory":"https://ca.test","at":"2026-11-24T10:00:00Z",
+                "ordersFullAt":"2026-11-24T10:00:00Z","ahead":2,"secrets":1{rest}}}"#
+            );
+            let head: Head = serde_json::from_str(&text).unwrap();
+            record(&head, &Secret::default()).unwrap()
+        };
+        let old = read("");
+        assert_eq!((old.ahead, old.counted, old.holds), (2, true, Vec::new()));
+        // One hold of a later version among two that are known.
+        let hold = |scope: &str| {
+            format!(r#"{{{scope},"until":"2026-11-24T11:00:00Z","code":"rateLimited","text":"wait"}}"#)
+        };
+        let holds = [
+            r#""scope":"account""#,
+            r#""scope":"moon""#,
+            r#""scope":"below","name":"example.com""#,
+        ];
+        let holds = holds.map(hold).join(",");
+        let new = read(&format!(r#","counted":false,"holds":[{holds}],"later":1"#));
+        let scopes: Vec<_> = new.holds.into_iter().map(|hold| hold.scope).collect();
+        let below = Scope::Below("example.com".parse().unwrap());
+        assert_eq!((new.counted, scopes), (false, vec![Scope::Account, below]));
     }
 }

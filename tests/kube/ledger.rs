@@ -2,7 +2,8 @@
 
 use faythe::store::{Store, StoreError};
 use faythe_core::ari::Window;
-use faythe_core::budget::{Entry, Kind, Record};
+use faythe_core::budget::{Entry, Kind, Record, SavedHold};
+use faythe_core::problem::Scope;
 use faythe_core::schedule::ahead;
 use faythe_core::world::SavedWindow;
 use jiff::{SignedDuration, Timestamp};
@@ -23,6 +24,8 @@ fn record(buckets: u64) -> Record {
         orders_full_at: ahead(at, SignedDuration::from_secs(90)),
         ahead: 4,
         entries: (0..buckets).map(entry).collect(),
+        counted: true,
+        holds: Vec::new(),
     }
 }
 
@@ -46,6 +49,34 @@ async fn p17_what_is_saved_is_read_by_the_next_process() {
         place.store().ledger("https://other.example/dir").await.unwrap(),
         None
     );
+}
+
+#[tokio::test]
+async fn p17_what_the_ca_has_told_us_to_leave_alone_is_read_by_the_next_process() {
+    let place = Place::new("ledger").await;
+    let store = place.store();
+    let hold = |scope| SavedHold {
+        scope,
+        until: "2026-11-24T13:00:00.5Z".parse().unwrap(),
+        code: "rateLimited".to_owned(),
+        text: "the CA says rateLimited (HTTP 429): too many \"new\" orders".to_owned(),
+    };
+    // The fullest that there can be, and each kind in one where nothing is counted.
+    let below = |i: usize| Scope::Below(format!("shop{i}.example.com").parse().unwrap());
+    let mut many: Vec<_> = (0..SavedHold::MOST).map(|i| hold(below(i))).collect();
+    many.iter_mut()
+        .for_each(|hold| hold.text = "\"".repeat(SavedHold::LONGEST));
+    let each = [Scope::Account, Scope::Orders, below(0)].map(hold).to_vec();
+    for (buckets, counted, holds) in [(60_000, true, many), (0, false, each)] {
+        let saved = Record {
+            counted,
+            holds,
+            ..record(buckets)
+        };
+        store.save_ledger(DIRECTORY, &saved).await.unwrap();
+        let read = place.store().ledger(DIRECTORY).await.unwrap().unwrap();
+        assert_eq!((read.counted, read.holds), (saved.counted, saved.holds));
+    }
 }
 
 #[tokio::test]

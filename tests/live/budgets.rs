@@ -6,6 +6,7 @@ use faythe_bed::certificate::Certificate;
 use faythe_bed::faythe::Faythe;
 use faythe_bed::proxy::{Exchange, Fault, Proxy};
 use faythe_bed::{Bed, until};
+use kube::api::ListParams;
 use serde_json::{Value, json};
 
 use super::look::{FAYTHE, NEW_ORDER, SOON, before_ca, clean, hosts, issued, said};
@@ -82,6 +83,52 @@ async fn p17_a_limit_that_binds_is_never_passed_and_is_used_up() {
     }
     let (took, shortest) = (at[HOSTS - 1] - at[0], INTERVAL * 20);
     assert!(took < shortest * 3 / 2, "{took:?} could be {shortest:?}");
+}
+
+#[tokio::test]
+async fn p17_a_time_that_the_ca_has_named_outlives_a_kill() {
+    const WORDS: &str = "too many new orders (300) from this account in the last 3h0m0s";
+
+    // Where nothing is counted there is no ledger but for this.
+    let bed = Bed::start().await.unwrap();
+    let (proxy, config) = before_ca(&bed).await;
+    proxy.fault_always(NEW_ORDER, Fault::problem(429, "rateLimited", WORDS, Some("600")));
+    let first = [bed.host("first")];
+    ask_all(&bed, &first).await;
+    let mut faythe = bed.faythe(FAYTHE, config).await.unwrap();
+    let held = ["state=\"held\"", WORDS, &first[0]];
+    let before = said(&faythe, &held).await;
+    until(SOON, "the time is saved", async || {
+        let ledgers = ListParams::default().labels("faythe/kind=ledger");
+        Ok((bed.secrets().list(&ledgers).await?.items.len() == 1).then_some(()))
+    })
+    .await
+    .unwrap();
+    let asked = proxy.count(NEW_ORDER);
+
+    faythe.kill();
+    let killed = faythe.log().len();
+    faythe.restart().unwrap();
+    // One that is new is held as well: the CA was not asked for it.
+    bed.ingress("new", &[&bed.host("second")]).await.unwrap();
+    let said_since = |host: String| {
+        let faythe = &faythe;
+        async move {
+            until(SOON, "it is held for the same reason", async || {
+                let log = faythe.log().split_off(killed);
+                let is_it = |line: &&str| [held[0], WORDS, &host].iter().all(|word| line.contains(word));
+                Ok(log.lines().find(is_it).map(str::to_owned))
+            })
+            .await
+            .unwrap_or_else(|error| panic!("{error:#}; {}", faythe.process().log_tail()))
+        }
+    };
+    let after = said_since(first[0].clone()).await;
+    said_since(bed.host("second")).await;
+    let reason = |line: &str| line[line.find(WORDS).unwrap()..].to_owned();
+    assert_eq!(reason(&before), reason(&after));
+    assert!(reason(&after).contains("; goes on at "), "{after}");
+    assert_eq!(proxy.count(NEW_ORDER), asked);
 }
 
 /// Tells the CA to recall the certificate of a host, as of some days ago.

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use faythe_core::ari::{RenewalInfo, Window};
-use faythe_core::budget::{Limit, Limits};
+use faythe_core::budget::{Limit, Limits, Preset};
+use faythe_core::problem::{Problem, ProblemKind};
 use faythe_core::schedule::after;
 use jiff::Timestamp;
 
@@ -69,12 +70,58 @@ async fn p17_no_more_is_ordered_than_the_ca_allows_over_a_crash_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p36_without_limits_no_ledger_is_read_or_written() {
+async fn p36_without_limits_no_ledger_is_written_and_it_is_read_with_the_notes_alone() {
     let rig = rig(5);
     let mut process = rig.process();
     rig.settled(&mut process).await;
+    rig.pass(&mut process, GRACE).await;
     let state = rig.place.state();
-    assert_eq!((state.calls("ledger"), state.calls("save ledger")), (0, 0));
+    assert_eq!(state.calls("save ledger"), 0);
+    assert_eq!(state.calls("ledger"), state.calls("notes"));
+}
+
+/// The CA is asked for no order before the time that it has named, by an heir of a killed process and by another instance.
+async fn check_heirs_wait(limits: Limits) {
+    let asked = |rig: &Rig| rig.place.state().calls("open");
+    let mut rig = rig(3);
+    rig.limits = limits;
+    rig.place.state().faults.refuse_orders = Some(Problem {
+        status: Some(429),
+        kind: ProblemKind::RateLimited,
+        detail: "too many new orders (300) from this account in the last 3h0m0s".to_owned(),
+        retry_after: Some(Duration::from_secs(3_600)),
+    });
+    let mut process = rig.process();
+    rig.pass(&mut process, Duration::from_secs(60)).await;
+    let refused = asked(&rig);
+    assert!(refused >= 1);
+    let saves = rig.place.state().calls("save ledger");
+    assert!((1..=5).contains(&saves), "{saves} writes");
+    drop(process);
+
+    let mut heir = rig.process();
+    rig.pass(&mut heir, Duration::from_secs(600)).await;
+    assert_eq!(asked(&rig), refused);
+    drop(heir);
+    // It has read them before it led, and reads them again when it does.
+    let (mut office, mut second) = rig.candidate();
+    rig.pass(&mut second, Duration::from_secs(60)).await;
+    office.begin(None);
+    rig.pass(&mut second, Duration::from_secs(2_700)).await;
+    assert_eq!(asked(&rig), refused);
+    rig.place.state().faults.refuse_orders = None;
+    rig.settled(&mut second).await;
+    assert_eq!(asked(&rig), refused + 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p17_a_time_that_the_ca_has_named_holds_over_a_crash_and_a_take_over() {
+    check_heirs_wait(Preset::LetsEncrypt.limits()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn p17_so_it_does_where_nothing_is_counted() {
+    check_heirs_wait(Limits::default()).await;
 }
 
 #[tokio::test(start_paused = true)]

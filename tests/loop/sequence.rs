@@ -15,6 +15,7 @@ async fn one_host_goes_the_whole_way_in_order() {
     rig.settled(&mut process).await;
     let record = "_acme-challenge.a.example.com";
     let expected = [
+        "ledger",
         "notes",
         "windows",
         "slot a.example.com",
@@ -77,7 +78,7 @@ async fn p18_nothing_is_ordered_before_the_whole_picture_is_known() {
     let mut process = rig.blind_process();
     rig.show_requests(&process, &["a.example.com".into()]);
     rig.pass(&mut process, Duration::from_secs(60)).await;
-    assert_eq!(rig.place.state().journal, ["notes", "windows"]);
+    assert_eq!(rig.place.state().journal, ["ledger", "notes", "windows"]);
     process
         .secrets
         .unbounded_send(SeenSecret::All(Vec::new()))
@@ -106,7 +107,10 @@ async fn a_restart_with_everything_in_order_does_nothing() {
     let before = rig.place.state().journal.len();
     let mut process = rig.process();
     rig.pass(&mut process, Duration::from_secs(3600)).await;
-    assert_eq!(rig.place.state().journal[before..], ["notes", "windows"]);
+    assert_eq!(
+        rig.place.state().journal[before..],
+        ["ledger", "notes", "windows"]
+    );
 }
 
 #[tokio::test(start_paused = true)]

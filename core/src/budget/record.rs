@@ -9,11 +9,15 @@
 //!
 //! What is counted for single names and domains is saved behind, many at a time: until then the certificates themselves
 //! and the notes of failures tell what happened ([`Ledger::recall_issued`], [`Ledger::recall_failed`]).
+//!
+//! The times until which the CA has told us to wait are in the record too, for a process that begins anew must not ask
+//! before (RFC 8555 §6.6). They are saved at once, and also where nothing is counted.
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::meter::bounded;
 use super::{ACCOUNT, Kind, Ledger};
+use crate::problem::Scope;
 use crate::schedule::ahead;
 
 /// How many orders at most may be made ahead of what is saved.
@@ -24,6 +28,8 @@ const CHANGES_MAX: u32 = 64;
 const CHANGES_WAIT: SignedDuration = SignedDuration::from_hours(6);
 /// A record that could not be saved is tried again after this.
 const RETRY: SignedDuration = SignedDuration::from_secs(5);
+/// Between two records that are made for the sake of a hold: a CA that refuses many orders at once costs few writes.
+const HOLDS_APART: SignedDuration = SignedDuration::from_secs(5);
 
 /// What happens is known here within this.
 const ON_ITS_WAY: SignedDuration = SignedDuration::from_secs(10);
@@ -39,6 +45,31 @@ pub struct Record {
     pub ahead: u32,
     /// All other buckets that are not full.
     pub entries: Vec<Entry>,
+    /// Whether anything was counted. If not, the record is there for its holds alone, and whoever counts later reckons
+    /// from the certificates.
+    pub counted: bool,
+    /// What the CA has told us to leave alone, and until when; at most [`SavedHold::MOST`].
+    pub holds: Vec<SavedHold>,
+}
+
+/// A time until which the CA has told us to wait.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SavedHold {
+    /// What has to wait.
+    pub scope: Scope,
+    /// Until when.
+    pub until: Timestamp,
+    /// Stable code of the CA's refusal.
+    pub code: String,
+    /// The refusal, for people; at most [`SavedHold::LONGEST`] bytes.
+    pub text: String,
+}
+
+impl SavedHold {
+    /// So many are saved at most. Beyond it, each that is forgotten costs one refusal after a restart.
+    pub const MOST: usize = 100;
+    /// Bytes of the longest text: what the CA says is cut to 800 where it comes in, and our words stand around it.
+    pub const LONGEST: usize = 1_000;
 }
 
 /// One bucket of a record.
@@ -70,6 +101,28 @@ pub(super) struct Reservation {
     changed: Option<Timestamp>,
     /// Not before this after a record could not be saved.
     retry_at: Option<Timestamp>,
+    holds: Holds,
+}
+
+/// What is known to be saved of the holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Holds {
+    /// There is one that no record has.
+    fresh: bool,
+    /// The record that is being saved was made for one.
+    saving: bool,
+    /// When a record was last made for one.
+    made: Option<Timestamp>,
+}
+
+impl Holds {
+    /// When a record has to be made for one; `None` where every one is in a record.
+    fn due(&self, now: Timestamp) -> Option<Timestamp> {
+        // A clock that was set back must not keep it.
+        let made = self.made.filter(|made| *made <= now);
+        let next = made.map_or(now, |made| ahead(made, HOLDS_APART).max(now));
+        self.fresh.then_some(next)
+    }
 }
 
 impl Reservation {
@@ -83,6 +136,7 @@ impl Reservation {
             changes: 0,
             changed: None,
             retry_at: None,
+            holds: Holds::default(),
         }
     }
 
@@ -111,8 +165,16 @@ impl Ledger {
         self.reservation.needed
     }
 
-    /// Takes in what an earlier process, or another instance, has saved.
+    /// There is a hold that has to be saved.
+    pub(crate) fn hold_named(&mut self) {
+        self.reservation.holds.fresh = true;
+    }
+
+    /// Takes in what an earlier process, or another instance, has saved; all but the holds.
     pub fn load(&mut self, record: &Record, now: Timestamp) {
+        if !record.counted {
+            return;
+        }
         let head = (record.at, record.orders_full_at, record.ahead);
         self.reservation.saved = Some(head);
         if let Some(limit) = self.orders.limit() {
@@ -131,23 +193,26 @@ impl Ledger {
         }
     }
 
-    /// When a record has to be made: at once where an order waits for it, later where it only keeps things. `None` while
-    /// one is being saved, or when there is nothing to be saved.
+    /// When a record has to be made: at once where an order waits for it or the CA has named a time, later where it only
+    /// keeps things. `None` while one is being saved, or when there is nothing to be saved.
     #[must_use]
     pub fn save_at(&self, now: Timestamp) -> Option<Timestamp> {
         let state = &self.reservation;
-        if !state.needed || state.saving.is_some() {
+        if state.saving.is_some() {
             return None;
         }
-        let due = if state.short || state.changes >= CHANGES_MAX {
-            now
+        let counted = if !state.needed {
+            None
+        } else if state.short || state.changes >= CHANGES_MAX {
+            Some(now)
         } else {
-            ahead(state.changed?, CHANGES_WAIT)
+            state.changed.map(|at| ahead(at, CHANGES_WAIT))
         };
+        let due = counted.into_iter().chain(state.holds.due(now)).min()?;
         Some(state.retry_at.map_or(due, |at| due.max(at)))
     }
 
-    /// Makes the record that is to be saved now; [`Self::saved`] must be told how that went.
+    /// Makes the record that is to be saved now, but for the holds; [`Self::saved`] must be told how that went.
     pub fn record(&mut self, now: Timestamp) -> Record {
         self.pass(now);
         let before = self.reservation.grown;
@@ -162,14 +227,21 @@ impl Ledger {
         self.reservation.short = false;
         self.reservation.changes = 0;
         self.reservation.changed = None;
+        let holds = &mut self.reservation.holds;
+        if std::mem::take(&mut holds.fresh) {
+            holds.saving = true;
+            holds.made = Some(now);
+        }
         record
     }
 
-    /// The record for the end of the process: nothing will be made ahead of it. `None` where there is nothing to save.
+    /// The record for the end of the process, but for the holds: nothing will be made ahead of it. `None` where there is
+    /// nothing to save.
     pub fn last_record(&mut self, now: Timestamp) -> Option<Record> {
         let state = &self.reservation;
         let ahead = state.saved.is_some_and(|(.., ahead)| ahead > 0);
-        let worth = state.needed && (ahead || state.changes > 0);
+        let counted = state.needed && (ahead || state.changes > 0);
+        let worth = counted || state.holds.fresh || state.holds.saving;
         self.pass(now);
         worth.then(|| self.record_with(0, now))
     }
@@ -177,6 +249,7 @@ impl Ledger {
     /// The record has been saved, or could not be.
     pub fn saved(&mut self, well: bool, now: Timestamp) {
         let saving = self.reservation.saving.take();
+        let hold = std::mem::take(&mut self.reservation.holds.saving);
         if well {
             self.reservation.saved = saving.or(self.reservation.saved);
             self.reservation.retry_at = None;
@@ -186,6 +259,7 @@ impl Ledger {
                 self.reservation.saved = Some((at, full_at.min(saving.1), ahead.min(saving.2)));
             }
             self.reservation.change(now);
+            self.reservation.holds.fresh |= hold;
             self.reservation.retry_at = Some(ahead(now, RETRY));
         }
     }
@@ -228,6 +302,8 @@ impl Ledger {
             orders_full_at: self.orders.spent(ACCOUNT, now),
             ahead: ahead.saturating_add(self.orders.pending(ACCOUNT)),
             entries,
+            counted: self.reservation.needed,
+            holds: Vec::new(),
         }
     }
 }

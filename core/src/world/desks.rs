@@ -1,16 +1,21 @@
 //! The part of the world that concerns the CAs: what each counts, what each has asked us to leave alone, and who has to
 //! do with which of them.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::World;
 use crate::activity::Hold;
-use crate::budget::{Exemption, Ledger, Limits};
+use crate::budget::{Exemption, Ledger, Limits, Record, SavedHold};
 use crate::cas::{CaId, Cas};
 use crate::name::Hostname;
-use crate::problem::Scope;
+use crate::problem::{ProblemKind, Scope};
+use crate::schedule::ahead;
+
+/// A hold that is over sooner than this is not worth a write.
+const WORTH_SAVING: SignedDuration = SignedDuration::from_mins(1);
 
 /// What is known of one CA.
 #[derive(Clone, Debug)]
@@ -21,6 +26,68 @@ pub(super) struct Desk {
     down_since: Option<Timestamp>,
     /// It has no renewal information; nothing is asked before this.
     pub(super) without_hints_until: Option<Timestamp>,
+}
+
+impl Desk {
+    /// Of two answers the more patient one holds. Says whether this is the one.
+    fn hold(&mut self, scope: Scope, hold: Hold) -> bool {
+        let known = self.holds.get(&scope);
+        let news = known.is_none_or(|known| !known.told || known.until <= hold.until);
+        if news {
+            self.holds.insert(scope, hold);
+        }
+        news
+    }
+
+    /// Adds to a record what the CA has told us to leave alone.
+    pub(super) fn with_holds(&self, record: Record, now: Timestamp) -> Record {
+        let mut holds: Vec<_> = (self.holds.iter())
+            .filter(|(_, hold)| is_saved(hold, now))
+            .map(|(scope, hold)| SavedHold {
+                scope: scope.clone(),
+                until: hold.until,
+                code: hold.code.clone(),
+                text: cut(&hold.text).to_owned(),
+            })
+            .collect();
+        // The widest first, then those that last longest.
+        holds.sort_by_key(|hold| (matches!(hold.scope, Scope::Below(_)), Reverse(hold.until)));
+        holds.truncate(SavedHold::MOST);
+        Record { holds, ..record }
+    }
+
+    /// Takes up the holds of a record. By a clock that has been set back since, none lasts longer than it did then.
+    pub(super) fn load_holds(&mut self, record: &Record, now: Timestamp) {
+        for saved in record.holds.iter().take(SavedHold::MOST) {
+            let until = saved.until.min(ahead(now, record.at.duration_until(saved.until)));
+            if until <= now {
+                continue;
+            }
+            if saved.scope == Scope::Account {
+                self.down_since.get_or_insert_with(|| record.at.min(now));
+            }
+            let hold = Hold {
+                until,
+                code: saved.code.clone(),
+                text: saved.text.clone(),
+                tries: 1,
+                told: true,
+            };
+            self.hold(saved.scope.clone(), hold);
+        }
+    }
+}
+
+/// Whether a hold is kept over a restart. One that lasts as long as we say, until somebody mends the account or the
+/// configuration, is not: Faythe is started anew to end it.
+fn is_saved(hold: &Hold, now: Timestamp) -> bool {
+    let by_ca = hold.told && !ProblemKind::from_urn(&hold.code).is_held_as_we_say();
+    by_ca && hold.until > ahead(now, WORTH_SAVING)
+}
+
+/// As much of a text as a record takes.
+fn cut(text: &str) -> &str {
+    &text[..text.floor_char_boundary(SavedHold::LONGEST)]
 }
 
 /// All of them, and what keeps single names from one.
@@ -149,10 +216,12 @@ impl World {
             desk.down_since = Some(now);
             self.holds_changed = true;
         }
-        let known = desk.holds.get(&scope);
-        if known.is_none_or(|known| !known.told || known.until <= hold.until) {
-            desk.holds.insert(scope, hold);
+        let saved = is_saved(&hold, now);
+        if desk.hold(scope, hold) {
             self.holds_changed = true;
+            if saved {
+                desk.ledger.hold_named();
+            }
         }
     }
 

@@ -27,11 +27,28 @@ impl World {
         self.holds_changed = true;
     }
 
-    /// Takes in what another instance has saved meanwhile.
+    /// Takes in what an earlier process, or another instance meanwhile, has saved: what is counted, and what the CA has
+    /// told us to leave alone.
     pub fn load_ledger(&mut self, ca: CaId, record: &Record, now: Timestamp) {
-        self.ledger_mut(ca).load(record, now);
+        let desk = self.desks.at_mut(ca);
+        desk.ledger.load(record, now);
+        desk.load_holds(record, now);
         // Less may be left than those have been let through for who wait.
         self.holds_changed = true;
+    }
+
+    /// Makes the record of a ledger that is to be saved now; the ledger must be told how that went.
+    pub fn record(&mut self, ca: CaId, now: Timestamp) -> Record {
+        let desk = self.desks.at_mut(ca);
+        let record = desk.ledger.record(now);
+        desk.with_holds(record, now)
+    }
+
+    /// The record for the end of the process; `None` where there is nothing to save.
+    pub fn last_record(&mut self, ca: CaId, now: Timestamp) -> Option<Record> {
+        let desk = self.desks.at_mut(ca);
+        let record = desk.ledger.last_record(now)?;
+        Some(desk.with_holds(record, now))
     }
 
     /// Hands out the leave to order that a plan has set aside for `host`.

@@ -8,7 +8,7 @@ use super::*;
 use crate::activity::Hold;
 use crate::activity::Rest;
 use crate::ari::{CertificateId, Window};
-use crate::budget::{Exemption, Ledger, Preset};
+use crate::budget::{Exemption, Ledger, Preset, SavedHold};
 use crate::cas::{Authority, CaKey};
 use crate::cert::{CertFacts, Unreadable};
 use crate::problem::Scope;
@@ -247,6 +247,147 @@ fn p17_what_the_ca_has_named_is_neither_shortened_nor_cleared() {
     assert!(world.hold_of(CaId::FIRST, &Scope::Account).is_some());
     world.clear_trouble(CaId::FIRST);
     assert!(world.hold_of(CaId::FIRST, &Scope::Account).is_none());
+}
+
+/// A time that the CA has named in a refusal with this code.
+fn named(secs: i64, code: &str) -> Hold {
+    Hold {
+        until: Timestamp::from_second(secs).unwrap(),
+        code: code.into(),
+        text: format!("the CA says {code}"),
+        tries: 1,
+        told: true,
+    }
+}
+
+#[test]
+fn p17_a_time_that_the_ca_has_named_outlives_the_process() {
+    let at = |secs| Timestamp::from_second(secs).unwrap();
+    let below = Scope::Below("shop.example.com".parse().unwrap());
+    let kept = [
+        (Scope::Account, named(3_600, "serverInternal")),
+        (Scope::Orders, named(7_200, "rateLimited")),
+        (below, named(9_000, "rateLimited")),
+    ];
+    let zone = Scope::Zone(Some("example.com".parse().unwrap()));
+    for limits in [Preset::LetsEncrypt, Preset::None] {
+        let mut world = world();
+        world.set_ledger(CaId::FIRST, Ledger::new(limits.limits()));
+        // What a change of the configuration ends, and what is over soon, is not worth a write.
+        world.set_hold(CaId::FIRST, zone.clone(), named(86_400, "invalidProfile"), at(0));
+        world.set_hold(CaId::FIRST, Scope::Account, named(60, "rateLimited"), at(0));
+        assert_eq!(world.ledger(CaId::FIRST).save_at(at(0)), None);
+        for (scope, hold) in &kept {
+            world.set_hold(CaId::FIRST, scope.clone(), hold.clone(), at(0));
+        }
+        assert_eq!(world.ledger(CaId::FIRST).save_at(at(0)), Some(at(0)));
+        let record = world.record(CaId::FIRST, at(0));
+        world.ledger_mut(CaId::FIRST).saved(true, at(0));
+        assert_eq!(world.ledger(CaId::FIRST).save_at(at(0)), None);
+        assert_eq!(record.holds.len(), kept.len());
+
+        let mut heir = self::world();
+        heir.set_ledger(CaId::FIRST, Ledger::new(limits.limits()));
+        heir.load_ledger(CaId::FIRST, &record, at(600));
+        for (scope, hold) in &kept {
+            assert_eq!(heir.hold_of(CaId::FIRST, scope), Some(hold));
+        }
+        assert_eq!(heir.hold_of(CaId::FIRST, &zone), None);
+        assert_eq!(heir.down_since(CaId::FIRST), Some(at(0)));
+        assert_eq!(heir.ledger(CaId::FIRST).save_at(at(600)), None, "it is saved");
+        // What is over is over.
+        heir = self::world();
+        heir.load_ledger(CaId::FIRST, &record, at(3_600));
+        assert_eq!(heir.hold_of(CaId::FIRST, &Scope::Account), None);
+        assert!(heir.hold_of(CaId::FIRST, &Scope::Orders).is_some());
+    }
+}
+
+#[test]
+fn p17_a_hold_of_a_clock_that_was_ahead_lasts_no_longer_than_it_did_then() {
+    let mut world = world();
+    let year = 366 * 86_400;
+    let at = |secs| Timestamp::from_second(secs).unwrap();
+    world.set_hold(
+        CaId::FIRST,
+        Scope::Account,
+        named(year + 600, "rateLimited"),
+        at(year),
+    );
+    let record = world.record(CaId::FIRST, at(year));
+    let mut heir = self::world();
+    heir.load_ledger(CaId::FIRST, &record, at(0));
+    let hold = heir.hold_of(CaId::FIRST, &Scope::Account).unwrap();
+    assert_eq!(hold.until, at(600));
+}
+
+#[test]
+fn p36_refusals_without_end_cost_few_and_small_writes() {
+    let mut world = world();
+    let at = |secs| Timestamp::from_second(secs).unwrap();
+    let save_at = |world: &World, now| world.ledger(CaId::FIRST).save_at(at(now));
+    world.set_hold(CaId::FIRST, Scope::Orders, named(5_000, "rateLimited"), at(0));
+    let _ = world.record(CaId::FIRST, at(0));
+    // Another while that is being saved.
+    let mut long = named(6_000, "rateLimited");
+    long.text = "\u{e9}".repeat(SavedHold::LONGEST);
+    world.set_hold(CaId::FIRST, Scope::Account, long, at(1));
+    assert_eq!(save_at(&world, 1), None);
+    world.ledger_mut(CaId::FIRST).saved(true, at(1));
+    assert_eq!(save_at(&world, 1), Some(at(5)));
+    for i in 0..300 {
+        let name = format!("shop{i}.example.com").parse().unwrap();
+        world.set_hold(
+            CaId::FIRST,
+            Scope::Below(name),
+            named(10_000 + i, "rateLimited"),
+            at(2),
+        );
+    }
+    let record = world.record(CaId::FIRST, at(5));
+    assert_eq!(record.holds.len(), SavedHold::MOST);
+    let widest: Vec<_> = record
+        .holds
+        .iter()
+        .map(|hold| hold.scope.clone())
+        .take(2)
+        .collect();
+    assert_eq!(widest, [Scope::Account, Scope::Orders]);
+    assert_eq!(record.holds[2].until, at(10_299));
+    assert!((SavedHold::LONGEST - 1..=SavedHold::LONGEST).contains(&record.holds[0].text.len()));
+    // What could not be saved is tried again, also at the end.
+    world.ledger_mut(CaId::FIRST).saved(false, at(6));
+    assert_eq!(save_at(&world, 6), Some(at(11)));
+    assert_eq!(save_at(&world, -1_000), Some(at(11)));
+    let last = world.last_record(CaId::FIRST, at(7)).unwrap();
+    assert_eq!((last.holds.len(), last.counted), (SavedHold::MOST, false));
+    // Another instance has written meanwhile: what it knows is added, and is no news of ours.
+    world.load_ledger(CaId::FIRST, &last, at(8));
+    let _ = world.record(CaId::FIRST, at(11));
+    world.ledger_mut(CaId::FIRST).saved(true, at(11));
+    assert_eq!(world.last_record(CaId::FIRST, at(12)), None);
+}
+
+#[test]
+fn p17_a_ledger_without_limits_hides_nothing_from_limits_that_come_later() {
+    let at = |secs| Timestamp::from_second(secs).unwrap();
+    let mut world = world();
+    world.set_hold(CaId::FIRST, Scope::Orders, named(5_000, "rateLimited"), at(500));
+    let record = world.record(CaId::FIRST, at(500));
+    let name = host("a.example.com");
+    let left = |record: Option<&crate::budget::Record>| {
+        let mut ledger = Ledger::new(Preset::LetsEncrypt.limits());
+        if let Some(record) = record {
+            ledger.load(record, at(600));
+        }
+        ledger.recall_issued(&name, at(0));
+        (
+            ledger.free_in_domain(&name, at(600)),
+            ledger.free_orders(at(600)),
+            ledger.order_at(1, at(600)),
+        )
+    };
+    assert_eq!(left(Some(&record)), left(None));
 }
 
 #[test]

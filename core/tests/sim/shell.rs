@@ -155,12 +155,11 @@ impl Shell {
 
     pub(crate) fn read_notes(&mut self, outside: &Outside) {
         let now = outside.clock();
-        let mut ledger = Ledger::new(self.limits);
+        self.world.set_ledger(CaId::FIRST, Ledger::new(self.limits));
         self.saves = outside.cluster.ledger.0;
         if let Some(record) = &outside.cluster.ledger.1 {
-            ledger.load(record, now);
+            self.world.load_ledger(CaId::FIRST, record, now);
         }
-        self.world.set_ledger(CaId::FIRST, ledger);
         let mut orders = Vec::new();
         let mut failures = Vec::new();
         for (host, saved) in self.notes.all(outside) {
@@ -282,9 +281,9 @@ impl Shell {
 
     /// What has to be saved of the ledger now.
     pub(crate) fn record(&mut self, now: Timestamp) -> Option<Record> {
-        let ledger = self.world.ledger_mut(CaId::FIRST);
+        let ledger = self.world.ledger(CaId::FIRST);
         let is_due = self.acts && ledger.save_at(now).is_some_and(|at| at <= now);
-        is_due.then(|| ledger.record(now))
+        is_due.then(|| self.world.record(CaId::FIRST, now))
     }
 
     /// Saves it, unless another instance has meanwhile. How late the answer comes is of no concern: until then nothing more
