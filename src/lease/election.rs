@@ -5,15 +5,18 @@
 //! read. The holder counts from before it sent its last renewal, and for a shorter time, so that it has stopped acting
 //! before anybody may take over. Nothing here ends but by the signal: while the API server is away, nobody leads.
 //!
-//! Where Leases are forbidden, as they were to the old tool's users, the instance leads without an election.
+//! Where Leases are forbidden, as they were to the old tool's users, the instance leads without an election. That is
+//! believed of an API server that lets us list Secrets, and never by one that watches another: an API server that has
+//! just started refuses everything for a while.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use faythe_core::schedule::after;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
-use kube::api::{Api, PostParams};
+use kube::api::{Api, ListParams, PostParams};
 use kube::core::ObjectMeta;
 use kube::{Client, ResourceExt};
 use tokio::time::{Instant, timeout};
@@ -38,6 +41,8 @@ const PATIENCE: Duration = Duration::from_secs(3);
 const REST: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
 /// Where there is no election, it is tried again at this pace: permissions change while we run.
 const AGAIN: Duration = Duration::from_secs(60);
+/// So often in a row, [`LOOK`] apart, Leases have to be forbidden and Secrets not. Roles reach an API server one by one.
+const REFUSALS: u32 = 3;
 /// Whatever another version has written as its duration, nobody is waited for longer.
 const DURATION_MAX: i32 = 60;
 /// The zones that the holder serves, so that a Faythe for others is not taken for a replica.
@@ -59,6 +64,8 @@ pub struct Settings {
 /// One candidate.
 pub struct Election {
     api: Api<Lease>,
+    /// What every Faythe may read.
+    secrets: Api<Secret>,
     settings: Settings,
     office: Office,
     now: Now,
@@ -68,7 +75,11 @@ pub struct Election {
     holding: Option<i32>,
     /// Somebody else's Lease, and when we saw it change.
     theirs: Option<(String, Instant)>,
+    /// Another has been seen to lead, and we have not led since.
+    watching: bool,
     without: bool,
+    /// How often in a row the Lease alone was forbidden.
+    refusals: u32,
     failures: u32,
     exchanges: u32,
     /// What has been told, so that it is told once.
@@ -93,13 +104,16 @@ impl Election {
     pub fn new(client: &Client, settings: Settings, office: Office, now: Now) -> Self {
         Self {
             api: Api::namespaced(client.clone(), &settings.namespace),
+            secrets: Api::namespaced(client.clone(), &settings.namespace),
             settings,
             office,
             now,
             ours: None,
             holding: None,
             theirs: None,
+            watching: false,
             without: false,
+            refusals: 0,
             failures: 0,
             exchanges: 0,
             told: None,
@@ -132,8 +146,8 @@ impl Election {
             Ok(outcome) => outcome.map_err(|error| (Fault::of(&error), words(&error))),
             Err(_) => Err((Fault::Unavailable(None), "it does not answer".to_owned())),
         };
-        if !matches!(outcome, Err((Fault::TooMany(_) | Fault::Unavailable(_), _))) {
-            self.failures = 0;
+        if outcome.is_ok() {
+            (self.failures, self.refusals) = (0, 0);
         }
         match outcome {
             Ok(Round::Away(left)) => self.jitter(LOOK).min(left),
@@ -142,9 +156,7 @@ impl Election {
             Ok(Round::Stranger(zones)) => self.go_without(&format!(
                 "it belongs to a Faythe that serves {zones}; give each its own `lease_name`"
             )),
-            Err((Fault::Forbidden, words)) => self.go_without(&format!(
-                "{words}; grant it as deploy/rbac.yaml does, or set `leader_election` to false"
-            )),
+            Err((Fault::Forbidden, words)) => self.refused(&words).await,
             Err((fault, words)) => self.fail(&fault, &words),
         }
     }
@@ -185,6 +197,7 @@ impl Election {
             return self.write(lease, end).await;
         }
         self.leave();
+        self.watching = true;
         self.tell(&format!("watching {holder}"), || {
             tracing::info!(holder, "another instance leads; this one watches");
         });
@@ -236,6 +249,7 @@ impl Election {
             self.office.begin(Some(end));
         }
         self.without = false;
+        self.watching = false;
         self.holding = holding;
         self.theirs = None;
         self.ours = Some(lease);
@@ -286,6 +300,32 @@ impl Election {
         self.without = false;
         self.holding = None;
         self.office.leave();
+    }
+
+    /// RBAC does not allow it, or does not know yet that it does.
+    async fn refused(&mut self, words: &str) -> Duration {
+        if !self.without {
+            self.refusals = self.refusals.saturating_add(1);
+            if self.watching || !self.is_known().await {
+                self.refusals = 0;
+                return self.fail(&Fault::Forbidden, words);
+            }
+            if self.refusals < REFUSALS {
+                return self.jitter(LOOK);
+            }
+        }
+        self.go_without(&format!(
+            "{words}; grant it as deploy/rbac.yaml does, or set `leader_election` to false"
+        ))
+    }
+
+    /// Whether the API server knows our rights, by one that we have everywhere.
+    async fn is_known(&self) -> bool {
+        let one = ListParams::default().limit(1);
+        matches!(
+            timeout(PATIENCE, self.secrets.list_metadata(&one)).await,
+            Ok(Ok(_))
+        )
     }
 
     fn go_without(&mut self, why: &str) -> Duration {

@@ -1,6 +1,8 @@
 //! The election: who holds the Lease, when another takes it, and what happens where Leases are forbidden (P38).
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use faythe::clock::{self, Now};
@@ -8,12 +10,16 @@ use faythe::lease::Tenure;
 use faythe::lease::election::{Election, Settings};
 use faythe_bed::kube::Kube;
 use faythe_bed::until;
+use http::{Request, Response};
 use k8s_openapi::api::coordination::v1::Lease;
+use kube::Client;
 use kube::api::{Api, PostParams};
+use kube::client::Body;
 use serde_json::json;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
+use tower::BoxError;
 
 use crate::place::{Place, SOON};
 
@@ -32,6 +38,10 @@ fn now() -> Now {
 
 impl Candidate {
     fn new(place: &Place, identity: &str, zones: &[&str]) -> Self {
+        Self::asking(&place.client, place, identity, zones)
+    }
+
+    fn asking(client: &Client, place: &Place, identity: &str, zones: &[&str]) -> Self {
         let (office, tenure) = Tenure::vacant(now());
         let settings = Settings {
             namespace: place.namespace.clone(),
@@ -41,7 +51,7 @@ impl Candidate {
         };
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
-        let election = Election::new(&place.client, settings, office, now());
+        let election = Election::new(client, settings, office, now());
         tasks.spawn(election.run(stop.clone()));
         Self { tenure, stop, tasks }
     }
@@ -145,10 +155,83 @@ async fn p38_what_the_holders_clock_says_counts_for_nothing() {
 async fn p38_without_the_right_to_leases_it_leads_without_an_election() {
     let kube = Kube::shared().await.unwrap();
     let place = Place::bare(kube, "no-leases").await;
+    let name = &place.namespace;
+    // All that the old tool's users had to give for it to work.
+    let rights = format!(
+        "apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {{ name: base, namespace: {name} }}
+rules: [{{ apiGroups: [''], resources: [secrets], verbs: [list, create, update] }}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {{ name: base, namespace: {name} }}
+roleRef: {{ apiGroup: rbac.authorization.k8s.io, kind: Role, name: base }}
+subjects: [{{ kind: ServiceAccount, name: {name}, namespace: {name} }}]
+"
+    );
+    kube.apply(&rights).await.unwrap();
+    let began = Instant::now();
     let [first, second] = ["first", "second"].map(|name| Candidate::new(&place, name, &["a.test"]));
     first.leads().await;
     second.leads().await;
     assert!(first.is_leading() && second.is_leading());
+    let waited = began.elapsed();
+    assert!(
+        waited < Duration::from_secs(6),
+        "the first certificate waits {waited:?}"
+    );
+}
+
+#[tokio::test]
+async fn p38_a_refusal_makes_no_leader_of_one_that_watches() {
+    let place = Place::new("follower").await;
+    let first = Candidate::new(&place, "first", &["a.test"]);
+    first.leads().await;
+    let guard = Guard::of(&place.client);
+    let second = Candidate::asking(&guard.client, &place, "second", &["a.test"]);
+    until(SOON, "the second watches", async || {
+        Ok((place.requests("get", "leases").len() >= 2).then_some(()))
+    })
+    .await
+    .unwrap();
+    guard.refuse(LEASES).await;
+    assert!(first.is_leading() && !second.is_leading());
+}
+
+#[tokio::test]
+async fn p38_an_api_server_that_does_not_know_our_rights_yet_makes_no_leader() {
+    let place = Place::new("cold").await;
+    let first = Candidate::new(&place, "first", &["a.test"]);
+    first.leads().await;
+    let guard = Guard::of(&place.client);
+    guard.refused.store(EVERYTHING, Ordering::Relaxed);
+    let second = Candidate::asking(&guard.client, &place, "second", &["a.test"]);
+    guard.refuse(EVERYTHING).await;
+    assert!(!second.is_leading());
+    guard.refused.store(NOTHING, Ordering::Relaxed);
+    let seen = place.requests("get", "leases").len();
+    until(SOON, "the second watches", async || {
+        Ok((place.requests("get", "leases").len() >= seen + 3).then_some(()))
+    })
+    .await
+    .unwrap();
+    assert!(first.is_leading() && !second.is_leading());
+}
+
+#[tokio::test]
+async fn p38_whoever_leads_goes_on_when_the_right_is_taken_away() {
+    let place = Place::new("taken-away").await;
+    let guard = Guard::of(&place.client);
+    let first = Candidate::asking(&guard.client, &place, "first", &["a.test"]);
+    first.leads().await;
+    let mut tenure = first.tenure.clone();
+    let term = tenure.current();
+    guard.refused.store(LEASES, Ordering::Relaxed);
+    let next = timeout(SOON, tenure.changed(term)).await.unwrap();
+    // It is a new term in any case: nobody knows whether another has led in between.
+    assert_ne!(next, term);
+    first.leads().await;
 }
 
 #[tokio::test]
@@ -189,4 +272,62 @@ async fn p38_a_lease_is_renewed_and_whoever_loses_it_knows() {
     let known = tenure.current();
     let lost = timeout(SOON, tenure.changed(known)).await.unwrap();
     assert_eq!(lost, None);
+}
+
+const NOTHING: u8 = 0;
+const LEASES: u8 = 1;
+const EVERYTHING: u8 = 2;
+
+/// Stands before the API server, and refuses as RBAC does.
+struct Guard {
+    client: Client,
+    refused: Arc<AtomicU8>,
+    refusals: Arc<AtomicUsize>,
+}
+
+impl Guard {
+    fn of(client: &Client) -> Self {
+        let (refused, refusals) = (Arc::<AtomicU8>::default(), Arc::<AtomicUsize>::default());
+        let (client, closed, count) = (client.clone(), Arc::clone(&refused), Arc::clone(&refusals));
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let client = client.clone();
+            let lease = request.uri().path().contains("/leases");
+            let is_refused = match closed.load(Ordering::Relaxed) {
+                NOTHING => false,
+                LEASES => lease,
+                _ => true,
+            };
+            if is_refused && lease {
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+            async move {
+                if !is_refused {
+                    return Ok::<_, BoxError>(client.send(request).await?);
+                }
+                let status = json!({
+                    "kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Forbidden", "code": 403,
+                    "message": "it is forbidden: User \"us\" cannot get resource \"leases\"",
+                });
+                Ok(Response::builder()
+                    .status(403)
+                    .body(Body::from(status.to_string().into_bytes()))?)
+            }
+        });
+        Self {
+            client: Client::new(service, "default"),
+            refused,
+            refusals,
+        }
+    }
+
+    /// Refuses so much from now on, and waits until a candidate has met that often enough to draw its conclusion.
+    async fn refuse(&self, what: u8) {
+        self.refused.store(what, Ordering::Relaxed);
+        let before = self.refusals.load(Ordering::Relaxed);
+        until(SOON, "the Lease is refused again and again", async || {
+            Ok((self.refusals.load(Ordering::Relaxed) >= before + 4).then_some(()))
+        })
+        .await
+        .unwrap();
+    }
 }
