@@ -21,11 +21,13 @@ mod begin;
 mod choice;
 mod line;
 mod overdue;
+mod pace;
 mod queues;
 
 pub use overdue::Overdue;
 
 use assess::{Assessment, Urgency, assess, best, goal, has_order};
+use pace::{Flow, Flows};
 use queues::{Queues, Standing, View};
 
 /// Questions about renewal that may be under way at once.
@@ -80,6 +82,7 @@ pub struct Planner {
     /// Those who need a turn, by arrival.
     fresh: BTreeSet<(u64, Hostname)>,
     running: BTreeMap<Hostname, Goal>,
+    flows: Flows,
     /// When one that waits too long may go to another CA that could not take it in the last turn.
     spills_at: Option<Timestamp>,
     counts: BTreeMap<State, usize>,
@@ -90,6 +93,8 @@ struct Assessed {
     verdict: Verdict,
     /// Where it stands in the queues.
     place: Option<Standing>,
+    /// What it takes of the CA on the average.
+    usual: Flow,
     revisit: Option<Timestamp>,
 }
 
@@ -203,7 +208,9 @@ impl Planner {
     fn wake_at(&self, world: &World, policy: &Policy, now: Timestamp) -> Option<Timestamp> {
         let due = self.due.first().map(|(at, _)| *at);
         let room = self.running.len() < policy.orders_at_once.max(1);
-        let gates = room.then(|| self.queues.wake_at(view(world, now))).flatten();
+        let gates = room
+            .then(|| self.queues.wake_at(self.opens(world, policy), view(world, now)))
+            .flatten();
         let spills = self.spills_at.filter(|at| room && *at > now);
         let saves = world
             .cas()
@@ -272,6 +279,7 @@ impl Planner {
             counted,
             revisit,
             followed: _,
+            usual,
         }) = conclusion
         else {
             if before.is_some() {
@@ -302,13 +310,16 @@ impl Planner {
             .map(|rank| Standing { rank, ca, counted });
         if let Some(standing) = place {
             self.queues.insert(standing, &host, view(world, now));
+            self.flows.waiting.add(standing.rank.pace.flow());
         }
+        self.flows.usual.add(usual);
         *self.counts.entry(reason.state()).or_default() += 1;
         self.assessed.insert(
             host,
             Assessed {
                 verdict: Verdict { reason, since },
                 place,
+                usual,
                 revisit,
             },
         );
@@ -361,7 +372,9 @@ impl Planner {
         }
         if let Some(standing) = before.place {
             self.queues.remove(standing, host, view);
+            self.flows.waiting.take(standing.rank.pace.flow());
         }
+        self.flows.usual.take(before.usual);
         if let Some(count) = self.counts.get_mut(&before.verdict.reason.state()) {
             *count -= 1;
         }

@@ -15,7 +15,7 @@ pub struct Policy {
     pub threshold: Threshold,
     /// Over how many thousandths of their lifetime renewals are spread where the CA names no window (P20).
     pub spread: u32,
-    /// How many routine renewals begin in a minute at most; `None` for no bound.
+    /// How many routine renewals begin in a minute at most; `None` for no bound and no pace.
     pub renewals_per_minute: Option<NonZeroU32>,
     /// How far apart two orders for one name are after the CA has seen one fail.
     pub issue_grace: Duration,

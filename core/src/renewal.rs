@@ -78,6 +78,33 @@ impl Rule {
         }
     }
 
+    /// By when a renewal should have begun that follows the CA's window, or else the threshold.
+    pub(crate) fn begins_by(&self, facts: &CertFacts) -> Timestamp {
+        let latest = self.latest(facts).unwrap_or(Timestamp::MAX);
+        self.window(facts)
+            .map_or(latest, |window| window.end().min(latest))
+    }
+
+    /// The threshold, where it holds: the operator has set it, or the CA says nothing (S05).
+    pub(crate) fn latest(&self, facts: &CertFacts) -> Option<Timestamp> {
+        let holds = matches!(self.threshold, Threshold::Set(_)) || self.window(facts).is_none();
+        holds.then(|| renew_at(facts.not_before, facts.not_after, self.threshold))
+    }
+
+    /// How long certificates like this one are used on the average, until they are due.
+    pub(crate) fn usual_time(&self, facts: &CertFacts) -> SignedDuration {
+        let middle = match self.window(facts) {
+            Some(window) => ahead(window.start(), window.start().duration_until(window.end()) / 2),
+            None => back(
+                renew_at(facts.not_before, facts.not_after, self.threshold),
+                self.width(facts) / 2,
+            ),
+        };
+        let due = self.latest(facts).map_or(middle, |latest| middle.min(latest));
+        // One that is recalled is none like the others.
+        facts.not_before.duration_until(due).max(facts.lifetime() / 3)
+    }
+
     /// Whether the CA wants the certificate replaced long before its time: a revocation, as a rule (P21).
     #[must_use]
     pub fn is_recalled(&self, host: &Hostname, facts: &CertFacts, now: Timestamp) -> bool {
@@ -88,9 +115,13 @@ impl Rule {
     /// When the certificate of `host` is due if the CA says nothing.
     pub(crate) fn due_without_hint(&self, host: &Hostname, facts: &CertFacts) -> Timestamp {
         let latest = renew_at(facts.not_before, facts.not_after, self.threshold);
-        let width = facts.lifetime() / 1_000 * i32::try_from(self.spread.min(1_000)).unwrap_or(0);
-        let due = back(latest, part(width, share(host, facts, "share")));
+        let due = back(latest, part(self.width(facts), share(host, facts, "share")));
         due.max(ahead(facts.not_before, facts.lifetime() / 3)).min(latest)
+    }
+
+    /// Over how long renewals are spread where the CA says nothing.
+    fn width(&self, facts: &CertFacts) -> SignedDuration {
+        facts.lifetime() / 1_000 * i32::try_from(self.spread.min(1_000)).unwrap_or(0)
     }
 
     /// The window of this very certificate.

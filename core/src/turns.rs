@@ -2,11 +2,11 @@
 //!
 //! New hosts go in order of arrival, but a namespace that asks for thousands at once does not hold up the one that asks
 //! for a single one: each host gets a turn when it joins the queue, one more than the last of its namespace and never
-//! earlier than the turn that is being served (start-time fair queueing). Routine renewals and questions about renewal
-//! begin at a steady pace, so that an outage or a mass event is not followed by a herd (P20).
+//! earlier than the turn that is being served (start-time fair queueing). Questions about renewal are asked at a steady
+//! pace, and when the last routine renewal began is kept here, so that an outage or a mass event is not followed by a herd
+//! (P20).
 
 use std::collections::BTreeMap;
-use std::num::NonZeroU32;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -21,8 +21,8 @@ pub struct Turns {
     /// The turn of each namespace's last host, where it lies ahead.
     last: BTreeMap<Box<str>, u64>,
     of: BTreeMap<Hostname, u64>,
-    /// When the next routine renewal may begin.
-    next_renewal: Option<Timestamp>,
+    /// When the last routine renewal began, and for how many the next one has to pause.
+    last_renewal: Option<(Timestamp, i32)>,
     polls: Batch,
 }
 
@@ -68,17 +68,19 @@ impl Turns {
         }
     }
 
-    /// When the next routine renewal may begin.
-    pub(crate) fn next_renewal(&self) -> Option<Timestamp> {
-        self.next_renewal
+    /// When the next routine renewal may begin, `pause` after the last one.
+    pub(crate) fn next_renewal(&self, pause: SignedDuration) -> Option<Timestamp> {
+        let (last, count) = self.last_renewal?;
+        let pause = pause.checked_mul(count).unwrap_or(SignedDuration::MAX);
+        Some(ahead(last, pause))
     }
 
-    /// A routine renewal begins.
-    pub(crate) fn renew(&mut self, per_minute: Option<NonZeroU32>, now: Timestamp) {
-        if let Some(rate) = per_minute {
-            let pause = SignedDuration::from_mins(1) / i32::try_from(rate.get()).unwrap_or(i32::MAX);
-            self.next_renewal = Some(ahead(now, pause));
-        }
+    /// A routine renewal begins. Where two begin together, a name's and its wildcard's, the next one pauses for both.
+    pub(crate) fn renew(&mut self, pause: SignedDuration, now: Timestamp) {
+        let early = self.next_renewal(pause).is_some_and(|next| next > now);
+        let before = self.last_renewal.filter(|_| early);
+        let count = before.map_or(1, |(_, count)| count.saturating_add(1));
+        self.last_renewal = Some((now, count));
     }
 
     /// When the next question about renewal may be asked; `None` for at once.
@@ -99,8 +101,7 @@ impl Turns {
 
     /// A clock that was set back makes nobody wait for long.
     pub(crate) fn mend(&mut self, now: Timestamp) {
-        let latest = ahead(now, SignedDuration::from_mins(1));
-        self.next_renewal = self.next_renewal.map(|next| next.min(latest));
+        self.last_renewal = self.last_renewal.map(|(last, count)| (last.min(now), count));
         self.polls = Batch::default();
     }
 }

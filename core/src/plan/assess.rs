@@ -15,6 +15,7 @@ use crate::verdict::Reason;
 use crate::world::{Want, World};
 
 use super::choice::{Choice, Obstacle, choose, is_refused_elsewhere};
+use super::pace::{Flow, Pace, usual};
 
 /// How long the place of a certificate counts as somebody else's before it is looked at again: half as long as it has
 /// been known, within these bounds. No watch tells of a Secret without the label, and who has just read the verdict and
@@ -35,6 +36,8 @@ pub(super) struct Assessment {
     pub(super) revisit: Option<Timestamp>,
     /// Whether the CA is to be asked now and then whether it wants the certificate renewed.
     pub(super) followed: bool,
+    /// What it takes of the CA on the average.
+    pub(super) usual: Flow,
 }
 
 /// Who goes first, when not all can: by urgency, then by what counts within it.
@@ -43,6 +46,7 @@ pub(super) struct Rank {
     pub(super) urgency: Urgency,
     first: u64,
     second: u64,
+    pub(super) pace: Pace,
 }
 
 /// Kinds of urgency, the greatest first (P17). Those that have rested come last, so that what is stuck never holds up
@@ -82,7 +86,9 @@ pub(super) fn assess(host: &Hostname, world: &World, policy: &Policy, now: Times
     let turn = turns_at(host, world.claims(host), world.rule(host, policy), now);
     assessment.revisit = earlier(assessment.revisit, turn);
     // Never again once it has expired (RFC 9773 §4.3); and a CA that is configured no more is asked nothing.
-    let lives = best(host, world).is_some_and(|facts| facts.not_after > now);
+    let best = best(host, world);
+    let lives = best.is_some_and(|facts| facts.not_after > now);
+    assessment.usual = best.map_or_else(Flow::default, |facts| usual(facts, world.rule(host, policy)));
     assessment.followed = lives && world.maker(host).is_some();
     Some(assessment)
 }
@@ -132,6 +138,7 @@ fn assess_unwanted(host: &Hostname, world: &World, policy: &Policy, now: Timesta
         counted: false,
         revisit,
         followed: false,
+        usual: Flow::default(),
     })
 }
 
@@ -146,6 +153,7 @@ fn assess_wanted(host: &Hostname, want: &Want, world: &World, policy: &Policy, n
         counted: false,
         revisit,
         followed: false,
+        usual: Flow::default(),
     };
     let short = match standing(host, world.claims(host), world.rule(host, policy), now) {
         Standing::Fine {
@@ -281,6 +289,7 @@ fn assess_wanted(host: &Hostname, want: &Want, world: &World, policy: &Policy, n
         counted: !ordered && choice.exemption == Exemption::Nothing,
         revisit: earlier(earlier(revisit, turn), other),
         followed: false,
+        usual: Flow::default(),
     }
 }
 
@@ -312,8 +321,15 @@ fn rank(
         }
         Some(Activity::Resting(rest)) => {
             let hurry_at = hurry_at(host, short, world).filter(|at| !rest.noted && *at > now);
-            let urgency = hurry_at.map_or(Urgency::Rested, |_| Urgency::RestedRoutine);
-            return (Rank::by_arrival(urgency, want.arrival), hurry_at);
+            let (Some(_), Some(facts)) = (hurry_at, best(host, world)) else {
+                return (Rank::by_arrival(Urgency::Rested, want.arrival), None);
+            };
+            let (pace, changes) = Pace::of(host, facts, world.rule(host, policy), now);
+            let rank = Rank {
+                pace,
+                ..Rank::by_arrival(Urgency::RestedRoutine, want.arrival)
+            };
+            return (rank, earlier(hurry_at, changes));
         }
         None => {}
     }
@@ -322,6 +338,7 @@ fn rank(
             urgency: Urgency::New,
             first: world.turns().of(host).unwrap_or(0),
             second: want.arrival,
+            pace: Pace::Free,
         };
         (rank, None)
     };
@@ -334,6 +351,7 @@ fn rank(
                 urgency: Urgency::Expired,
                 first: seconds(*at),
                 second: want.arrival,
+                pace: Pace::Free,
             };
             (rank, None)
         }
@@ -342,6 +360,7 @@ fn rank(
                 urgency: Urgency::Recalled,
                 first: 0,
                 second: want.arrival,
+                pace: Pace::Free,
             };
             (rank, None)
         }
@@ -355,6 +374,7 @@ fn rank(
                     urgency: Urgency::Recalled,
                     first: seconds(window.end()),
                     second: u64::MAX - asked,
+                    pace: Pace::Free,
                 };
                 // From then on it is late, and no more.
                 let late = rule.due_without_hint(host, facts);
@@ -365,18 +385,20 @@ fn rank(
             let steps = left.as_nanos() / step.as_nanos();
             let steps = i32::try_from(steps).unwrap_or(STEPS).min(STEPS);
             let level = u64::from(steps.unsigned_abs());
+            let (urgency, (pace, changes)) = if level <= ENDANGERED {
+                (Urgency::Endangered, (Pace::Free, None))
+            } else {
+                (Urgency::Routine, Pace::of(host, facts, rule, now))
+            };
             let rank = Rank {
-                urgency: if level <= ENDANGERED {
-                    Urgency::Endangered
-                } else {
-                    Urgency::Routine
-                },
+                urgency,
                 first: level,
                 second: seconds(facts.not_after),
+                pace,
             };
             // Strictly below the step, so that looking then finds it changed.
             let next = ahead(back(facts.not_after, step * steps), SignedDuration::from_nanos(1));
-            (rank, Some(next).filter(|next| *next > now))
+            (rank, earlier(changes, Some(next).filter(|next| *next > now)))
         }
         Shortfall::Missing
         | Shortfall::NotYetValid(_)
@@ -401,16 +423,12 @@ impl Rank {
         )
     }
 
-    /// Whether it keeps the pace of renewals that have time.
-    pub(super) fn has_time(self) -> bool {
-        matches!(self.urgency, Urgency::Routine | Urgency::RestedRoutine)
-    }
-
     fn by_arrival(urgency: Urgency, arrival: u64) -> Self {
         Self {
             urgency,
             first: 0,
             second: arrival,
+            pace: Pace::Free,
         }
     }
 }

@@ -6,6 +6,8 @@ use jiff::Timestamp;
 
 use super::assess::{goal, has_order};
 use super::choice::spill;
+use super::pace::Pace;
+use super::queues::Opens;
 use super::{Action, Plan, Planner, view};
 use crate::activity::Activity;
 use crate::cas::CaId;
@@ -23,7 +25,8 @@ impl Planner {
         self.spills_at = None;
         while self.running.len() < most {
             let takes = |ca| !closed.contains(&ca) && !self.is_full(ca, world);
-            let Some((first, ca)) = self.queues.first(takes, view(world, now)) else {
+            let opens = self.opens(world, policy);
+            let Some((first, ca)) = self.queues.first(takes, opens, view(world, now)) else {
                 break;
             };
             let first = first.clone();
@@ -102,6 +105,16 @@ impl Planner {
         begun
     }
 
+    /// When those begin who keep a pace.
+    pub(super) fn opens(&self, world: &World, policy: &Policy) -> Opens {
+        let pauses = self.flows.pauses(policy.renewals_per_minute);
+        let next = |pause| world.turns().next_renewal(pause);
+        Opens {
+            bounded: pauses.and_then(|pauses| next(pauses.bounded)),
+            even: pauses.and_then(|pauses| next(pauses.even)),
+        }
+    }
+
     /// Whether a CA takes no more. While it is in trouble one at a time asks whether that is over, so that an outage of days
     /// costs a request each time and not one for each order (P22).
     fn is_full(&self, ca: CaId, world: &World) -> bool {
@@ -129,10 +142,16 @@ impl Planner {
             reserved.map_err(|block| block.until)?;
             world.set_ca(host, ca);
         }
-        if let Some(standing) = self.assessed.get(host).and_then(|assessed| assessed.place)
-            && standing.rank.has_time()
-        {
-            world.turns_mut().renew(policy.renewals_per_minute, now);
+        let rank = self
+            .assessed
+            .get(host)
+            .and_then(|assessed| Some(assessed.place?.rank));
+        if let Some(pauses) = self.flows.pauses(policy.renewals_per_minute) {
+            match rank.map_or(Pace::Free, |rank| rank.pace) {
+                Pace::Free => {}
+                Pace::Bounded => world.turns_mut().renew(pauses.bounded, now),
+                Pace::Even(_) => world.turns_mut().renew(pauses.even, now),
+            }
         }
         world.turns_mut().leave(host, true);
         let stage = if goal == Goal::Wanted || ordered {

@@ -2,7 +2,7 @@
 //!
 //! There are two gates at each CA: a registered domain lets through as many of its candidates, the most urgent ones, as
 //! the ledger has certificates left for it; and the account, as many as it has orders left. A third is one for all CAs:
-//! routine renewals begin at a steady pace. Where somebody stands follows from the ledger and the other candidates alone,
+//! what has time begins at a pace. Where somebody stands follows from the ledger and the other candidates alone,
 //! never from when it was asked.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,6 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::assess::Rank;
 use super::choice::stand_ins;
 use super::line::Line;
+use super::pace::Pace;
 use crate::budget::{Kind, registered_domain};
 use crate::cas::CaId;
 use crate::name::Hostname;
@@ -76,8 +77,22 @@ struct Gates {
     ca: CaId,
     /// It is counted for the account's orders.
     account: bool,
-    /// It keeps the pace of routine renewals.
-    routine: bool,
+    pace: Kept,
+}
+
+/// Which pace a candidate keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Kept {
+    None,
+    Bounded,
+    Even,
+}
+
+/// When the next ones begin of those who keep a pace; `None` for at once.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Opens {
+    pub(super) bounded: Option<Timestamp>,
+    pub(super) even: Option<Timestamp>,
 }
 
 /// What the gates need to know.
@@ -88,18 +103,18 @@ pub(super) struct View<'a> {
 }
 
 impl View<'_> {
-    fn opens(&self, gates: Gates) -> Option<Timestamp> {
+    fn opens(&self, gates: Gates, opens: Opens) -> Option<Timestamp> {
         let ledger = self.world.ledger(gates.ca);
         let account = match ledger.free_orders(self.now) {
             Some(0) if gates.account => Some(ledger.order_at(1, self.now)),
             Some(_) | None => None,
         };
-        let pace = self
-            .world
-            .turns()
-            .next_renewal()
-            .filter(|next| gates.routine && *next > self.now);
-        account.max(pace)
+        let pace = match gates.pace {
+            Kept::None => None,
+            Kept::Bounded => opens.bounded,
+            Kept::Even => opens.even,
+        };
+        account.max(pace.filter(|next| *next > self.now))
     }
 }
 
@@ -138,11 +153,16 @@ impl Queues {
     }
 
     /// The most urgent one who may begin now, at a CA that takes more.
-    pub(super) fn first(&self, takes: impl Fn(CaId) -> bool, view: View<'_>) -> Option<(&Hostname, CaId)> {
+    pub(super) fn first(
+        &self,
+        takes: impl Fn(CaId) -> bool,
+        opens: Opens,
+        view: View<'_>,
+    ) -> Option<(&Hostname, CaId)> {
         let open = self
             .lines
             .iter()
-            .filter(|(gates, _)| takes(gates.ca) && view.opens(**gates).is_none());
+            .filter(|(gates, _)| takes(gates.ca) && view.opens(**gates, opens).is_none());
         open.filter_map(|(gates, line)| Some((line.first()?, gates.ca)))
             .min()
             .map(|((_, host), ca)| (host, ca))
@@ -166,7 +186,7 @@ impl Queues {
         let mut late = BTreeSet::new();
         let soonest = |ca| Some(after(view.now, view.world.cas().least_patience(ca)?));
         for (gates, line) in &self.lines {
-            if !gates.account || gates.routine {
+            if !gates.account || gates.pace != Kept::None {
                 continue;
             }
             let ledger = view.world.ledger(gates.ca);
@@ -220,10 +240,10 @@ impl Queues {
     }
 
     /// When time alone lets somebody begin.
-    pub(super) fn wake_at(&self, view: View<'_>) -> Option<Timestamp> {
+    pub(super) fn wake_at(&self, opens: Opens, view: View<'_>) -> Option<Timestamp> {
         let waiting = self.lines.iter().filter(|(_, line)| line.first().is_some());
         let gates = waiting
-            .filter_map(|(gates, _)| view.opens(*gates))
+            .filter_map(|(gates, _)| view.opens(*gates, opens))
             .filter(|at| *at > view.now);
         let domains = self.due.first().map(|(at, _)| *at);
         gates.chain(domains).min()
@@ -367,7 +387,11 @@ fn gates(standing: Standing) -> Gates {
     Gates {
         ca: standing.ca,
         account: standing.counted,
-        routine: standing.rank.has_time(),
+        pace: match standing.rank.pace {
+            Pace::Free => Kept::None,
+            Pace::Bounded => Kept::Bounded,
+            Pace::Even(_) => Kept::Even,
+        },
     }
 }
 

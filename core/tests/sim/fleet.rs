@@ -40,6 +40,16 @@ enum Event {
     Told(Vec<(Question, CertificateId)>),
 }
 
+/// A renewal that has begun.
+#[derive(Clone, Copy)]
+pub(crate) struct Renewal {
+    pub(crate) at: Timestamp,
+    /// When its time had come.
+    pub(crate) due: Timestamp,
+    /// Whether the window of the CA was over.
+    pub(crate) late: bool,
+}
+
 /// A fleet with its CA.
 pub(crate) struct Fleet {
     pub(crate) now: Timestamp,
@@ -60,6 +70,14 @@ pub(crate) struct Fleet {
     /// How many have ended before they were replaced.
     pub(crate) expired: usize,
     pub(crate) polls: usize,
+    /// How many questions about renewal were asked in the second of the last one, and in the fullest one.
+    pub(crate) polled: (i64, usize, usize),
+    /// Renewals that were due, as they began.
+    pub(crate) renewals: Vec<Renewal>,
+    /// How long each order has taken, by when it began.
+    pub(crate) took: Vec<(Timestamp, Duration)>,
+    /// When the CA said of a certificate that it should have been replaced by then.
+    pub(crate) recalled: BTreeMap<Hostname, Timestamp>,
     /// What Ingresses say before the first look.
     first_asks: Vec<(Asker, Vec<String>)>,
     /// What is held before it.
@@ -102,6 +120,10 @@ impl Fleet {
             ends: BTreeMap::new(),
             expired: 0,
             polls: 0,
+            polled: (0, 0, 0),
+            renewals: Vec::new(),
+            took: Vec::new(),
+            recalled: BTreeMap::new(),
             first_asks: Vec::new(),
             first_held: Vec::new(),
         }
@@ -204,6 +226,10 @@ impl Fleet {
         }
         if !asked.is_empty() {
             self.polls += asked.len();
+            let second = self.now.as_second();
+            let (before, count, most) = self.polled;
+            let count = asked.len() + if before == second { count } else { 0 };
+            self.polled = (second, count, most.max(count));
             self.later(100, Event::Told(asked));
         }
         // The ledger is saved where that is due, and what waited for it goes on.
@@ -225,12 +251,15 @@ impl Fleet {
             self.world.set_activity(host, None);
             return;
         };
+        self.note_renewal(host);
         let replaces = self.world.predecessor(host, CaId::FIRST);
         match self.ca.open(host, replaces.as_ref(), self.now) {
             Ok((number, renewal)) => {
                 self.world.clear_trouble(CaId::FIRST);
                 self.world.tell(host, Spending::Ordered, self.now);
                 let takes = self.dice.between(4_000, 15_000);
+                self.took
+                    .push((self.now, Duration::from_millis(takes.unsigned_abs())));
                 let host = host.clone();
                 self.later(
                     takes,
@@ -260,6 +289,19 @@ impl Fleet {
                 self.world.set_activity(host, None);
             }
         }
+    }
+
+    fn note_renewal(&mut self, host: &Hostname) {
+        let rule = self.world.rule(host, &self.policy);
+        let facts = self.world.claims(host).next();
+        let Some(facts) = facts.and_then(|held| held.content.as_ref().ok()) else {
+            return;
+        };
+        self.renewals.push(Renewal {
+            at: self.now,
+            due: rule.due_at(host, facts),
+            late: rule.window(facts).is_none_or(|window| window.end() <= self.now),
+        });
     }
 
     /// As the loop does when the CA cannot be reached.
@@ -314,10 +356,17 @@ impl Fleet {
                     let answer = match self.ca.window(&id, self.now) {
                         _ if self.ca.away => Answer::Busy,
                         None => Answer::Refused,
-                        Some(window) => Answer::Told {
-                            window,
-                            retry_after: Some(Duration::from_secs(6 * 3_600)),
-                        },
+                        Some(window) => {
+                            if window.end() <= self.now
+                                && let Some(host) = self.world.asked_for(question)
+                            {
+                                self.recalled.entry(host.clone()).or_insert(self.now);
+                            }
+                            Answer::Told {
+                                window,
+                                retry_after: Some(Duration::from_secs(6 * 3_600)),
+                            }
+                        }
                     };
                     self.world.hinted(question, answer, self.now);
                 }

@@ -15,6 +15,7 @@ use jiff::SignedDuration;
 
 use crate::fleet::{Fleet, start};
 
+const MINUTE: i64 = 60;
 const HOUR: i64 = 3_600;
 const DAY: i64 = 24 * HOUR;
 
@@ -89,6 +90,13 @@ fn peak(fleet: &Fleet, from: Timestamp, span: i64) -> f64 {
     fullest(times(), span) as f64 / mean
 }
 
+/// How long a renewal has waited at most from its own point of time on, in seconds, of those that began since.
+fn longest_wait(fleet: &Fleet, since: Timestamp) -> i64 {
+    let renewals = fleet.renewals.iter().filter(|renewal| renewal.at >= since);
+    let waits = renewals.map(|renewal| renewal.due.duration_until(renewal.at).as_secs());
+    waits.max().unwrap_or(0)
+}
+
 pub(crate) fn report(scenario: &str, began: Began, figures: &str) {
     println!(
         "| {scenario} | seed {} | {figures} | {:.1} s, {:.1} s of a core |",
@@ -119,17 +127,30 @@ fn a_year_of_a_fleet_stays_flat() {
     fleet.begin();
     fleet.run(later(start(), days * DAY), |_| false);
     check(&fleet);
-    // A span in which a hundred are to be expected, so that chance does not count.
-    let span = if is_full() { HOUR } else { 15 * DAY };
-    let peak = peak(&fleet, later(start(), 3 * DAY), span);
+    // A small fleet has no more than one in so long a time that it shows nothing by the minute.
+    let span = if is_full() { MINUTE } else { 15 * DAY };
+    let settled = later(start(), 3 * DAY);
+    let peak = peak(&fleet, settled, span);
+    let begun = fleet.renewals.iter().map(|renewal| renewal.at);
+    let begun = fullest(begun.filter(|at| *at >= settled), MINUTE);
+    let late = fleet.renewals.iter().filter(|renewal| renewal.late).count();
     let text = format!(
-        "{count} hosts, {} renewals, 0 expired, 0 answers 429, peak {peak:.2} of the mean, {:.2} questions a second",
+        "{count} hosts, {} renewals, 0 expired, 0 answers 429, at most {begun} begin in a minute, the fullest {} ends \
+         {peak:.2} times the mean, the longest wait from a renewal's point is {} min, {late} begin after their window, \
+         {:.2} questions a second",
         fleet.issued.len(),
+        if is_full() { "minute" } else { "half-month" },
+        longest_wait(&fleet, start()) / MINUTE,
         fleet.polls as f64 / (days * DAY) as f64
     );
     let took = began.of_a_core();
     report("a year", began, &text);
     assert!(peak <= 2.0, "{peak}");
+    let mean = fleet.issued.len() as f64 / (days * DAY / MINUTE) as f64;
+    assert!(begun as f64 <= (2.0 * mean).max(1.0), "{begun} begin in a minute");
+    assert!(longest_wait(&fleet, start()) <= 6 * HOUR);
+    // The point of some lies in the last minute of their window.
+    assert!(late * 5_000 <= fleet.renewals.len(), "{late}");
     assert!(took <= 180.0, "{took} s");
 }
 
