@@ -6,7 +6,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test check tools bench sim fuzz image program fmt lint
+.PHONY: help demo test check tools bench sim recall fuzz image program fmt lint
 # The targets share cargo's directory and the machine's few cores, so they run one after another.
 .NOTPARALLEL:
 
@@ -46,6 +46,9 @@ bench: tools program ## measures Faythe on the servers, beside what they can do 
 
 sim: ## simulates whole fleets: a year with every limit of the CA, crashes, two leaders; FAYTHE_SEED=n for another run
 	FAYTHE_SIM=full cargo test --profile harness --locked -p faythe-core --test sim scenarios -- --nocapture --test-threads 1
+
+recall: tools ## has a real CA recall HOSTS=1000 certificates, and sees all replaced; `make test` does so with fewer
+	FAYTHE_RECALLED=$(or $(HOSTS),1000) cargo test --locked -p faythe --test live p21_recalled | tee /dev/stderr | grep ' 1 passed'
 
 fuzz: ## throws bytes at every parser, SECS=30 at each; wants a nightly Rust and cargo-fuzz, see fuzz/README.md
 	cargo +nightly fuzz build
