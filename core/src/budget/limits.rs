@@ -345,6 +345,41 @@ impl Preset {
 mod tests {
     use super::*;
 
+    const GUIDE: &str = include_str!("../../../docs/problems.md");
+
+    #[test]
+    fn p17_the_guide_has_every_limit_with_its_figures() {
+        let limits = Preset::LetsEncrypt.limits();
+        let has = |row: &str| assert!(GUIDE.contains(row), "docs/problems.md should have a row {row}");
+        for kind in Kind::ALL {
+            let limit = limits.of(kind).unwrap();
+            let hours = (limit.interval() * i32::try_from(limit.burst()).unwrap()).as_hours();
+            let figures = match (kind, hours) {
+                (Kind::FailuresInARow, _) => format!("{}, one forgiven a day", limit.burst()),
+                (_, 1) => format!("{} in 1 hour", limit.burst()),
+                (_, 2..48) => format!("{} in {hours} hours", limit.burst()),
+                _ => format!("{} in {} days", limit.burst(), hours / 24),
+            };
+            has(&format!("\n| `{}` | {figures} | ", kind.code()));
+        }
+        for (endpoint, name) in [
+            (Endpoint::Directory, "directory"),
+            (Endpoint::NewAccount, "accounts"),
+            (Endpoint::NewNonce, "nonces"),
+            (Endpoint::NewOrder, "orders"),
+            (Endpoint::Other, "other"),
+            (Endpoint::RenewalInfo, "renewal_info"),
+            (Endpoint::Revoke, "revocations"),
+        ] {
+            let limit = limits.requests.of(endpoint).unwrap();
+            let in_a_second = 1.0 / limit.interval().as_secs_f64();
+            has(&format!(
+                "\n| `{name}` | {in_a_second:.0} | {} |\n",
+                limit.burst()
+            ));
+        }
+    }
+
     #[test]
     fn p17_presets_are_known_by_the_directory() {
         for (url, preset) in [
