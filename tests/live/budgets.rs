@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use faythe_bed::certificate::Certificate;
 use faythe_bed::faythe::Faythe;
 use faythe_bed::proxy::{Exchange, Fault, Proxy};
-use faythe_bed::{Bed, until};
+use faythe_bed::{Bed, Setup, pebble, until};
 use kube::api::ListParams;
 use serde_json::{Value, json};
 
@@ -174,7 +174,11 @@ fn recalled() -> usize {
 async fn p21_recalled_certificates_are_replaced_the_longest_overdue_first() {
     let count = recalled();
     let old = count / 3;
-    let bed = Bed::start().await.unwrap();
+    let setup = Setup {
+        pebble: pebble::Setup::default().with_proven_names(),
+        ..Setup::default()
+    };
+    let bed = Bed::start_as(setup).await.unwrap();
     // The budget has no room for one order more: what takes the place of a certificate must not be counted.
     let limits = json!({
         "new_orders": { "count": count, "period": 1_000_000 },

@@ -125,12 +125,8 @@ async fn p23_an_order_that_stays_as_it_is_ends_by_its_deadline_and_another_follo
 #[tokio::test]
 async fn p23_what_the_ca_has_already_is_taken_up() {
     // A name that has been proven is taken for proven, so that an order is ready at once.
-    let pebble = pebble::Setup {
-        authorization_reuse: 100,
-        ..pebble::Setup::default()
-    };
     let setup = Setup {
-        pebble,
+        pebble: pebble::Setup::default().with_proven_names(),
         ..Setup::default()
     };
     let mut front = Front::on(Bed::start_as(setup).await.unwrap()).await;

@@ -157,6 +157,7 @@ const PROBLEMS: [(&str, &[&str]); 29] = [
     (
         "a type that we do not know",
         &[
+            "p22_a_type_that_is_not_known_is_told_by_its_status",
             "p17_what_will_not_succeed_stops_one_name_and_no_other",
             "p22_what_the_ca_has_seen_fail_comes_later",
         ],

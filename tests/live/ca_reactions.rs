@@ -164,6 +164,18 @@ async fn p22_nonces_that_are_wrong_are_no_trouble_and_without_good_ones_it_waits
 }
 
 #[tokio::test]
+async fn p22_a_type_that_is_not_known_is_told_by_its_status() {
+    let mut front = Front::start().await;
+    for status in [429, 500] {
+        front.proxy.fault(1, NEW_ORDER, refusal(status, "brandNew"));
+        let host = front.ask().await;
+        front.reaches(&host, "held", "unknown").await;
+        issued(&front.bed, &front.faythe, &[host]).await;
+    }
+    clean(&front.bed, &front.faythe).await;
+}
+
+#[tokio::test]
 async fn p22_a_contact_that_the_ca_does_not_want_is_left_out() {
     for kind in ["invalidContact", "unsupportedContact"] {
         let mut front = Front::start().await;

@@ -42,10 +42,7 @@ pub(crate) async fn is_revoked_at(ca: &Pebble, serial: &str) -> bool {
 async fn p22_a_certificate_is_renewed_and_revoked_by_hand() {
     // Names stay proven, so nobody has to wait until the CA has forgotten what it saw last.
     let setup = Setup {
-        pebble: pebble::Setup {
-            authorization_reuse: 100,
-            ..pebble::Setup::default()
-        },
+        pebble: pebble::Setup::default().with_proven_names(),
         ..Setup::default()
     };
     let mut stage = Stage::start_as(setup, json!({})).await;

@@ -169,12 +169,8 @@ async fn a_certificate_of_any_ca_that_serves_is_left_alone() {
 #[tokio::test]
 async fn a_secret_that_is_spoiled_under_our_eyes_is_mended() {
     // With a challenge to answer, each order for the same name would wait out the CA's cache of the one before.
-    let pebble = pebble::Setup {
-        authorization_reuse: 100,
-        ..pebble::Setup::default()
-    };
     let setup = Setup {
-        pebble,
+        pebble: pebble::Setup::default().with_proven_names(),
         ..Setup::default()
     };
     let bed = Bed::start_as(setup).await.unwrap();

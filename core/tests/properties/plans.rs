@@ -309,6 +309,11 @@ impl Course {
             self.planner.running() <= self.policy.orders_at_once + 1,
             "over the cap"
         );
+        // What has an end of its own has not outlasted it; how long the rest may take is not the plan's alone.
+        let overdue = self.planner.overdue(&self.world, &self.policy, self.now);
+        let ends = [State::Failed, State::Held, State::Stalled, State::Valid];
+        let stuck = overdue.stuck.iter().find(|(state, _)| ends.contains(state));
+        prop_assert_eq!(stuck, None);
         for action in &plan.actions {
             if let Action::Drive {
                 host,
