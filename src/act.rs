@@ -24,7 +24,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::ca::CaOrder;
-use crate::clock::Now;
+use crate::clock::{Now, Witness};
 use crate::dns::Dns;
 use crate::lease::{Fenced, Tenure};
 use crate::neighbors::Board;
@@ -62,6 +62,8 @@ pub struct Outside {
     pub tenure: Tenure,
     /// The time.
     pub now: Now,
+    /// What the API server says of the time.
+    pub witness: Arc<Witness>,
     /// The operator's choices.
     pub policy: Policy,
     /// The profile that certificates of a zone are ordered with, where it is not the CA's.

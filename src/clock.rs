@@ -1,9 +1,12 @@
 //! The only reader of time, and of the time that others tell.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use faythe_core::Timestamp;
+use faythe_core::schedule::after;
+use jiff::SignedDuration;
 use jiff::fmt::rfc2822::DateTimeParser;
+use tokio::time::Instant;
 
 /// A clock that differs by more than this is told of: windows of renewals, leases and limits go by ours.
 pub const TOLERATED_SECS: i64 = 60;
@@ -36,9 +39,99 @@ pub fn is_news(before: Option<i64>, now: i64) -> bool {
     beyond(now) && !before.is_some_and(beyond)
 }
 
+/// Tells when the machine's clock has been set, by one that nobody sets. Time in which the machine slept, which that one
+/// does not count, looks like it.
+#[derive(Debug)]
+pub struct Steps {
+    clock: Timestamp,
+    steady: Instant,
+}
+
+/// Clocks are not read at quite the same moment. Many small steps add up.
+const STEP: SignedDuration = SignedDuration::from_secs(1);
+
+impl Steps {
+    /// The clock says `now`.
+    #[must_use]
+    pub fn new(now: Timestamp) -> Self {
+        Self {
+            clock: now,
+            steady: Instant::now(),
+        }
+    }
+
+    /// By how much the clock, which says `now`, has been set since a step was told last; `None` for not at all.
+    pub fn step(&mut self, now: Timestamp) -> Option<SignedDuration> {
+        let by = after(self.clock, self.steady.elapsed()).duration_until(now);
+        if by.abs() < STEP {
+            return None;
+        }
+        *self = Self::new(now);
+        Some(by)
+    }
+}
+
+/// Another machine's clock, as its last answer told it.
+#[derive(Debug, Default)]
+pub struct Witness {
+    told: Mutex<Option<(Timestamp, Instant)>>,
+}
+
+/// The date of an answer is to the second, and the answer takes its time: clocks that differ by less are taken for one.
+const ALIKE: SignedDuration = SignedDuration::from_secs(5);
+
+impl Witness {
+    /// Its clock says `now`.
+    pub fn tell(&self, now: Timestamp) {
+        *self.told.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, Instant::now()));
+    }
+
+    /// How far ours, which says `now`, is ahead of it; `None` before it has answered.
+    #[must_use]
+    pub fn ahead(&self, now: Timestamp) -> Option<SignedDuration> {
+        let (then, at) = (*self.told.lock().unwrap_or_else(PoisonError::into_inner))?;
+        let by = after(then, at.elapsed()).duration_until(now);
+        Some(if by.abs() < ALIKE {
+            SignedDuration::ZERO
+        } else {
+            by
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use faythe_core::schedule::ahead;
+    use tokio::time::advance;
+
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn p17_a_step_of_the_clock_is_told_once_and_time_that_passes_is_none() {
+        let secs = SignedDuration::from_secs;
+        let mut now = "2026-11-23T12:00:30Z".parse().unwrap();
+        let (mut steps, witness) = (Steps::new(now), Witness::default());
+        assert_eq!(witness.ahead(now), None);
+        witness.tell(now);
+        advance(Duration::from_secs(3_600)).await;
+        now = ahead(now, secs(3_600));
+        assert_eq!((steps.step(now), witness.ahead(now)), (None, Some(secs(0))));
+        for by in [7_200, -10_000] {
+            let before = witness.ahead(now).unwrap();
+            now = ahead(now, secs(by));
+            assert_eq!(steps.step(now), Some(secs(by)));
+            assert_eq!(steps.step(now), None);
+            assert_eq!(witness.ahead(now), Some(before + secs(by)));
+        }
+        // Small ones add up.
+        let half = SignedDuration::from_millis(600);
+        now = ahead(now, half);
+        assert_eq!(steps.step(now), None);
+        now = ahead(now, half);
+        assert_eq!(steps.step(now), Some(half * 2));
+    }
 
     #[test]
     fn p12_the_date_of_an_answer_tells_how_far_the_clocks_are_apart() {

@@ -3,10 +3,13 @@
 use std::sync::{Arc, Mutex};
 
 use anyhow::Context;
+use faythe_core::Timestamp;
 use faythe_core::name::DnsName;
 use faythe_core::policy::Policy;
 use faythe_core::renewal::SPREAD;
+use faythe_core::schedule::ahead;
 use futures::StreamExt;
+use jiff::SignedDuration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -15,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::act::{self, Desk, Outside, Room};
 use crate::ca::Ca;
 use crate::ca::acme::{Acme, Binding, Registration, Settings};
-use crate::clock::{self, Now};
+use crate::clock::{self, Now, Witness};
 use crate::cluster::{self, Client};
 use crate::config::{CaConfig, Config, KeyConfig, ZoneConfig};
 use crate::dns::client::{Client as Names, ZoneSetup};
@@ -49,6 +52,7 @@ pub(crate) struct Adapters {
     pub(crate) dns: Arc<dyn Dns>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) now: Now,
+    witness: Arc<Witness>,
 }
 
 /// Runs until `stop`.
@@ -72,6 +76,7 @@ pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Res
         dns,
         metrics,
         now,
+        witness,
     } = adapters_with(config, now, leave).await?;
 
     let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
@@ -144,6 +149,7 @@ pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Res
         store: tenure.fence(store),
         tenure,
         now,
+        witness,
         policy: policy(config),
         profiles,
         key_type: config.key_type,
@@ -276,10 +282,12 @@ async fn adapters_with(config: &Config, now: Now, leave: Leave) -> anyhow::Resul
     let metrics = Arc::new(Metrics::new());
     let counted = Arc::clone(&metrics);
     let ours = Arc::clone(&now);
+    let witness = Arc::<Witness>::default();
+    let witnessed = Arc::clone(&witness);
     let observe: cluster::Observe = Arc::new(move |verb, head| {
         counted.api_request(verb.as_str(), head.map(|(status, _)| status.as_u16()));
         if let Some((_, headers)) = head {
-            tell_clock(&counted, headers, ours());
+            tell_clock(&counted, &witnessed, headers, ours());
         }
     });
     let client = cluster::connect(observe).await.context("the Kubernetes API")?;
@@ -300,11 +308,12 @@ async fn adapters_with(config: &Config, now: Now, leave: Leave) -> anyhow::Resul
         dns,
         metrics,
         now,
+        witness,
     })
 }
 
 /// Takes in how far our clock is from the API server's.
-fn tell_clock(metrics: &Metrics, headers: &::http::HeaderMap, now: faythe_core::Timestamp) {
+fn tell_clock(metrics: &Metrics, witness: &Witness, headers: &::http::HeaderMap, now: Timestamp) {
     let date = headers
         .get(::http::header::DATE)
         .and_then(|date| date.to_str().ok());
@@ -318,6 +327,7 @@ fn tell_clock(metrics: &Metrics, headers: &::http::HeaderMap, now: faythe_core::
         );
     }
     metrics.updates.clock("kubernetes", "api", offset);
+    witness.tell(ahead(now, SignedDuration::from_secs(-offset)));
 }
 
 /// Counts what happens to updates.

@@ -25,6 +25,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::act::{self, Order, Outcome, Outside, Pause, Progress};
+use crate::clock::Steps;
 use crate::report::Report;
 use crate::report::metrics::Issuance;
 use crate::source::Seen;
@@ -96,6 +97,7 @@ pub async fn run(
         reading: None,
         leadership: Leadership::default(),
         strays: Strays::default(),
+        steps: Steps::new((outside.now)()),
     };
     // Whoever does not lead reads the notes too, so as to say what is true.
     state.read_notes();
@@ -169,11 +171,25 @@ struct Loop {
     reading: Option<BoxFuture<'static, Legacy>>,
     leadership: Leadership,
     strays: Strays,
+    steps: Steps,
 }
 
 impl Loop {
-    fn now(&self) -> Timestamp {
-        (self.outside.now)()
+    /// What time it is. Where the clock has been set, what was reckoned by it goes along first: no bucket of the ledger looks
+    /// fuller than the CA has it.
+    fn now(&mut self) -> Timestamp {
+        let now = (self.outside.now)();
+        if let Some(by) = self.steps.step(now) {
+            tracing::warn!(
+                seconds = by.as_secs(),
+                "our clock has been set, or this machine has slept; the CA's limits go on from where they were"
+            );
+            self.world.clock_set(by, now);
+        }
+        if let Some(by) = self.outside.witness.ahead(now) {
+            self.world.set_clock_ahead(by);
+        }
+        now
     }
 
     /// Plans, starts what is to be started, and answers how long nothing will happen by itself.
@@ -306,6 +322,7 @@ impl Loop {
     }
 
     fn legacy(&mut self, legacy: Legacy) {
+        let now = self.now();
         let Legacy {
             notes,
             records,
@@ -329,7 +346,7 @@ impl Loop {
             };
             if let Some(value) = note.values.first() {
                 self.outside.board.place(&host, &value.record);
-                self.outside.board.inherit(&host, note.created, self.now());
+                self.outside.board.inherit(&host, note.created, now);
             }
             for value in &note.values {
                 let at = note.route.as_ref().map_or(&zone.apex, |route| &route.zone);
@@ -367,7 +384,10 @@ impl Loop {
             Progress::CaAnswered(ca) => self.world.clear_trouble(ca),
             Progress::Caa(host, ca, None) => self.world.permit(&host, ca),
             Progress::Caa(host, ca, Some(text)) => self.exclude(&host, ca, text),
-            Progress::Spent(host, what) => self.world.tell(&host, what, self.now()),
+            Progress::Spent(host, what) => {
+                let now = self.now();
+                self.world.tell(&host, what, now);
+            }
             Progress::Stage(host, stage) => {
                 if matches!(self.world.activity(&host), Some(Activity::Running(_))) {
                     self.world.set_activity(&host, Some(Activity::Running(stage)));

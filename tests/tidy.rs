@@ -175,6 +175,28 @@ fn only_the_clock_reads_the_clock() {
     });
 }
 
+/// Where an order comes into being: the ledger makes the grant, one step hands it in, and one method asks the CA by it.
+#[test]
+fn p17_there_is_one_way_to_a_new_order() {
+    let ways = [
+        ("Grant {", "core/src/budget.rs"),
+        (".open(grant", "src/act/opening.rs"),
+        ("&directory.new_order", "src/ca/"),
+    ];
+    let sources = sources();
+    for (way, home) in ways {
+        let taken = sources
+            .iter()
+            .filter(|source| source.code.contains(way) && !source.is_test());
+        let taken: Vec<_> = taken.map(|source| source.path.as_str()).collect();
+        assert!(!taken.is_empty(), "{way} is gone, and the rule looks at nothing");
+        assert!(
+            taken.iter().all(|path| path.starts_with(home)),
+            "{way} in {taken:?}"
+        );
+    }
+}
+
 #[test]
 fn every_task_has_an_owner() {
     check(&sources(), |source| {

@@ -36,7 +36,22 @@ pub use pace::Pace;
 use record::Reservation;
 pub use record::{Entry, Record, SavedHold};
 
-/// Leave to make one order. Only a [`Ledger`] makes one; it is used up by the order, and there is no second of its kind.
+/// Leave to make one order. Only a [`Ledger`] makes one; it is used up by the order, and there is no second of its kind:
+///
+/// ```compile_fail,E0451
+/// # use faythe_core::budget::{Exemption, Grant};
+/// # use faythe_core::name::Hostname;
+/// fn forge(host: Hostname) -> Grant {
+///     Grant { host, exemption: Exemption::Nothing }
+/// }
+/// ```
+///
+/// ```compile_fail,E0308
+/// # use faythe_core::budget::Grant;
+/// fn copy(grant: &Grant) -> Grant {
+///     grant.clone()
+/// }
+/// ```
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "an order that is not made has to be given back with `Spending::Ended`"]
 pub struct Grant {
@@ -306,11 +321,13 @@ impl Ledger {
         self.reservation.change(now);
     }
 
-    /// A certificate that is held was issued at `issued`; one that was not in the last record is counted now.
-    pub fn recall_issued(&mut self, host: &Hostname, issued: Timestamp) {
+    /// A certificate that is held was issued at `issued`, by the clock of then; one that was not in the last record is counted
+    /// now.
+    pub fn recall_issued(&mut self, host: &Hostname, issued: Timestamp, now: Timestamp) {
         if self.reservation.knows(issued) {
             return;
         }
+        let issued = self.reservation.moved(issued, now);
         for (meter, key) in [
             (&mut self.sets, host_key(host)),
             (&mut self.domains, domain_key(host)),
@@ -319,12 +336,13 @@ impl Ledger {
         }
     }
 
-    /// So many attempts in a row have failed for `host`, the last one at `last`; what was not in the last record is
-    /// counted now.
-    pub fn recall_failed(&mut self, host: &Hostname, count: u32, last: Timestamp) {
+    /// So many attempts in a row have failed for `host`, the last one at `last`, by the clock of then; what was not in the last
+    /// record is counted now.
+    pub fn recall_failed(&mut self, host: &Hostname, count: u32, last: Timestamp, now: Timestamp) {
         if self.reservation.knows(last) {
             return;
         }
+        let last = self.reservation.moved(last, now);
         let key = host_key(host);
         for meter in [&mut self.failures, &mut self.rows] {
             let most = meter.limit().map_or(0, Limit::burst);

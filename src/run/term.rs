@@ -50,7 +50,8 @@ impl Loop {
         }
         self.leadership.entered = true;
         self.halt = self.stop.child_token();
-        self.outside.board.let_go(self.now());
+        let now = self.now();
+        self.outside.board.let_go(now);
         self.outside.tenure.enter(term);
         self.read_notes();
     }

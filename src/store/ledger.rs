@@ -11,6 +11,7 @@ use faythe_core::Timestamp;
 use faythe_core::budget::{Entry, Kind, Record, SavedHold};
 use faythe_core::name::DnsName;
 use faythe_core::problem::Scope;
+use jiff::SignedDuration;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::Api;
@@ -51,6 +52,9 @@ struct Head {
     counted: bool,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     holds: Vec<Hold>,
+    /// Seconds by which the clock was ahead of the API server's.
+    #[serde(default)]
+    clock_ahead: i64,
 }
 
 /// A time that the CA has named, as it is saved.
@@ -126,6 +130,7 @@ impl Ledgers {
                     secrets,
                     counted: record.counted,
                     holds: record.holds.iter().filter_map(saved).collect(),
+                    clock_ahead: record.clock_ahead.as_secs(),
                 };
                 let head = serde_json::to_vec(&head)
                     .map_err(|error| self.shelf.named(&name).unreadable(error.to_string()))?;
@@ -174,6 +179,7 @@ fn record(head: &Head, first: &Secret) -> Result<Record, String> {
         entries: buckets(first),
         counted: head.counted,
         holds: head.holds.iter().filter_map(read).collect(),
+        clock_ahead: SignedDuration::from_secs(head.clock_ahead),
     })
 }
 

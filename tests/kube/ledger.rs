@@ -26,6 +26,7 @@ fn record(buckets: u64) -> Record {
         entries: (0..buckets).map(entry).collect(),
         counted: true,
         holds: Vec::new(),
+        clock_ahead: SignedDuration::from_secs(-90),
     }
 }
 
@@ -40,8 +41,8 @@ async fn p17_what_is_saved_is_read_by_the_next_process() {
         store.save_ledger(DIRECTORY, &saved).await.unwrap();
         let read = place.store().ledger(DIRECTORY).await.unwrap().unwrap();
         assert_eq!(
-            (read.at, read.orders_full_at, read.ahead),
-            (saved.at, saved.orders_full_at, 4)
+            (read.at, read.orders_full_at, read.ahead, read.clock_ahead),
+            (saved.at, saved.orders_full_at, 4, saved.clock_ahead)
         );
         assert_eq!(read.entries.len(), saved.entries.len());
     }

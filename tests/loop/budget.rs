@@ -6,7 +6,7 @@ use faythe_core::ari::{RenewalInfo, Window};
 use faythe_core::budget::{Limit, Limits, Preset};
 use faythe_core::problem::{Problem, ProblemKind};
 use faythe_core::schedule::after;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::rig::{GRACE, Rig};
 
@@ -78,6 +78,26 @@ async fn p36_without_limits_no_ledger_is_written_and_it_is_read_with_the_notes_a
     let state = rig.place.state();
     assert_eq!(state.calls("save ledger"), 0);
     assert_eq!(state.calls("ledger"), state.calls("notes"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn p17_a_clock_that_jumps_neither_earns_an_order_nor_costs_one() {
+    let mut rig = rig(20);
+    rig.limits = Limits {
+        new_orders: Some(Limit::new(6, Duration::from_secs(360))),
+        ..Limits::default()
+    };
+    let opened = |rig: &Rig| rig.place.state().orders.len();
+    let mut process = rig.process();
+    rig.pass(&mut process, Duration::from_secs(30)).await;
+    for hours in [48, -72] {
+        let before = opened(&rig);
+        rig.set_clock(SignedDuration::from_hours(hours));
+        rig.pass(&mut process, Duration::from_secs(120)).await;
+        let orders = opened(&rig) - before;
+        assert!((1..=3).contains(&orders), "{orders} in two minutes");
+    }
+    rig.settled(&mut process).await;
 }
 
 /// The CA is asked for no order before the time that it has named, by an heir of a killed process and by another instance.

@@ -1,5 +1,6 @@
 //! Runs the real loop on a [`Place`], on paused time.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,11 +19,12 @@ use faythe_core::budget::Limits;
 use faythe_core::cas::{Authority, Cas};
 use faythe_core::name::Hostname;
 use faythe_core::policy::Policy;
-use faythe_core::schedule::{Threshold, after};
+use faythe_core::schedule::{Threshold, after, ahead};
 use faythe_core::want::Asker;
 use faythe_core::zone::{Rule, Zone, Zones};
 use futures::StreamExt;
 use futures::channel::mpsc::{UnboundedSender, unbounded};
+use jiff::SignedDuration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -49,6 +51,8 @@ pub(crate) struct Rig {
     pub(crate) limits: Limits,
     hosts: Vec<String>,
     began: Instant,
+    /// Seconds by which the clock has been set.
+    set: Arc<AtomicI64>,
 }
 
 /// One process.
@@ -66,7 +70,13 @@ impl Rig {
             limits: Limits::default(),
             hosts: hosts.iter().map(|&host| host.to_owned()).collect(),
             began: Instant::now(),
+            set: Arc::default(),
         }
+    }
+
+    /// Sets the clock of all processes.
+    pub(crate) fn set_clock(&self, by: SignedDuration) {
+        self.set.fetch_add(by.as_secs(), Ordering::Relaxed);
     }
 
     /// Starts a process that leads, which sees what there is.
@@ -112,12 +122,11 @@ impl Rig {
     }
 
     pub(crate) fn clock(&self) -> Now {
-        let began = self.began;
+        let (began, set) = (self.began, Arc::clone(&self.set));
         Arc::new(move || {
-            after(
-                "2026-01-01T00:00:00Z".parse::<Timestamp>().unwrap(),
-                began.elapsed(),
-            )
+            let begun = "2026-01-01T00:00:00Z".parse::<Timestamp>().unwrap();
+            let set = SignedDuration::from_secs(set.load(Ordering::Relaxed));
+            ahead(after(begun, began.elapsed()), set)
         })
     }
 
@@ -143,6 +152,7 @@ impl Rig {
             store: tenure.fence(Arc::new(place)),
             tenure,
             now,
+            witness: Arc::default(),
             policy: Policy {
                 zones: Zones::new(vec![zone]),
                 threshold: Threshold::Default,

@@ -124,6 +124,11 @@ impl Meter {
         self.full_at.values_mut().for_each(|at| *at = (*at).min(furthest));
     }
 
+    /// The clock has been set by so much.
+    pub(super) fn shift(&mut self, by: SignedDuration) {
+        self.full_at.values_mut().for_each(|at| *at = ahead(*at, by));
+    }
+
     pub(super) fn limit(&self) -> Option<Limit> {
         self.limit
     }

@@ -12,6 +12,10 @@
 //!
 //! The times until which the CA has told us to wait are in the record too, for a process that begins anew must not ask
 //! before (RFC 8555 §6.6). They are saved at once, and also where nothing is counted.
+//!
+//! A clock that jumps must not make buckets look full that the CA has not refilled. So all times here go along with the
+//! clock when it is set ([`Ledger::clock_set`]), and a record says how far its clock was ahead of the API server's, which
+//! witnesses how much time has passed between two processes.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -28,8 +32,8 @@ const CHANGES_MAX: u32 = 64;
 const CHANGES_WAIT: SignedDuration = SignedDuration::from_hours(6);
 /// A record that could not be saved is tried again after this.
 const RETRY: SignedDuration = SignedDuration::from_secs(5);
-/// Between two records that are made for the sake of a hold: a CA that refuses many orders at once costs few writes.
-const HOLDS_APART: SignedDuration = SignedDuration::from_secs(5);
+/// Between two records that are made at once: a CA that refuses many orders together costs few writes.
+const APART: SignedDuration = SignedDuration::from_secs(5);
 
 /// What happens is known here within this.
 const ON_ITS_WAY: SignedDuration = SignedDuration::from_secs(10);
@@ -50,6 +54,18 @@ pub struct Record {
     pub counted: bool,
     /// What the CA has told us to leave alone, and until when; at most [`SavedHold::MOST`].
     pub holds: Vec<SavedHold>,
+    /// How far the clock by which it was made was ahead of the API server's.
+    pub clock_ahead: SignedDuration,
+}
+
+impl Record {
+    /// By how much its times have to be moved for a clock that is so far ahead of the API server's at `now`: what has passed
+    /// since it was made is what both clocks agree on, and never less than nothing, so that no more is left than was left
+    /// then.
+    fn displacement(&self, clock_ahead: SignedDuration, now: Timestamp) -> SignedDuration {
+        let by = clock_ahead.saturating_sub(self.clock_ahead);
+        by.min(self.at.duration_until(now))
+    }
 }
 
 /// A time until which the CA has told us to wait.
@@ -101,26 +117,28 @@ pub(super) struct Reservation {
     changed: Option<Timestamp>,
     /// Not before this after a record could not be saved.
     retry_at: Option<Timestamp>,
-    holds: Holds,
+    urgent: Urgent,
+    /// How far our clock is ahead of the API server's.
+    clock_ahead: SignedDuration,
+    /// By how much the times of the last record that was loaded, and of what has happened since, had to be moved for it.
+    moved: SignedDuration,
 }
 
-/// What is known to be saved of the holds.
+/// What is known to be saved of what has to be saved at once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Holds {
-    /// There is one that no record has.
+struct Urgent {
+    /// There is something that no record has.
     fresh: bool,
-    /// The record that is being saved was made for one.
+    /// The record that is being saved was made for something like it.
     saving: bool,
-    /// When a record was last made for one.
+    /// When a record was last made for it.
     made: Option<Timestamp>,
 }
 
-impl Holds {
-    /// When a record has to be made for one; `None` where every one is in a record.
+impl Urgent {
+    /// When a record has to be made for it; `None` where all of it is in a record.
     fn due(&self, now: Timestamp) -> Option<Timestamp> {
-        // A clock that was set back must not keep it.
-        let made = self.made.filter(|made| *made <= now);
-        let next = made.map_or(now, |made| ahead(made, HOLDS_APART).max(now));
+        let next = self.made.map_or(now, |made| ahead(made, APART).max(now));
         self.fresh.then_some(next)
     }
 }
@@ -136,7 +154,9 @@ impl Reservation {
             changes: 0,
             changed: None,
             retry_at: None,
-            holds: Holds::default(),
+            urgent: Urgent::default(),
+            clock_ahead: SignedDuration::ZERO,
+            moved: SignedDuration::ZERO,
         }
     }
 
@@ -151,10 +171,17 @@ impl Reservation {
         self.short = true;
     }
 
-    /// Whether the last record certainly has what happened then. What happened shortly before it may have been on its way
-    /// to the ledger still, and is rather counted twice.
+    /// When something has happened, by our clock of now. What tells of it has the time of the clock of then, which was that
+    /// of the record, or ours already: the later one counts.
+    pub(super) fn moved(&self, then: Timestamp, now: Timestamp) -> Timestamp {
+        then.max(ahead(then, self.moved)).min(now)
+    }
+
+    /// Whether the last record certainly has what happened then, by whichever of both clocks. What happened shortly before
+    /// it may have been on its way to the ledger still, and is rather counted twice.
     pub(super) fn knows(&self, then: Timestamp) -> bool {
-        !self.needed || self.saved.is_some_and(|(at, ..)| ahead(then, ON_ITS_WAY) < at)
+        let latest = then.max(ahead(then, -self.moved));
+        !self.needed || self.saved.is_some_and(|(at, ..)| ahead(latest, ON_ITS_WAY) < at)
     }
 }
 
@@ -165,32 +192,63 @@ impl Ledger {
         self.reservation.needed
     }
 
-    /// There is a hold that has to be saved.
-    pub(crate) fn hold_named(&mut self) {
-        self.reservation.holds.fresh = true;
+    /// There is something that has to be saved at once: a hold, or that the clock was set.
+    pub fn save_soon(&mut self) {
+        self.reservation.urgent.fresh = true;
     }
 
-    /// Takes in what an earlier process, or another instance, has saved; all but the holds.
-    pub fn load(&mut self, record: &Record, now: Timestamp) {
-        if !record.counted {
-            return;
+    /// Our clock has been set by so much: what was reckoned by it goes along, for at the CA no time has passed.
+    pub fn clock_set(&mut self, by: SignedDuration) {
+        self.meters().into_iter().for_each(|meter| meter.shift(by));
+        let state = &mut self.reservation;
+        state.moved = state.moved.saturating_add(by);
+        for head in state.saved.iter_mut().chain(&mut state.saving) {
+            head.1 = ahead(head.1, by);
         }
-        let head = (record.at, record.orders_full_at, record.ahead);
+        for at in state.changed.iter_mut().chain(&mut state.retry_at) {
+            *at = ahead(*at, by);
+        }
+        // An heir must not take what happens from now on for older than the record.
+        state.urgent.made = None;
+        if state.needed {
+            self.save_soon();
+        }
+    }
+
+    /// Our clock is so far ahead of the API server's; before anything is loaded.
+    pub fn set_clock_ahead(&mut self, by: SignedDuration) {
+        self.reservation.clock_ahead = by;
+    }
+
+    /// Takes in what an earlier process, or another instance, has saved; all but the holds. Says by how much its times have
+    /// to be moved for our clock.
+    pub fn load(&mut self, record: &Record, now: Timestamp) -> SignedDuration {
+        let by = record.displacement(self.reservation.clock_ahead, now);
+        if !record.counted {
+            return by;
+        }
+        if record.clock_ahead != self.reservation.clock_ahead {
+            self.save_soon();
+        }
+        self.reservation.moved = by;
+        let full_at = ahead(record.orders_full_at, by);
+        let head = (record.at, full_at, record.ahead);
         self.reservation.saved = Some(head);
         if let Some(limit) = self.orders.limit() {
             let made = limit.interval() * bounded(record.ahead);
-            self.orders
-                .learn(ACCOUNT, ahead(record.orders_full_at.max(now), made));
+            self.orders.learn(ACCOUNT, ahead(full_at.max(now), made));
         }
         for entry in &record.entries {
-            match entry.limit {
-                Kind::CertificatesPerDomain => self.domains.learn(entry.key, entry.full_at),
-                Kind::CertificatesPerSet => self.sets.learn(entry.key, entry.full_at),
-                Kind::FailuresInARow => self.rows.learn(entry.key, entry.full_at),
-                Kind::FailuresPerName => self.failures.learn(entry.key, entry.full_at),
-                Kind::NewAccounts | Kind::NewOrders => {}
-            }
+            let meter = match entry.limit {
+                Kind::CertificatesPerDomain => &mut self.domains,
+                Kind::CertificatesPerSet => &mut self.sets,
+                Kind::FailuresInARow => &mut self.rows,
+                Kind::FailuresPerName => &mut self.failures,
+                Kind::NewAccounts | Kind::NewOrders => continue,
+            };
+            meter.learn(entry.key, ahead(entry.full_at, by));
         }
+        by
     }
 
     /// When a record has to be made: at once where an order waits for it or the CA has named a time, later where it only
@@ -208,7 +266,7 @@ impl Ledger {
         } else {
             state.changed.map(|at| ahead(at, CHANGES_WAIT))
         };
-        let due = counted.into_iter().chain(state.holds.due(now)).min()?;
+        let due = counted.into_iter().chain(state.urgent.due(now)).min()?;
         Some(state.retry_at.map_or(due, |at| due.max(at)))
     }
 
@@ -227,10 +285,10 @@ impl Ledger {
         self.reservation.short = false;
         self.reservation.changes = 0;
         self.reservation.changed = None;
-        let holds = &mut self.reservation.holds;
-        if std::mem::take(&mut holds.fresh) {
-            holds.saving = true;
-            holds.made = Some(now);
+        let urgent = &mut self.reservation.urgent;
+        if std::mem::take(&mut urgent.fresh) {
+            urgent.saving = true;
+            urgent.made = Some(now);
         }
         record
     }
@@ -241,7 +299,7 @@ impl Ledger {
         let state = &self.reservation;
         let ahead = state.saved.is_some_and(|(.., ahead)| ahead > 0);
         let counted = state.needed && (ahead || state.changes > 0);
-        let worth = counted || state.holds.fresh || state.holds.saving;
+        let worth = counted || state.urgent.fresh || state.urgent.saving;
         self.pass(now);
         worth.then(|| self.record_with(0, now))
     }
@@ -249,7 +307,7 @@ impl Ledger {
     /// The record has been saved, or could not be.
     pub fn saved(&mut self, well: bool, now: Timestamp) {
         let saving = self.reservation.saving.take();
-        let hold = std::mem::take(&mut self.reservation.holds.saving);
+        let urgent = std::mem::take(&mut self.reservation.urgent.saving);
         if well {
             self.reservation.saved = saving.or(self.reservation.saved);
             self.reservation.retry_at = None;
@@ -259,7 +317,7 @@ impl Ledger {
                 self.reservation.saved = Some((at, full_at.min(saving.1), ahead.min(saving.2)));
             }
             self.reservation.change(now);
-            self.reservation.holds.fresh |= hold;
+            self.reservation.urgent.fresh |= urgent;
             self.reservation.retry_at = Some(ahead(now, RETRY));
         }
     }
@@ -304,6 +362,7 @@ impl Ledger {
             entries,
             counted: self.reservation.needed,
             holds: Vec::new(),
+            clock_ahead: self.reservation.clock_ahead,
         }
     }
 }

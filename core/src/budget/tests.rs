@@ -189,6 +189,66 @@ fn p17_a_clock_set_back_holds_nothing_longer_than_a_period() {
     assert!(wait <= 37, "{wait}");
 }
 
+/// A ledger of which all orders are used up.
+fn used_up(now: Timestamp) -> Ledger {
+    let mut ledger = ledger();
+    for i in 0..300 {
+        order(&mut ledger, &format!("a.example{i}.com"), Exemption::Nothing, now);
+    }
+    ledger
+}
+
+#[test]
+fn p17_a_clock_that_is_set_neither_fills_a_bucket_nor_keeps_it_empty() {
+    let day = SignedDuration::from_hours(24);
+    let mut ledger = used_up(NOW);
+    let wait = |ledger: &Ledger, now| blocked(ledger, "a.example.org", now);
+    let before = wait(&ledger, NOW);
+    ledger.clock_set(day);
+    assert_eq!(wait(&ledger, later(86_400)), before);
+    assert_eq!(
+        ledger.save_at(later(86_400)),
+        Some(later(86_400)),
+        "its heir has to know"
+    );
+    ledger.clock_set(-day - day);
+    ledger.pass(later(-86_400));
+    assert_eq!(wait(&ledger, later(-86_400)), before);
+    // Time that passes does fill it.
+    assert_eq!(wait(&ledger, later(100 - 86_400)), None);
+}
+
+#[test]
+fn p17_a_record_of_another_clock_has_no_more_left_than_then_and_does_not_wait_for_that_clock() {
+    let hour = SignedDuration::from_hours(1);
+    let mut ledger = used_up(NOW);
+    let record = Record {
+        clock_ahead: hour * 5,
+        ..ledger.last_record(NOW).unwrap()
+    };
+    // By the API server's clock, an hour has passed: 100 are refilled, whatever ours says.
+    let left = |ahead: SignedDuration, now| {
+        let mut heir = Ledger::new(Preset::LetsEncrypt.limits());
+        heir.set_clock_ahead(ahead);
+        heir.load(&record, now);
+        heir.remaining(Kind::NewOrders, now).unwrap()
+    };
+    assert_eq!(left(hour * 5, later(3_600)), 99);
+    assert_eq!(left(SignedDuration::ZERO, later(-4 * 3_600)), 99);
+    assert_eq!(left(hour * 50, later(46 * 3_600)), 99);
+    // That of the API server was set back, or the record is of a clock that nobody knows: no time has passed.
+    assert_eq!(left(hour * 9, later(3_600)), 0);
+    let ours = Record {
+        clock_ahead: SignedDuration::ZERO,
+        ..record.clone()
+    };
+    let mut heir = Ledger::new(Preset::LetsEncrypt.limits());
+    let then = later(-40_000);
+    heir.load(&ours, then);
+    assert_eq!(heir.remaining(Kind::NewOrders, then), Some(0));
+    assert_eq!(heir.remaining(Kind::NewOrders, later(3_600 - 40_000)), Some(99));
+}
+
 #[test]
 fn p17_without_limits_nothing_is_counted_or_saved() {
     let mut ledger = Ledger::new(Preset::None.limits());
@@ -268,10 +328,10 @@ fn what_is_saved_is_known_again() {
     assert_eq!(left(&heir, Kind::CertificatesPerSet), 4);
     assert_eq!(left(&heir, Kind::FailuresPerName), 4);
     // What the record has is not counted twice, what came after it is counted once.
-    heir.recall_issued(&host("a.example.com"), NOW);
-    heir.recall_failed(&host("b.example.com"), 1, NOW);
+    heir.recall_issued(&host("a.example.com"), NOW, now);
+    heir.recall_failed(&host("b.example.com"), 1, NOW, now);
     assert_eq!(left(&heir, Kind::CertificatesPerSet), 4);
-    heir.recall_issued(&host("c.example.com"), now);
+    heir.recall_issued(&host("c.example.com"), now, now);
     assert_eq!(left(&heir, Kind::CertificatesPerDomain), 48);
 }
 

@@ -39,6 +39,18 @@ impl Desk {
         news
     }
 
+    /// Our clock has been set by so much: the CA goes on counting from when it spoke.
+    pub(super) fn clock_set(&mut self, by: SignedDuration, now: Timestamp) {
+        self.ledger.clock_set(by);
+        for hold in self.holds.values_mut() {
+            hold.until = ahead(hold.until, by);
+        }
+        self.down_since = self.down_since.map(|at| ahead(at, by));
+        if self.holds.values().any(|hold| is_saved(hold, now)) {
+            self.ledger.save_soon();
+        }
+    }
+
     /// Adds to a record what the CA has told us to leave alone.
     pub(super) fn with_holds(&self, record: Record, now: Timestamp) -> Record {
         let mut holds: Vec<_> = (self.holds.iter())
@@ -56,15 +68,16 @@ impl Desk {
         Record { holds, ..record }
     }
 
-    /// Takes up the holds of a record. By a clock that has been set back since, none lasts longer than it did then.
-    pub(super) fn load_holds(&mut self, record: &Record, now: Timestamp) {
+    /// Takes up the holds of a record, whose times have to be moved by so much.
+    pub(super) fn load_holds(&mut self, record: &Record, moved: SignedDuration, now: Timestamp) {
         for saved in record.holds.iter().take(SavedHold::MOST) {
-            let until = saved.until.min(ahead(now, record.at.duration_until(saved.until)));
+            let until = ahead(saved.until, moved);
             if until <= now {
                 continue;
             }
             if saved.scope == Scope::Account {
-                self.down_since.get_or_insert_with(|| record.at.min(now));
+                self.down_since
+                    .get_or_insert_with(|| ahead(record.at, moved).min(now));
             }
             let hold = Hold {
                 until,
@@ -94,6 +107,8 @@ fn cut(text: &str) -> &str {
 #[derive(Debug)]
 pub(super) struct Desks {
     pub(super) cas: Cas,
+    /// How far our clock is ahead of the API server's.
+    pub(super) clock_ahead: SignedDuration,
     desks: Vec<Desk>,
     /// At which CA the order is that is under way or was last.
     orders: BTreeMap<Hostname, CaId>,
@@ -112,6 +127,7 @@ impl Desks {
         Self {
             desks: cas.all().map(|_| desk()).collect(),
             cas,
+            clock_ahead: SignedDuration::ZERO,
             orders: BTreeMap::new(),
             exclusions: BTreeMap::new(),
         }
@@ -220,7 +236,7 @@ impl World {
         if desk.hold(scope, hold) {
             self.holds_changed = true;
             if saved {
-                desk.ledger.hold_named();
+                desk.ledger.save_soon();
             }
         }
     }

@@ -1,6 +1,6 @@
 //! The part of the world that concerns money, so to speak: the ledger, and what becomes of orders in it.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::World;
 use crate::activity::Activity;
@@ -8,6 +8,7 @@ use crate::budget::{Grant, Ledger, Record, Spending};
 use crate::cas::CaId;
 use crate::name::Hostname;
 use crate::problem::Scope;
+use crate::schedule::ahead;
 
 impl World {
     /// Everything that a CA counts.
@@ -22,7 +23,8 @@ impl World {
     }
 
     /// Puts a ledger in the place of the one without limits; before the notes are told.
-    pub fn set_ledger(&mut self, ca: CaId, ledger: Ledger) {
+    pub fn set_ledger(&mut self, ca: CaId, mut ledger: Ledger) {
+        ledger.set_clock_ahead(self.desks.clock_ahead);
         self.desks.at_mut(ca).ledger = ledger;
         self.holds_changed = true;
     }
@@ -31,8 +33,8 @@ impl World {
     /// told us to leave alone.
     pub fn load_ledger(&mut self, ca: CaId, record: &Record, now: Timestamp) {
         let desk = self.desks.at_mut(ca);
-        desk.ledger.load(record, now);
-        desk.load_holds(record, now);
+        let moved = desk.ledger.load(record, now);
+        desk.load_holds(record, moved, now);
         // Less may be left than those have been let through for who wait.
         self.holds_changed = true;
     }
@@ -49,6 +51,29 @@ impl World {
         let desk = self.desks.at_mut(ca);
         let record = desk.ledger.last_record(now)?;
         Some(desk.with_holds(record, now))
+    }
+
+    /// Our clock is so far ahead of the API server's.
+    pub fn set_clock_ahead(&mut self, by: SignedDuration) {
+        self.desks.clock_ahead = by;
+        for desk in self.desks.iter_mut() {
+            desk.ledger.set_clock_ahead(by);
+        }
+    }
+
+    /// Our clock, which says `now`, has been set by so much since it was read last: what is counted, what a CA has told us
+    /// to leave alone, and orders that rest go along with it.
+    pub fn clock_set(&mut self, by: SignedDuration, now: Timestamp) {
+        for desk in self.desks.iter_mut() {
+            desk.clock_set(by, now);
+        }
+        for (host, activity) in &mut self.activities {
+            if let Activity::Resting(rest) = activity {
+                rest.until = ahead(rest.until, by);
+                self.dirty.insert(host.clone());
+            }
+        }
+        self.holds_changed = true;
     }
 
     /// Hands out the leave to order that a plan has set aside for `host`.
@@ -107,14 +132,15 @@ impl World {
         for (at, host, ca) in issued {
             let ledger = self.ledger_mut(ca);
             if ledger.has_to_recall() {
-                ledger.recall_issued(&host, at);
+                ledger.recall_issued(&host, at, now);
             }
         }
         let Self { desks, failures, .. } = self;
         for desk in desks.iter_mut().filter(|desk| desk.ledger.has_to_recall()) {
             // A note does not say which CA has seen them: each may have.
             for (host, failures) in &*failures {
-                desk.ledger.recall_failed(host, failures.count, failures.last);
+                desk.ledger
+                    .recall_failed(host, failures.count, failures.last, now);
             }
             desk.ledger.recalled(now);
         }

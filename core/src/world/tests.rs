@@ -322,6 +322,36 @@ fn p17_a_hold_of_a_clock_that_was_ahead_lasts_no_longer_than_it_did_then() {
 }
 
 #[test]
+fn p17_what_the_ca_counts_by_its_own_clock_goes_along_when_ours_is_set() {
+    let at = |secs| Timestamp::from_second(secs).unwrap();
+    let (mut world, name) = (world(), host("a.example.com"));
+    world.set_hold(CaId::FIRST, Scope::Orders, named(600, "rateLimited"), at(0));
+    let rest = Rest {
+        noted: true,
+        stage: Stage::Publishing,
+        code: String::new(),
+        text: String::new(),
+        tries: 1,
+        until: at(60),
+    };
+    world.set_activity(&name, Some(Activity::Resting(rest)));
+    let _ = world.record(CaId::FIRST, at(0));
+    world.ledger_mut(CaId::FIRST).saved(true, at(0));
+    for (by, now) in [(86_400, 86_400), (-100_000, -13_600)] {
+        world.clock_set(SignedDuration::from_secs(by), at(now));
+        let hold = world.hold_of(CaId::FIRST, &Scope::Orders).unwrap();
+        assert_eq!(hold.until, at(now + 600));
+        let Some(Activity::Resting(rest)) = world.activity(&name) else {
+            panic!("it rests")
+        };
+        assert_eq!(rest.until, at(now + 60));
+        assert!(world.take_changes().holds);
+        // An heir has to know.
+        assert_eq!(world.ledger(CaId::FIRST).save_at(at(now)), Some(at(now)));
+    }
+}
+
+#[test]
 fn p36_refusals_without_end_cost_few_and_small_writes() {
     let mut world = world();
     let at = |secs| Timestamp::from_second(secs).unwrap();
@@ -380,7 +410,7 @@ fn p17_a_ledger_without_limits_hides_nothing_from_limits_that_come_later() {
         if let Some(record) = record {
             ledger.load(record, at(600));
         }
-        ledger.recall_issued(&name, at(0));
+        ledger.recall_issued(&name, at(0), at(600));
         (
             ledger.free_in_domain(&name, at(600)),
             ledger.free_orders(at(600)),

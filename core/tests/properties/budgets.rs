@@ -1,4 +1,5 @@
-//! Laws of budgets: against a CA that counts for itself, by its own clock and at the moment that suits it least.
+//! Laws of budgets: against a CA that counts for itself, by its own clock and at the moment that suits it least, whatever
+//! our clock is set to.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -88,8 +89,20 @@ enum Event {
     /// Its order goes on by one step, this way where there are several.
     Step(usize, u8),
     Pass(i64),
-    /// The process dies, and another begins with what was saved, and takes up the orders that it had heard of.
-    Crash,
+    /// Our clock is set by so much.
+    Set(i64),
+    /// The process dies, and another begins with what was saved, and takes up the orders that it had heard of; its clock may
+    /// differ from that before by so much.
+    Crash(i64),
+}
+
+/// Hours, days or a year, back and forth.
+fn jump() -> impl Strategy<Value = i64> {
+    prop_oneof![
+        2 => -50_000..50_000_i64,
+        1 => -700_000..700_000_i64,
+        1 => prop_oneof![Just(-31_536_000_i64), Just(31_536_000)],
+    ]
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -102,7 +115,19 @@ fn event() -> impl Strategy<Value = Event> {
         8 => (0..7_usize, exemption).prop_map(|(host, exemption)| Event::Want(host, exemption)),
         16 => (0..7_usize, 0..8_u8).prop_map(|(host, way)| Event::Step(host, way)),
         4 => prop_oneof![0..5_i64, 0..2_000_i64, 0..30_000_i64].prop_map(Event::Pass),
-        1 => Just(Event::Crash),
+        1 => Just(Event::Crash(0)),
+    ]
+}
+
+/// What happens so fast that the limits are soon reached, under a clock that nobody can trust.
+fn astray() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        8 => (0..7_usize).prop_map(|host| Event::Want(host, Exemption::Nothing)),
+        // Straight on.
+        32 => (0..7_usize, 1..8_u8).prop_map(|(host, way)| Event::Step(host, way)),
+        2 => prop_oneof![0..5_i64, 0..1_000_i64].prop_map(Event::Pass),
+        2 => jump().prop_map(Event::Set),
+        1 => jump().prop_map(Event::Crash),
     ]
 }
 
@@ -128,7 +153,9 @@ struct Course {
     /// What certificates and notes tell after a crash.
     issued: Vec<(Hostname, Timestamp)>,
     failed: BTreeMap<Hostname, (u32, Timestamp)>,
+    /// By the clock of the CA, and of the API server.
     now: Timestamp,
+    clock_ahead: SignedDuration,
     made: usize,
 }
 
@@ -145,28 +172,33 @@ impl Course {
             issued: Vec::new(),
             failed: BTreeMap::new(),
             now: start(),
+            clock_ahead: SignedDuration::ZERO,
             made: 0,
         }
     }
 
+    /// By our clock.
+    fn clock(&self) -> Timestamp {
+        ahead(self.now, self.clock_ahead)
+    }
+
     fn save(&mut self) {
-        let record = self.ledger.record(self.now);
-        self.saved = Some(record);
-        self.ledger.saved(true, self.now);
+        self.saved = Some(self.ledger.record(self.clock()));
+        self.ledger.saved(true, self.clock());
     }
 
     fn apply(&mut self, event: &Event) -> Result<(), TestCaseError> {
-        self.ledger.pass(self.now);
+        self.ledger.pass(self.clock());
         match *event {
             Event::Want(host, exemption) if !self.orders.contains_key(&host) => {
                 let name = &hosts()[host];
-                if self.ledger.block(name, exemption, self.now).is_some() {
+                if self.ledger.block(name, exemption, self.clock()).is_some() {
                     return Ok(());
                 }
-                if self.ledger.reserve(name, exemption, self.now).is_err() {
-                    prop_assert_eq!(self.ledger.save_at(self.now), Some(self.now));
+                if self.ledger.reserve(name, exemption, self.clock()).is_err() {
+                    prop_assert_eq!(self.ledger.save_at(self.clock()), Some(self.clock()));
                     self.save();
-                    prop_assert_eq!(self.ledger.reserve(name, exemption, self.now), Ok(()));
+                    prop_assert_eq!(self.ledger.reserve(name, exemption, self.clock()), Ok(()));
                 }
                 let grant = self.ledger.grant(name).unwrap();
                 prop_assert_eq!(self.ledger.grant(name), None);
@@ -176,9 +208,30 @@ impl Course {
             Event::Want(..) => {}
             Event::Step(host, way) => self.step(host, way)?,
             Event::Pass(secs) => self.now = ahead(self.now, SignedDuration::from_secs(secs)),
-            Event::Crash => self.crash(),
+            Event::Set(secs) => {
+                let by = SignedDuration::from_secs(secs);
+                self.clock_ahead += by;
+                self.ledger.clock_set(by);
+                self.ledger.set_clock_ahead(self.clock_ahead);
+                self.save_at_once();
+            }
+            Event::Crash(secs) => {
+                self.clock_ahead += SignedDuration::from_secs(secs);
+                self.crash();
+                self.save_at_once();
+            }
         }
         Ok(())
+    }
+
+    fn save_at_once(&mut self) {
+        if self
+            .ledger
+            .save_at(self.clock())
+            .is_some_and(|at| at <= self.clock())
+        {
+            self.save();
+        }
     }
 
     fn step(&mut self, host: usize, way: u8) -> Result<(), TestCaseError> {
@@ -192,10 +245,10 @@ impl Course {
         } else {
             "example.com"
         };
-        let now = self.now;
+        let (now, clock) = (self.now, self.clock());
         let next = match (phase, way) {
             (Phase::Granted, 0) => {
-                self.ledger.tell(&name, Spending::Refused, now);
+                self.ledger.tell(&name, Spending::Refused, clock);
                 None
             }
             (Phase::Granted, _) => {
@@ -203,11 +256,11 @@ impl Course {
                 Some(Phase::Made)
             }
             (Phase::Made, _) => {
-                self.ledger.tell(&name, Spending::Ordered, now);
+                self.ledger.tell(&name, Spending::Ordered, clock);
                 Some(Phase::Ordered)
             }
             (Phase::Ordered, 0) => {
-                self.ledger.tell(&name, Spending::Ended, now);
+                self.ledger.tell(&name, Spending::Ended, clock);
                 None
             }
             (Phase::Ordered, 1..=2) => {
@@ -225,14 +278,14 @@ impl Course {
             }
             (Phase::Failed, _) => {
                 let count = self.failed.get(&name).map_or(0, |(count, _)| *count);
-                self.failed.insert(name.clone(), (count + 1, now));
-                self.ledger.tell(&name, Spending::Failed, now);
+                self.failed.insert(name.clone(), (count + 1, clock));
+                self.ledger.tell(&name, Spending::Failed, clock);
                 None
             }
             (Phase::Issued, _) => {
                 self.failed.remove(&name);
-                self.issued.push((name.clone(), now));
-                self.ledger.tell(&name, Spending::Issued, now);
+                self.issued.push((name.clone(), clock));
+                self.ledger.tell(&name, Spending::Issued, clock);
                 None
             }
         };
@@ -264,17 +317,19 @@ impl Course {
     }
 
     fn crash(&mut self) {
+        let clock = self.clock();
         self.ledger = Ledger::new(limits());
+        self.ledger.set_clock_ahead(self.clock_ahead);
         if let Some(record) = &self.saved {
-            self.ledger.load(record, self.now);
+            self.ledger.load(record, clock);
         }
         for (host, at) in &self.issued {
-            self.ledger.recall_issued(host, *at);
+            self.ledger.recall_issued(host, *at, clock);
         }
         for (host, (count, at)) in &self.failed {
-            self.ledger.recall_failed(host, *count, *at);
+            self.ledger.recall_failed(host, *count, *at, clock);
         }
-        self.ledger.recalled(self.now);
+        self.ledger.recalled(clock);
         // What was granted and never sent, or made and never heard of, is forgotten; what was noted is taken up.
         self.orders
             .retain(|_, (phase, _)| !matches!(phase, Phase::Granted | Phase::Made));
@@ -289,6 +344,14 @@ proptest! {
 
     #[test]
     fn p17_the_ca_never_has_to_say_no(events in vec(event(), 1..250)) {
+        let mut course = Course::new();
+        for event in &events {
+            course.apply(event)?;
+        }
+    }
+
+    #[test]
+    fn p17_no_clock_that_jumps_makes_the_ca_say_no(events in vec(astray(), 1..250)) {
         let mut course = Course::new();
         for event in &events {
             course.apply(event)?;
