@@ -313,10 +313,14 @@ impl Loop {
     }
 
     fn secrets(&mut self, seen: SeenSecret) {
+        let now = self.now();
         match seen {
             SeenSecret::Listing => self.world.list_held(),
-            SeenSecret::All(all) => self.world.hold_all(all),
-            SeenSecret::Changed { host, held, .. } => self.world.hold(host, held),
+            SeenSecret::All(all) => {
+                let all = all.into_iter().map(|(host, held)| (host, held.by(now)));
+                self.world.hold_all(all.collect());
+            }
+            SeenSecret::Changed { host, held, .. } => self.world.hold(host, held.by(now)),
             SeenSecret::Gone { secret } => self.world.release(&secret),
         }
     }
@@ -330,6 +334,7 @@ impl Loop {
         } = legacy;
         self.open_ledgers(&records);
         self.world.load_windows(&windows);
+        let now = self.now();
         let mut orders = Vec::new();
         let mut failures = Vec::new();
         for Saved {
@@ -338,7 +343,7 @@ impl Loop {
             failures: failed,
         } in notes
         {
-            failures.extend(failed.map(|failed| (host.clone(), failed)));
+            failures.extend(failed.map(|failed| (host.clone(), failed.by(now))));
             let Some((note, key)) = order else { continue };
             let Some(zone) = self.outside.policy.zones.of(host.base()) else {
                 tracing::warn!(%host, "an order of an earlier configuration is left alone: its zone is configured no more");
@@ -414,7 +419,7 @@ impl Loop {
                     self.report.issued(&host, text, &facts.serial, &self.world);
                     self.world.set_failures(&host, None);
                 }
-                self.world.hold_ours(&host, held);
+                self.world.hold_ours(&host, held.by(self.now()));
             }
         }
     }

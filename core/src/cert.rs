@@ -11,6 +11,7 @@ use crate::ari::CertificateId;
 use crate::cas::CaKey;
 use crate::name::Hostname;
 use crate::renewal::Rule;
+use crate::schedule::ahead;
 
 /// What is known of a certificate whose private key belongs to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +66,23 @@ pub struct Held {
     pub renew: bool,
     /// The CA that made it, from the annotation `faythe/ca`; `None` where that is not known.
     pub made_by: Option<CaKey>,
+}
+
+/// How far the clock of another instance, or our own before it was set, may have been ahead for its stamps to be taken
+/// at their word.
+const CLOCKS_APART: SignedDuration = SignedDuration::from_mins(10);
+
+impl Held {
+    /// The same as far as it can be true by a clock that says `now`. A certificate that was stored later than now was
+    /// stored by a clock that was ahead: the CA says when it was made.
+    #[must_use]
+    pub fn by(self, now: Timestamp) -> Self {
+        let issued_at = match (self.issued_at, &self.content) {
+            (Some(at), Ok(facts)) if at > ahead(now, CLOCKS_APART) => Some(facts.not_before.min(now)),
+            (at, Ok(_) | Err(_)) => at,
+        };
+        Self { issued_at, ..self }
+    }
 }
 
 /// How a held certificate falls short of the wanted one, most basic fault first.

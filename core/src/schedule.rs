@@ -117,6 +117,19 @@ impl Failures {
         self.not_before.map_or(next, |bound| bound.max(next))
     }
 
+    /// The same as far as it can be true by a clock that says `now`. What failed while the clock was ahead, or was saved
+    /// then, counts as if it had failed just now, and waits no longer than it would have.
+    #[must_use]
+    pub fn by(self, now: Timestamp) -> Self {
+        Self {
+            not_before: self
+                .not_before
+                .map(|bound| set_back(bound, self.last.max(now), now)),
+            last: self.last.min(now),
+            ..self
+        }
+    }
+
     /// Whether a certificate that was stored at `issued` has ended the row.
     #[must_use]
     pub fn is_ended_by(&self, issued: Option<Timestamp>) -> bool {
@@ -192,6 +205,14 @@ pub fn ahead(at: Timestamp, by: SignedDuration) -> Timestamp {
 #[must_use]
 pub fn after(at: Timestamp, by: Duration) -> Timestamp {
     ahead(at, SignedDuration::try_from(by).unwrap_or(SignedDuration::MAX))
+}
+
+/// The end of a wait that was to last until `until`, when the clock has been set back from `before` to `now`: no wait
+/// becomes longer by that, and what was over stays so.
+#[must_use]
+pub fn set_back(until: Timestamp, before: Timestamp, now: Timestamp) -> Timestamp {
+    let left = before.duration_until(until).max(SignedDuration::ZERO);
+    until.min(ahead(now, left))
 }
 
 pub(crate) fn back(at: Timestamp, by: SignedDuration) -> Timestamp {
@@ -309,6 +330,24 @@ mod tests {
         assert_eq!(START.duration_until(failures.next_attempt(two_days)), days(2));
         failures.not_before = Some(ahead(START, days(3)));
         assert_eq!(START.duration_until(failures.next_attempt(two_days)), days(3));
+    }
+
+    #[test]
+    fn p38_what_failed_by_a_clock_that_was_ahead_failed_just_now() {
+        let failed = |last, bound: Option<Timestamp>| Failures {
+            count: 1,
+            last,
+            code: "dns".into(),
+            text: String::new(),
+            not_before: bound,
+            parked: false,
+            refused_by: Vec::new(),
+        };
+        let year = ahead(START, days(365));
+        let told = failed(year, Some(ahead(year, days(2))));
+        assert_eq!(told.by(START), failed(START, Some(ahead(START, days(2)))));
+        let earlier = failed(START, Some(ahead(START, days(2))));
+        assert_eq!(earlier.clone().by(ahead(START, days(1))), earlier);
     }
 
     #[test]

@@ -312,7 +312,8 @@ impl Health {
 
     fn is_dead(&self, check: &Check, rule: &Rule, now: Timestamp) -> bool {
         self.0.get(check).is_some_and(|standing| {
-            standing.failures >= rule.dead_after.max(1) && now < ahead(standing.last, DEAD_FOR)
+            let lately = standing.last <= ahead(now, DEAD_FOR) && now < ahead(standing.last, DEAD_FOR);
+            standing.failures >= rule.dead_after.max(1) && lately
         })
     }
 }

@@ -18,6 +18,7 @@ use crate::turns::Turns;
 use crate::want::{Asker, Meaning, Refusal, meaning};
 use crate::zone::Zones;
 
+mod clock;
 mod desks;
 mod held;
 mod hints;
@@ -56,6 +57,8 @@ pub struct World {
     elsewhere: usize,
     refusals: usize,
     fresh_refusals: Vec<Refusal>,
+    /// When it was planned last.
+    passed: Timestamp,
     ready: Ready,
 }
 
@@ -116,6 +119,7 @@ impl World {
             elsewhere: 0,
             refusals: 0,
             fresh_refusals: Vec::new(),
+            passed: Timestamp::MIN,
             ready: Ready::default(),
         }
     }

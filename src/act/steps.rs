@@ -48,6 +48,7 @@ impl Work<'_> {
             Slot::Foreign(_) => Place::Taken,
             Slot::Ours(held) => {
                 let now = (self.outside.now)();
+                let held = &held.clone().by(now);
                 match standing(&self.order.host, std::iter::once(held), self.order.rule, now) {
                     Standing::Fine { .. } => {
                         let host = self.order.host.clone();

@@ -38,8 +38,9 @@ impl Loop {
             return;
         }
         let now = self.now();
-        let (at, _) = *self.strays.next.get_or_insert_with(|| (after(now, FIRST), FIRST));
-        if at > now {
+        let (at, wait) = *self.strays.next.get_or_insert_with(|| (after(now, FIRST), FIRST));
+        // Later than the whole wait from now on, it was set by a clock that has been set back since.
+        if at > now && at <= after(now, wait) {
             return;
         }
         self.strays.looking = true;

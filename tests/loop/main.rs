@@ -6,6 +6,7 @@ mod place;
 mod rig;
 
 mod budget;
+mod clock;
 mod crashes;
 mod faults;
 mod leaders;

@@ -12,7 +12,7 @@ use crate::budget::{Exemption, Ledger, Limits, Record, SavedHold};
 use crate::cas::{CaId, Cas};
 use crate::name::Hostname;
 use crate::problem::{ProblemKind, Scope};
-use crate::schedule::ahead;
+use crate::schedule::{ahead, set_back};
 
 /// A hold that is over sooner than this is not worth a write.
 const WORTH_SAVING: SignedDuration = SignedDuration::from_mins(1);
@@ -91,6 +91,18 @@ impl Desk {
     }
 }
 
+impl Desk {
+    /// The clock has been set back from `before`.
+    fn mend(&mut self, before: Timestamp, now: Timestamp) {
+        for hold in self.holds.values_mut() {
+            hold.until = set_back(hold.until, before, now);
+        }
+        self.down_since = self.down_since.map(|since| since.min(now));
+        let without = self.without_hints_until;
+        self.without_hints_until = without.map(|until| set_back(until, before, now));
+    }
+}
+
 /// Whether a hold is kept over a restart. One that lasts as long as we say, until somebody mends the account or the
 /// configuration, is not: Faythe is started anew to end it.
 fn is_saved(hold: &Hold, now: Timestamp) -> bool {
@@ -152,6 +164,14 @@ impl Desks {
 
     pub(super) fn forget(&mut self, host: &Hostname) {
         self.orders.remove(host);
+    }
+
+    /// The clock has been set back from `before`.
+    pub(super) fn mend(&mut self, before: Timestamp, now: Timestamp) {
+        self.desks.iter_mut().for_each(|desk| desk.mend(before, now));
+        for hold in self.exclusions.values_mut().flat_map(BTreeMap::values_mut) {
+            hold.until = set_back(hold.until, before, now);
+        }
     }
 
     /// Takes over what no look at the cluster tells.

@@ -106,7 +106,9 @@ impl World {
         if set_back {
             self.turns.mend(now);
             self.mend_hints(now);
+            self.mend_times(now);
         }
+        self.passed = now;
         set_back
     }
 
