@@ -16,6 +16,8 @@ pub(crate) struct Ca {
     certificates: Vec<Certificate>,
     /// How long a certificate lives, in hours.
     pub(crate) lifetime_hours: i64,
+    /// Those whose certificates live for 160 hours instead.
+    pub(crate) short_lived: fn(&Hostname) -> bool,
     pub(crate) away: bool,
     /// When new orders were asked for, in order.
     pub(crate) requests: Vec<Timestamp>,
@@ -41,6 +43,7 @@ impl Ca {
             counts: Counts::default(),
             certificates: Vec::new(),
             lifetime_hours,
+            short_lived: |_| false,
             away: false,
             requests: Vec::new(),
         }
@@ -92,7 +95,7 @@ impl Ca {
     /// side.
     fn certify(&mut self, number: usize, now: Timestamp) -> CertFacts {
         let not_before = ahead(now, SignedDuration::from_hours(-1));
-        let life = SignedDuration::from_hours(self.lifetime_hours);
+        let life = SignedDuration::from_hours(self.lifetime_of(&self.counts.name(number).host));
         let not_after = ahead(not_before, life);
         let offset = if life < SignedDuration::from_hours(240) {
             life / 2
@@ -118,8 +121,27 @@ impl Ca {
         }
     }
 
+    /// One that was made for another account: for this one its renewal is new.
+    pub(crate) fn make_elsewhere(&mut self, host: &Hostname, now: Timestamp) -> CertFacts {
+        let number = self.counts.number(host);
+        self.certify(number, now)
+    }
+
+    /// How long certificates for a host live, in hours.
+    pub(crate) fn lifetime_of(&self, host: &Hostname) -> i64 {
+        if (self.short_lived)(host) {
+            160
+        } else {
+            self.lifetime_hours
+        }
+    }
+
     pub(crate) fn revoke(&mut self, id: &CertificateId) {
         self.certificates[serial(id).unwrap()].revoked = true;
+    }
+
+    pub(crate) fn is_revoked(&self, id: &CertificateId) -> bool {
+        serial(id).is_some_and(|serial| self.certificates[serial].revoked)
     }
 
     /// What it says of a certificate (RFC 9773 §4.2); of one that it does not know, nothing.

@@ -49,6 +49,10 @@ impl Bucket {
         self.at(full, now) <= now
     }
 
+    fn free(self, full: i64, now: i64) -> i64 {
+        (now + self.interval * self.count - full.max(now)) / self.interval
+    }
+
     fn spend(self, full: &mut i64, now: i64) {
         *full = (*full).max(now) + self.interval;
     }
@@ -115,6 +119,11 @@ impl Counts {
         number
     }
 
+    /// The number of a name that is known already.
+    pub(crate) fn find(&self, host: &Hostname) -> Option<usize> {
+        self.numbers.get(host).copied()
+    }
+
     pub(crate) fn name(&self, number: usize) -> &Name {
         &self.names[number]
     }
@@ -149,6 +158,19 @@ impl Counts {
             ORDERS.spend(&mut self.orders, ms);
         }
         Ok(renewal || in_window)
+    }
+
+    /// How many orders the account has left.
+    pub(crate) fn orders_left(&self, now: Timestamp) -> i64 {
+        let ms = now.as_millisecond();
+        ORDERS.free(self.orders, ms)
+    }
+
+    /// The domain of a name, how many certificates it has left, and whether the name itself is at no limit.
+    pub(crate) fn room(&self, number: usize, now: Timestamp) -> (usize, i64, bool) {
+        let (name, ms) = (&self.names[number], now.as_millisecond());
+        let free = SET.has_one(name.set, ms) && FAILURES.has_one(name.failures, ms) && !name.paused;
+        (name.domain, DOMAIN.free(self.domains[name.domain], ms), free)
     }
 
     /// A validation has failed.

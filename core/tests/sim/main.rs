@@ -16,3 +16,4 @@ mod limits;
 mod outside;
 mod scenarios;
 mod shell;
+mod urgency;
