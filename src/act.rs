@@ -17,7 +17,7 @@ use faythe_core::order::{CaView, End, Goal, Known, Note, OrderStatus, Place, Pub
 use faythe_core::policy::Policy;
 use faythe_core::renewal::Rule;
 use faythe_core::route::Route;
-use faythe_core::schedule::{self, Failures, Threshold};
+use faythe_core::schedule::{self, Failures, GivenUp, Threshold};
 use faythe_core::visibility::{Health, Sight};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -132,6 +132,10 @@ pub struct Order {
     doom: Option<Failures>,
     /// The order is of no use and is being cleaned up for this reason.
     abandoned: Option<Fault>,
+    /// Orders before it that were of no use.
+    given_up: Option<GivenUp>,
+    /// The same with the one that is being cleaned up, once that is saved.
+    tallied: Option<GivenUp>,
     tries: u32,
     stage: Stage,
     /// When work on it began, in this process or in an earlier one.
@@ -174,6 +178,8 @@ impl Order {
             rekeyed: false,
             doom: None,
             abandoned: None,
+            given_up: None,
+            tallied: None,
             tries: 0,
             stage: Stage::Ordering,
             begun: None,
@@ -210,8 +216,14 @@ impl Order {
     }
 
     /// What is known of earlier attempts when work on it begins.
-    pub fn remember(&mut self, failures: Option<Failures>, earlier_look: Option<Timestamp>) {
+    pub fn remember(
+        &mut self,
+        failures: Option<Failures>,
+        given_up: Option<GivenUp>,
+        earlier_look: Option<Timestamp>,
+    ) {
         self.failures = failures;
+        self.given_up = given_up;
         self.earlier_look = earlier_look;
     }
 
@@ -357,7 +369,7 @@ impl Work<'_> {
             Step::Withdraw => self.withdraw().await?,
             Step::RecordFailure => return self.record_failure().await,
             Step::Forget => self.forget().await?,
-            Step::End(end) => return Ok(Then::End(self.end(end))),
+            Step::End(end) => return Ok(Then::End(self.end(end).await)),
         }
         Ok(Then::GoOn)
     }
@@ -373,7 +385,7 @@ impl Work<'_> {
                 self.order.doom = Some(self.failure(fault, parked, wait));
                 None
             }
-            Pause::Abandon if self.order.note.is_some() && self.order.abandoned.is_none() => {
+            Pause::Abandon if self.order.abandoned.is_none() => {
                 self.order.abandoned = Some(fault);
                 self.order.session = None;
                 None
@@ -384,8 +396,6 @@ impl Work<'_> {
     }
 
     fn rest(&mut self, fault: Fault) -> Outcome {
-        // Nothing is lost with an order of no use, so it takes up no room while it rests.
-        self.order.session.take_if(|_| fault.pause == Pause::Abandon);
         self.order.tries = self.order.tries.saturating_add(1);
         Outcome::Rested {
             noted: self.order.note.is_some(),
@@ -436,9 +446,10 @@ impl Work<'_> {
         self.desk().ca.read().directory()
     }
 
-    fn end(&mut self, end: End) -> Outcome {
+    async fn end(&mut self, end: End) -> Outcome {
         if let Some(fault) = self.order.abandoned.take() {
-            return self.rest(fault);
+            self.order.session = None;
+            return self.give_up(fault).await;
         }
         match (end, &self.order.slot) {
             (End::Blocked, Some(Slot::Foreign(reason))) => Outcome::Blocked {

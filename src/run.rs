@@ -45,8 +45,6 @@ use term::Leadership;
 const DRAIN: Duration = Duration::from_secs(20);
 /// How long the last things may take to be saved at the end.
 const LAST_SAVE: Duration = Duration::from_secs(5);
-/// The rest after an order that was of no use; it doubles.
-const ABANDONED_REST: Duration = Duration::from_secs(60);
 /// Inputs taken in before the next plan, so that a flood of them still lets orders start.
 const BATCH: usize = 2_000;
 
@@ -254,7 +252,8 @@ impl Loop {
         let ca = self.world.ca_of(host);
         let parked = self.parked.remove(host).filter(|order| order.is_at(ca));
         let mut order = parked.unwrap_or_else(|| Order::new(host.clone(), zone.apex.clone(), ca));
-        order.remember(self.world.failures(host).cloned(), self.world.last_look(host));
+        let (failures, given_up) = (self.world.failures(host), self.world.given_up(host));
+        order.remember(failures.cloned(), given_up.cloned(), self.world.last_look(host));
         let rule = self.world.rule(host, &self.outside.policy);
         order.entitle(self.world.grant(host), self.world.predecessor(host, ca), rule);
         let (steering, goal) = watch::channel(goal);
@@ -337,13 +336,16 @@ impl Loop {
         let now = self.now();
         let mut orders = Vec::new();
         let mut failures = Vec::new();
+        let mut useless = Vec::new();
         for Saved {
             host,
             order,
             failures: failed,
+            given_up,
         } in notes
         {
             failures.extend(failed.map(|failed| (host.clone(), failed.by(now))));
+            useless.extend(given_up.map(|given_up| (host.clone(), given_up.by(now))));
             let Some((note, key)) = order else { continue };
             let Some(zone) = self.outside.policy.zones.of(host.base()) else {
                 tracing::warn!(%host, "an order of an earlier configuration is left alone: its zone is configured no more");
@@ -375,6 +377,9 @@ impl Loop {
         self.world.note_all(hosts.collect(), failures);
         for (host, ca) in orders {
             self.world.set_ca(&host, ca.unwrap_or(CaId::FIRST));
+        }
+        for (host, given_up) in useless {
+            self.world.set_given_up(&host, Some(given_up));
         }
     }
 
@@ -418,6 +423,7 @@ impl Loop {
                         .issuance(&host, Issuance::Succeeded, Some(took));
                     self.report.issued(&host, text, &facts.serial, &self.world);
                     self.world.set_failures(&host, None);
+                    self.world.set_given_up(&host, None);
                 }
                 self.world.hold_ours(&host, held.by(self.now()));
             }
@@ -467,6 +473,13 @@ impl Loop {
                 self.outside.metrics.fault(&failures.code);
                 self.outside.metrics.issuance(&host, Issuance::Failed, None);
                 self.world.set_failures(&host, Some(failures));
+                self.world.set_given_up(&host, None);
+                None
+            }
+            Outcome::GivenUp(given_up) => {
+                self.outside.metrics.fault(&given_up.code);
+                self.outside.metrics.issuance(&host, Issuance::Stalled, None);
+                self.world.set_given_up(&host, Some(given_up));
                 None
             }
             Outcome::Rested {

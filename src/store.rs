@@ -117,7 +117,7 @@ pub enum Slot {
     Foreign(String),
 }
 
-/// Everything saved about one host: an order under way with its key, past failures, or both.
+/// Everything saved about one host: an order under way with its key, what came of those before it, or both.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Saved {
     /// The host.
@@ -126,6 +126,8 @@ pub struct Saved {
     pub order: Option<(Note, Sealed)>,
     /// What the CA has seen fail.
     pub failures: Option<faythe_core::schedule::Failures>,
+    /// Orders before it that were of no use.
+    pub given_up: Option<faythe_core::schedule::GivenUp>,
 }
 
 /// An ACME account at rest.

@@ -106,6 +106,9 @@ pub fn may_order(host: &Hostname, ca: CaId, world: &World, policy: &Policy, now:
         failures.next_attempt(policy.issue_grace) <= now
             || (urgent && !failures.refused_by.is_empty() && !refused(ca))
     });
+    let useful = world
+        .given_up(host)
+        .is_none_or(|given_up| given_up.next_order() <= now);
     let excluded = |ca: CaId| world.exclusion(host, ca).is_some_and(|hold| hold.until > now);
     let mut before = world.cas_of(host).iter().take_while(|other| **other != ca);
     let stands_in = before.all(|other| {
@@ -131,6 +134,7 @@ pub fn may_order(host: &Hostname, ca: CaId, world: &World, policy: &Policy, now:
         && !served
         && settled
         && spaced
+        && useful
         && idle
         && stands_in
         && !excluded(ca)

@@ -357,11 +357,11 @@ impl Planner {
         if world.activity(host).is_some() {
             world.set_activity(host, None);
         }
-        if let Some(failures) = world.saved_failures(host) {
-            let next = failures.next_attempt(policy.issue_grace);
-            if next > now {
-                self.due.insert((next, host.clone()));
-            }
+        if let Some(next) = world
+            .spaced_until(host, policy.issue_grace)
+            .filter(|next| *next > now)
+        {
+            self.due.insert((next, host.clone()));
         }
     }
 

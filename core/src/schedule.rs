@@ -23,6 +23,10 @@ const LONGEST_REST: Duration = Duration::from_secs(60);
 const FIRST_CA_REST: Duration = Duration::from_secs(2);
 /// The CA is asked again at least this often while it has trouble.
 const LONGEST_CA_REST: Duration = Duration::from_secs(300);
+/// A new order follows one of no use after this at least; it doubles up to [`LONGEST_ORDER_REST`] (P22).
+const FIRST_ORDER_REST: Duration = Duration::from_secs(60);
+/// One order a day is no burden for any CA, and whatever spoils them may have passed.
+const LONGEST_ORDER_REST: Duration = Duration::from_secs(86_400);
 /// How long the CA's resolvers may keep a TXT answer: its TTL, of which they honor at most 60 s
 /// (observed on Boulder, 2026-11; our TTL is 120).
 pub const RESOLVER_CACHE: SignedDuration = SignedDuration::from_secs(60);
@@ -45,6 +49,20 @@ pub struct Failures {
     /// The directories of the CAs that do not issue for the name, as they have said since the last pause; empty where the
     /// last attempt failed otherwise.
     pub refused_by: Vec<String>,
+}
+
+/// Orders in a row for one host that were of no use and were given up, though the CA has seen nothing fail; kept over
+/// restarts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GivenUp {
+    /// How many in a row; at least 1.
+    pub count: u32,
+    /// When the last one was given up.
+    pub last: Timestamp,
+    /// Stable code of what was wrong with the last one.
+    pub code: String,
+    /// What was wrong with it, for people.
+    pub text: String,
 }
 
 /// The operator's rule for renewal (S05, P2.1).
@@ -134,6 +152,27 @@ impl Failures {
     #[must_use]
     pub fn is_ended_by(&self, issued: Option<Timestamp>) -> bool {
         issued.is_some_and(|at| at > self.last)
+    }
+}
+
+impl GivenUp {
+    /// The earliest time for another order.
+    ///
+    /// Nothing is counted by the CA as a failure, so the first follows soon; but a CA that spoils every order, or a clock
+    /// that makes each look old, would be asked for ever: the wait doubles, from a minute up to a day.
+    #[must_use]
+    pub fn next_order(&self) -> Timestamp {
+        let before = self.count.saturating_sub(1);
+        after(self.last, doubling(FIRST_ORDER_REST, before, LONGEST_ORDER_REST))
+    }
+
+    /// The same as far as it can be true by a clock that says `now`: see [`Failures::by`].
+    #[must_use]
+    pub fn by(self, now: Timestamp) -> Self {
+        Self {
+            last: self.last.min(now),
+            ..self
+        }
     }
 }
 
@@ -400,6 +439,20 @@ mod tests {
     fn p23_an_order_is_given_up_within_the_hour() {
         let waited: Duration = (0..).take_while(|tries| !is_hopeless(*tries)).map(rest).sum();
         assert!((1200..3600).contains(&waited.as_secs()), "{waited:?}");
+    }
+
+    #[test]
+    fn p22_orders_of_no_use_come_to_one_a_day() {
+        let wait = |count| {
+            let given_up = GivenUp {
+                count,
+                last: START,
+                code: "order-expired".into(),
+                text: String::new(),
+            };
+            START.duration_until(given_up.next_order()).as_secs()
+        };
+        assert_eq!([1, 4, u32::MAX].map(wait), [60, 480, 86_400]);
     }
 
     #[test]

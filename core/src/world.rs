@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -13,7 +14,7 @@ use crate::cas::{CaId, Cas};
 use crate::cert::Held;
 use crate::name::{DnsName, Hostname};
 use crate::order::Stage;
-use crate::schedule::Failures;
+use crate::schedule::{Failures, GivenUp};
 use crate::turns::Turns;
 use crate::want::{Asker, Meaning, Refusal, meaning};
 use crate::zone::Zones;
@@ -46,6 +47,7 @@ pub struct World {
     taken: BTreeMap<Hostname, Taken>,
     activities: BTreeMap<Hostname, Activity>,
     failures: BTreeMap<Hostname, Failures>,
+    given_up: BTreeMap<Hostname, GivenUp>,
     desks: Desks,
     hints: Hints,
     windows: Windows,
@@ -109,6 +111,7 @@ impl World {
             taken: BTreeMap::new(),
             activities: BTreeMap::new(),
             failures: BTreeMap::new(),
+            given_up: BTreeMap::new(),
             desks: Desks::new(cas),
             hints: Hints::default(),
             windows: Windows::default(),
@@ -257,6 +260,9 @@ impl World {
         for host in std::mem::take(&mut self.failures).into_keys() {
             self.dirty.insert(host);
         }
+        for host in std::mem::take(&mut self.given_up).into_keys() {
+            self.dirty.insert(host);
+        }
         for host in orders {
             self.set_activity(&host, Some(Activity::Noted));
         }
@@ -302,6 +308,15 @@ impl World {
         match failures {
             Some(failures) => self.failures.insert(host.clone(), failures),
             None => self.failures.remove(host),
+        };
+        self.dirty.insert(host.clone());
+    }
+
+    /// How many orders in a row for `host` were of no use; `None` after one that was. After [`Self::note_all`].
+    pub fn set_given_up(&mut self, host: &Hostname, given_up: Option<GivenUp>) {
+        match given_up {
+            Some(given_up) => self.given_up.insert(host.clone(), given_up),
+            None => self.given_up.remove(host),
         };
         self.dirty.insert(host.clone());
     }
@@ -359,6 +374,19 @@ impl World {
     #[must_use]
     pub fn saved_failures(&self, host: &Hostname) -> Option<&Failures> {
         self.failures.get(host)
+    }
+
+    /// Orders for it in a row that were of no use.
+    #[must_use]
+    pub fn given_up(&self, host: &Hostname) -> Option<&GivenUp> {
+        self.given_up.get(host)
+    }
+
+    /// Until when what is saved of earlier orders keeps another one waiting; `None` where nothing is saved.
+    pub(crate) fn spaced_until(&self, host: &Hostname, issue_grace: Duration) -> Option<Timestamp> {
+        let failed = self.saved_failures(host);
+        let failed = failed.map(|failures| failures.next_attempt(issue_grace));
+        failed.max(self.given_up(host).map(GivenUp::next_order))
     }
 
     /// Every hostname that was refused.

@@ -246,6 +246,7 @@ impl Work<'_> {
             host: self.order.host.clone(),
             order: Some((moved.clone(), key.clone())),
             failures: self.order.failures.clone(),
+            given_up: self.order.given_up.clone(),
         };
         self.outside.store.act()?.save(&saved).await?;
         *note = moved;

@@ -1,10 +1,11 @@
-//! Noting an order, which is also what keeps two instances from having one each.
+//! Noting an order, which is also what keeps two instances from having one each; and what came of those before it.
 
 use faythe_core::order::Note;
+use faythe_core::schedule::GivenUp;
 
-use super::Work;
 use super::fault::Fault;
 use super::steps::new_key;
+use super::{Outcome, Work};
 use crate::store::{Saved, StoreError};
 
 impl Work<'_> {
@@ -22,6 +23,7 @@ impl Work<'_> {
             host: self.order.host.clone(),
             order: Some((note.clone(), key)),
             failures: self.order.failures.clone(),
+            given_up: self.order.given_up.clone(),
         };
         match self.outside.store.act()?.save(&saved).await {
             Ok(()) => {
@@ -75,7 +77,14 @@ impl Work<'_> {
         self.order.unnoted = None;
         // It may have come to its end by now.
         self.order.place = None;
-        if let Some(Saved { order, failures, .. }) = there {
+        if let Some(Saved {
+            order,
+            failures,
+            given_up,
+            ..
+        }) = there
+        {
+            self.order.given_up = given_up;
             if let Some((note, key)) = order {
                 tracing::warn!(host = %self.order.host, "another instance has noted an order; going on with that one");
                 self.order.failures = failures;
@@ -101,5 +110,44 @@ impl Work<'_> {
         }
         // An order more would be one too many until it is known what has become of the other.
         Err(conflict.into())
+    }
+
+    /// Saves what came of the orders so far, in place of the note of one.
+    pub(super) async fn save_history(&self, given_up: Option<GivenUp>) -> Result<(), Fault> {
+        let saved = Saved {
+            host: self.order.host.clone(),
+            order: None,
+            failures: self.order.failures.clone(),
+            given_up,
+        };
+        Ok(self.outside.store.act()?.save(&saved).await?)
+    }
+
+    /// Brings an order of no use to its end: the next one keeps a distance that grows with each in a row.
+    pub(super) async fn give_up(&mut self, fault: Fault) -> Outcome {
+        // Saved already where a note told of it.
+        let given_up = match self.order.tallied.take() {
+            Some(given_up) => given_up,
+            None => {
+                let given_up = self.given_up(&fault);
+                if let Err(error) = self.save_history(Some(given_up.clone())).await {
+                    let why = error.text;
+                    tracing::debug!(host = %self.order.host, why, "an order that was of no use is counted in this process only");
+                }
+                given_up
+            }
+        };
+        Outcome::GivenUp(given_up)
+    }
+
+    /// The orders of no use in a row, once this is one more.
+    pub(super) fn given_up(&self, fault: &Fault) -> GivenUp {
+        let before = self.order.given_up.as_ref().map_or(0, |before| before.count);
+        GivenUp {
+            count: before.saturating_add(1),
+            last: (self.outside.now)(),
+            code: fault.code.clone(),
+            text: fault.text.clone(),
+        }
     }
 }

@@ -7,7 +7,7 @@ use faythe_core::cas::CaId;
 use faythe_core::cert::Held;
 use faythe_core::name::Hostname;
 use faythe_core::order::Stage;
-use faythe_core::schedule::Failures;
+use faythe_core::schedule::{Failures, GivenUp};
 
 use super::Fault;
 
@@ -54,6 +54,8 @@ pub enum Outcome {
     },
     /// The CA has seen it fail; this has been saved.
     Failed(Failures),
+    /// The order was of no use and nothing is left of it; another keeps its distance, and this has been saved.
+    GivenUp(GivenUp),
     /// A step failed in a way that the CA did not see; the order is kept.
     Rested {
         /// Whether there is a note.

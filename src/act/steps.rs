@@ -272,6 +272,7 @@ impl Work<'_> {
             host: self.order.host.clone(),
             order: Some((note.clone(), key.clone())),
             failures: self.order.failures.clone(),
+            given_up: self.order.given_up.clone(),
         };
         self.outside.store.act()?.save(&saved).await?;
         self.order.key = Some(key);
@@ -355,26 +356,22 @@ impl Work<'_> {
             host: self.order.host.clone(),
             order: None,
             failures: Some(failures.clone()),
+            given_up: None,
         };
         self.outside.store.act()?.save(&saved).await?;
         Ok(Then::End(Outcome::Failed(failures)))
     }
 
     pub(super) async fn forget(&mut self) -> Result<(), Fault> {
-        let host = self.order.host.clone();
         // A removal without an answer may have been made.
         self.order.note_in_doubt = true;
-        match &self.order.failures {
-            Some(failures) => {
-                let saved = Saved {
-                    host,
-                    order: None,
-                    failures: Some(failures.clone()),
-                };
-                self.outside.store.act()?.save(&saved).await?;
-            }
-            None => self.outside.store.act()?.forget(&host).await?,
+        let given_up = self.order.abandoned.as_ref().map(|fault| self.given_up(fault));
+        if self.order.failures.is_some() || given_up.is_some() {
+            self.save_history(given_up.clone()).await?;
+        } else {
+            self.outside.store.act()?.forget(&self.order.host).await?;
         }
+        self.order.tallied = given_up;
         self.order.note = None;
         self.order.note_in_doubt = false;
         self.order.key = None;

@@ -9,7 +9,7 @@ use faythe_core::order::Stage;
 use faythe_core::problem::Scope;
 use faythe_core::schedule;
 
-use super::{ABANDONED_REST, Loop};
+use super::Loop;
 use crate::act::{Fault, Pause};
 
 impl Loop {
@@ -30,7 +30,7 @@ impl Loop {
                 }
                 wait.unwrap_or(usual)
             }
-            Pause::Abandon | Pause::Doom { .. } | Pause::NewKey | Pause::Stop => usual.max(ABANDONED_REST),
+            Pause::Abandon | Pause::Doom { .. } | Pause::NewKey | Pause::Stop => usual,
         };
         let Fault { code, text, .. } = fault;
         Rest {

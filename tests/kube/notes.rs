@@ -38,6 +38,7 @@ fn saved(host: &str, key: &str) -> Saved {
         host,
         order: Some((note, Sealed::from(key.to_owned()))),
         failures: None,
+        given_up: None,
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use faythe::act::UNNOTED_AT_ONCE;
+use faythe::store::secrets::SeenSecret;
 use faythe_core::name::Hostname;
 use faythe_core::order::OrderStatus;
 use faythe_core::problem::{Problem, ProblemKind};
@@ -207,6 +208,65 @@ async fn p23_orders_that_are_of_no_use_from_the_start_keep_nobody_waiting() {
     assert!(began.elapsed() <= Duration::from_secs(5), "{:?}", began.elapsed());
     rig.settled(&mut process).await;
     assert_eq!(rig.place.state().orders.len(), UNNOTED_AT_ONCE + 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p22_orders_of_no_use_in_a_row_come_to_one_a_day_over_restarts_too() {
+    let hours = |hours: u64| Duration::from_secs(hours * 3600);
+    let spoil = |rig: &Rig, way: usize| {
+        let faults = &mut rig.place.state().faults;
+        if way == 0 {
+            faults.born = vec![OrderStatus::Invalid; 10_000];
+        } else {
+            faults.refuse_requests = Some(Problem {
+                status: Some(403),
+                kind: ProblemKind::Unauthorized,
+                detail: "CSR does not specify same identifiers as Order".into(),
+                retry_after: None,
+            });
+        }
+    };
+    // Before and after there is a note of the order.
+    for way in [0, 1] {
+        let rig = Rig::new(&["a.example.com"]);
+        spoil(&rig, way);
+        let mut process = rig.process();
+        rig.pass(&mut process, hours(4)).await;
+        let count = rig.place.state().orders.len();
+        assert!((7..=9).contains(&count), "{count} orders in four hours");
+        drop(process);
+        let mut process = rig.process();
+        rig.pass(&mut process, hours(20)).await;
+        let count = rig.place.state().orders.len() - count;
+        assert!((2..=3).contains(&count), "{count} orders in the rest of a day");
+        {
+            let faults = &mut rig.place.state().faults;
+            faults.born.clear();
+            faults.refuse_requests = None;
+        }
+        // What is issued ends the row.
+        rig.settled(&mut process).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p22_what_is_saved_of_orders_of_no_use_goes_with_the_wish() {
+    let rig = Rig::new(&["a.example.com"]);
+    rig.place.state().faults.born = vec![OrderStatus::Invalid; 3];
+    let mut process = rig.process();
+    rig.reach(&mut process, |state| state.calls("save failure") == 2)
+        .await;
+    drop(process);
+    let mut process = rig.blind_process();
+    rig.show_requests(&process, &[]);
+    process
+        .secrets
+        .unbounded_send(SeenSecret::All(Vec::new()))
+        .unwrap();
+    rig.pass(&mut process, Duration::from_secs(600)).await;
+    let state = rig.place.state();
+    assert!(state.notes.is_empty(), "{:?}", state.journal);
+    assert_eq!(state.orders.len(), 2);
 }
 
 #[tokio::test(start_paused = true)]

@@ -94,6 +94,8 @@ pub(crate) struct Faults {
     pub(crate) ca_misses: Vec<&'static str>,
     /// The CA answers a new order with this.
     pub(crate) refuse_orders: Option<Problem>,
+    /// The CA answers a CSR with this.
+    pub(crate) refuse_requests: Option<Problem>,
     /// What state the next orders are in from the start, where it is another than pending.
     pub(crate) born: Vec<OrderStatus>,
     /// The CA does not believe what it sees.
@@ -477,6 +479,9 @@ impl CaOrder for Session {
                 .place
                 .call(format!("finalize {number}"), |state| {
                     state.ca_answers("finalize")?;
+                    if let Some(problem) = &state.faults.refuse_requests {
+                        return Err(CaError::Refused(problem.clone()));
+                    }
                     let order = &mut state.orders[number];
                     if order.status != OrderStatus::Ready {
                         return Err(CaError::Refused(Problem {

@@ -124,8 +124,7 @@ fn assess_unwanted(host: &Hostname, world: &World, policy: &Policy, now: Timesta
         Some(Activity::Resting(rest)) if rest.until > now => (false, Some(rest.until)),
         Some(Activity::Noted | Activity::Resting(_)) => (true, None),
         None => {
-            let failures = world.saved_failures(host)?;
-            if failures.next_attempt(policy.issue_grace) > now {
+            if world.spaced_until(host, policy.issue_grace)? > now {
                 return None;
             }
             (true, None)
@@ -245,6 +244,21 @@ fn assess_wanted(host: &Hostname, want: &Want, world: &World, policy: &Policy, n
             let failures = failures.clone();
             return wait(Reason::Failed { failures, next }, next);
         }
+    }
+    if !ordered
+        && let Some(given_up) = world.given_up(host)
+        && given_up.next_order() > now
+    {
+        let until = given_up.next_order();
+        let rest = Rest {
+            noted: false,
+            stage: Stage::Ordering,
+            code: given_up.code.clone(),
+            text: given_up.text.clone(),
+            tries: given_up.count,
+            until,
+        };
+        return wait(Reason::Stalled { rest, short }, until);
     }
     if !ordered && let Some(hold) = settling(host, &short, world, policy).filter(|hold| hold.until > now) {
         let until = hold.until;

@@ -163,6 +163,7 @@ impl Planner {
         } else {
             plan.actions.push(Action::Forget(host.clone()));
             world.set_failures(host, None);
+            world.set_given_up(host, None);
             Stage::CleaningUp
         };
         self.running.insert(host.clone(), goal);

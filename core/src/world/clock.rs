@@ -23,6 +23,10 @@ impl World {
             *failures = failures.clone().by(now);
             self.dirty.insert(host.clone());
         }
+        for (host, given_up) in &mut self.given_up {
+            *given_up = given_up.clone().by(now);
+            self.dirty.insert(host.clone());
+        }
         for (host, held) in self.held.values_mut() {
             let true_by_now = held.clone().by(now);
             if *held != true_by_now {

@@ -9,7 +9,7 @@ use faythe_core::Timestamp;
 use faythe_core::name::{DnsName, Hostname, RecordName};
 use faythe_core::order::{ChallengeValue, Note};
 use faythe_core::route::{Route, Way};
-use faythe_core::schedule::Failures;
+use faythe_core::schedule::{Failures, GivenUp};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::core::ObjectMeta;
@@ -47,6 +47,8 @@ struct Written {
     order: Option<WrittenOrder>,
     #[serde(skip_serializing_if = "Option::is_none")]
     failures: Option<WrittenFailures>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    given_up: Option<WrittenGivenUp>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -90,6 +92,14 @@ struct WrittenFailures {
     refused_by: Vec<String>,
 }
 
+#[derive(Serialize, Deserialize)]
+struct WrittenGivenUp {
+    count: u32,
+    last: String,
+    code: String,
+    text: String,
+}
+
 impl Content {
     /// Writes a note.
     pub(super) fn write(saved: &Saved) -> Result<Self, String> {
@@ -98,6 +108,7 @@ impl Content {
             host: saved.host.to_string(),
             order: saved.order.as_ref().map(|(note, _)| WrittenOrder::from(note)),
             failures: saved.failures.as_ref().map(WrittenFailures::from),
+            given_up: saved.given_up.as_ref().map(WrittenGivenUp::from),
         };
         let json = serde_json::to_string(&written).map_err(|error| error.to_string())?;
         Ok(Self {
@@ -143,10 +154,12 @@ impl Content {
             }
         };
         let failures = written.failures.map(WrittenFailures::read).transpose()?;
+        let given_up = written.given_up.map(WrittenGivenUp::read).transpose()?;
         Ok(Saved {
             host,
             order,
             failures,
+            given_up,
         })
     }
 
@@ -268,6 +281,28 @@ impl WrittenFailures {
     }
 }
 
+impl From<&GivenUp> for WrittenGivenUp {
+    fn from(given_up: &GivenUp) -> Self {
+        Self {
+            count: given_up.count,
+            last: given_up.last.to_string(),
+            code: given_up.code.clone(),
+            text: given_up.text.clone(),
+        }
+    }
+}
+
+impl WrittenGivenUp {
+    fn read(self) -> Result<GivenUp, String> {
+        Ok(GivenUp {
+            count: self.count,
+            last: time(&self.last)?,
+            code: self.code,
+            text: self.text,
+        })
+    }
+}
+
 fn time(text: &str) -> Result<Timestamp, String> {
     text.parse().map_err(|_| format!("{text:?} is not a time"))
 }
@@ -303,6 +338,7 @@ mod tests {
             host,
             order: Some((note, Sealed::from("PEM".to_owned()))),
             failures: Some(failures),
+            given_up: None,
         }
     }
 
@@ -377,6 +413,28 @@ mod tests {
             content
                 .json
                 .contains(r#""refusedBy":["https://other.example/dir"]"#)
+        );
+        assert_eq!(content.read(), Ok(saved));
+    }
+
+    #[test]
+    fn p22_a_note_counts_the_orders_of_no_use_before_it() {
+        let saved = Saved {
+            order: None,
+            failures: None,
+            given_up: Some(GivenUp {
+                count: 3,
+                last: "2026-11-24T09:00:00Z".parse().unwrap(),
+                code: "order-expired".into(),
+                text: "the order has expired at the CA".into(),
+            }),
+            ..saved()
+        };
+        let content = Content::write(&saved).unwrap();
+        assert!(
+            content
+                .json
+                .contains(r#""givenUp":{"count":3,"last":"2026-11-24T09:00:00Z""#)
         );
         assert_eq!(content.read(), Ok(saved));
     }
