@@ -136,6 +136,8 @@ pub enum CaError {
         what: String,
         /// How long the CA asked us to wait.
         retry_after: Option<Duration>,
+        /// The HTTP status of a refusal; `None` where it was none.
+        status: Option<u16>,
     },
     /// Our account could not be read or saved.
     #[error("the ACME account cannot be kept")]
@@ -143,6 +145,9 @@ pub enum CaError {
     /// The CA refused, with its reason.
     #[error("the CA refused: {0}")]
     Refused(Problem),
+    /// The CA does not make an account with our key, with its reason.
+    #[error("the CA makes no account: {0}")]
+    Unregistered(Problem),
     /// No answer: connection, TLS or time-out.
     #[error("{url} cannot be reached")]
     Unreachable {

@@ -86,6 +86,8 @@ pub enum ProblemKind {
 /// What was going on when the problem came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exchange {
+    /// A request for an account.
+    NewAccount,
     /// A request about the account or a new order.
     NewOrder,
     /// A request about an order that exists.
@@ -127,6 +129,9 @@ pub enum Scope {
     Below(DnsName),
     /// The one name that was asked for.
     Name,
+    /// One order that has met trouble which may be its own; `None` for the one that was asked about. Everything is held
+    /// once a second one has met trouble too.
+    Order(Option<DnsName>),
     /// New orders that are no renewal.
     Orders,
     /// All names of a zone, which are ordered with the same profile; `None` for that of the name that was asked for.
@@ -143,6 +148,7 @@ impl Scope {
             Self::Account => true,
             Self::Below(ancestor) => counted && name.is_at_or_below(ancestor),
             Self::Name => false,
+            Self::Order(one) => one.as_ref() == Some(name),
             Self::Orders => counted,
             Self::Zone(zone) => zone.as_ref() == apex,
         }
@@ -328,22 +334,32 @@ mod tests {
         let paused = problem("rateLimited", Some(429), "", None);
         assert!(paused.is_pause());
         assert_eq!(paused.reaction(Exchange::NewOrder), Reaction::Stop);
+        // What fails inside may be the one order's.
         assert_eq!(
             problem("serverInternal", Some(500), "", WAIT).reaction(Exchange::Order),
-            busy
+            Reaction::Hold {
+                scope: Scope::Order(None),
+                wait: WAIT,
+            }
         );
     }
 
     #[test]
-    fn p22_an_unknown_profile_holds_the_zones_that_use_it_and_nothing_else() {
-        let reaction = problem("invalidProfile", Some(400), "", None).reaction(Exchange::NewOrder);
-        let Reaction::Hold { scope, wait } = reaction else {
-            panic!("{reaction:?}");
-        };
-        assert_eq!(
-            (&scope, wait),
-            (&Scope::Zone(None), Some(Duration::from_secs(86_400)))
-        );
+    fn p22_a_profile_that_is_refused_holds_the_zones_that_use_it_and_nothing_else() {
+        // The second has Boulder's words (2026-11).
+        let words = "account ID 7 is not permitted to use certificate profile \"tlsserver\"";
+        for refused in [
+            problem("invalidProfile", Some(400), "", None),
+            problem("unauthorized", Some(403), words, None),
+        ] {
+            assert_eq!(
+                refused.reaction(Exchange::NewOrder),
+                Reaction::Hold {
+                    scope: Scope::Zone(None),
+                    wait: Some(Duration::from_secs(86_400)),
+                }
+            );
+        }
         let [name, apex, other] =
             ["a.example.com", "example.com", "example.org"].map(|name| name.parse().unwrap());
         let held = Scope::Zone(Some(apex));
@@ -389,6 +405,15 @@ mod tests {
         assert_eq!(unauthorized(Exchange::Order), Reaction::Renew);
         assert!(matches!(
             unauthorized(Exchange::NewOrder),
+            Reaction::Hold {
+                scope: Scope::Account,
+                ..
+            }
+        ));
+        let key = problem("badPublicKey", Some(400), "", None);
+        assert_eq!(key.reaction(Exchange::Order), Reaction::NewKey);
+        assert!(matches!(
+            key.reaction(Exchange::NewAccount),
             Reaction::Hold {
                 scope: Scope::Account,
                 ..

@@ -72,8 +72,20 @@ impl Fault {
         };
         let (code, pause) = match error {
             CaError::Refused(problem) => return Self::problem(problem, during),
+            CaError::Unregistered(problem) => return Self::problem(problem, Exchange::NewAccount),
             CaError::Gone { .. } => ("order-gone", Pause::Abandon),
-            CaError::Garbled { retry_after, .. } => ("ca-garbled", everything(*retry_after)),
+            CaError::Garbled {
+                retry_after,
+                status: Some(503),
+                ..
+            } => ("ca-garbled", everything(*retry_after)),
+            CaError::Garbled { retry_after, .. } => (
+                "ca-garbled",
+                Pause::Rest {
+                    wait: *retry_after,
+                    hold: Some((Scope::Order(None), *retry_after)),
+                },
+            ),
             CaError::Unreachable { .. } => ("ca-unreachable", everything(None)),
             CaError::Account(_) => ("account", everything(None)),
         };
@@ -127,7 +139,7 @@ impl Fault {
                 wait: problem.retry_after,
             },
             Reaction::NewKey => Pause::NewKey,
-            Reaction::Renew if during == Exchange::NewOrder => Pause::Rest {
+            Reaction::Renew if matches!(during, Exchange::NewAccount | Exchange::NewOrder) => Pause::Rest {
                 wait: Some(RENEW_REST),
                 hold: None,
             },

@@ -43,7 +43,7 @@ impl Work<'_> {
         };
         let opened = self.desk().ca.act()?.open(grant, order).await;
         self.spent(match &opened {
-            Err(CaError::Refused(_) | CaError::Account(_)) => Spending::Refused,
+            Err(CaError::Refused(_) | CaError::Unregistered(_) | CaError::Account(_)) => Spending::Refused,
             // An answer that was lost or cannot be read may have been a yes.
             Err(CaError::Garbled { .. } | CaError::Gone { .. } | CaError::Unreachable { .. }) | Ok(_) => {
                 Spending::Ordered

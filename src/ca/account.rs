@@ -262,6 +262,12 @@ impl Keeper {
                     tracing::warn!(%problem, "the CA does not accept the contact address; going on without");
                     contact = None;
                 }
+                // It is the account's key that is meant, and no order's.
+                Err(CaError::Refused(problem))
+                    if matches!(problem.kind, ProblemKind::BadPublicKey | ProblemKind::Malformed) =>
+                {
+                    return Err(CaError::Unregistered(problem));
+                }
                 other => return location(&other?),
             }
         }
@@ -277,6 +283,7 @@ pub(super) fn location(answer: &super::http::Answer) -> Result<String, CaError> 
             url: answer.url.clone(),
             what: "it has no Location".to_owned(),
             retry_after: answer.retry_after,
+            status: None,
         })
 }
 

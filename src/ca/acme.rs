@@ -290,6 +290,7 @@ impl Acme {
             url: self.exchange.directories.url().to_owned(),
             what: "the CA names no place for revocations in it".to_owned(),
             retry_after: None,
+            status: None,
         })?;
         let account = self.keeper.account().await?;
         let mut payload = json!({ "certificate": jws::encode(certificate), "reason": reason as u8 });

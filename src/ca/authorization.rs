@@ -174,6 +174,7 @@ impl Authorization {
             url: answer.url.clone(),
             what: error.to_string(),
             retry_after: answer.retry_after,
+            status: None,
         })?;
         let wildcard = document.wildcard && !document.identifier.value.starts_with("*.");
         let failure = document

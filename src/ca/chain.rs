@@ -53,6 +53,7 @@ pub(super) fn read(answer: &Answer) -> Result<String, CaError> {
         url: answer.url.clone(),
         what: what.to_owned(),
         retry_after: answer.retry_after,
+        status: None,
     };
     let chain = str::from_utf8(&answer.body).map_err(|_| garbled("it is not text"))?;
     if chain.contains(CERTIFICATE) {

@@ -52,6 +52,7 @@ impl Keeper {
             url: answer.url.clone(),
             what: error.to_string(),
             retry_after: answer.retry_after,
+            status: None,
         })?;
         let directory = self.exchange.directories.current().await?;
         Ok(Some(Shown {
@@ -77,6 +78,7 @@ impl Keeper {
             url: self.exchange.directories.url().to_owned(),
             what: "the CA names no place for a change of keys in it".to_owned(),
             retry_after: None,
+            status: None,
         })?;
         let (old, new) = (
             Key::read(&saved.key).map_err(unusable)?,

@@ -135,6 +135,7 @@ impl Directory {
             url: answer.url.clone(),
             what: format!("it is not an ACME directory: {what}"),
             retry_after: answer.retry_after,
+            status: None,
         };
         let directory: Self =
             serde_json::from_slice(&answer.body).map_err(|error| garbled(error.to_string()))?;

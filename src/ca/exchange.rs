@@ -104,6 +104,7 @@ impl Exchange {
             url: answer.url.clone(),
             what: "there is no nonce in it".to_owned(),
             retry_after: answer.retry_after,
+            status: None,
         })
     }
 }

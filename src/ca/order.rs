@@ -211,6 +211,7 @@ impl AcmeOrder {
             url: answer.url.clone(),
             what: error.to_string(),
             retry_after: answer.retry_after,
+            status: None,
         })?;
         self.view.status = match document.status {
             Status::Invalid => OrderStatus::Invalid,

@@ -49,6 +49,7 @@ pub(super) fn silence(failure: Failure) -> CaError {
             url,
             what: cause.to_string(),
             retry_after: None,
+            status: None,
         },
         Cause::Broken(_) | Cause::Connection(_) | Cause::TimedOut(_) => CaError::Unreachable {
             url,
@@ -75,6 +76,7 @@ pub(super) fn refusal(answer: &Answer, asked: Asked<'_>) -> CaError {
             url: answer.url.clone(),
             what: format!("HTTP {} without a problem document", answer.status),
             retry_after,
+            status: Some(answer.status.as_u16()),
         },
     }
 }

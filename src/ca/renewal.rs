@@ -33,6 +33,7 @@ pub(super) fn read(answer: &Answer) -> Result<RenewalInfo, CaError> {
         url: answer.url.clone(),
         what,
         retry_after: answer.retry_after,
+        status: None,
     };
     let document: Document =
         serde_json::from_slice(&answer.body).map_err(|error| garbled(error.to_string()))?;

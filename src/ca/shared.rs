@@ -102,12 +102,15 @@ fn once_more(error: &Arc<CaError>) -> CaError {
             url,
             what,
             retry_after,
+            status,
         } => CaError::Garbled {
             url: url.clone(),
             what: what.clone(),
             retry_after: *retry_after,
+            status: *status,
         },
         CaError::Gone { url } => CaError::Gone { url: url.clone() },
+        CaError::Unregistered(problem) => CaError::Unregistered(problem.clone()),
         CaError::Refused(problem) => CaError::Refused(problem.clone()),
         CaError::Unreachable { url, .. } => CaError::Unreachable {
             url: url.clone(),

@@ -240,6 +240,8 @@ fn failed(error: &CaError) -> Answer {
             Answer::Busy
         }
         CaError::Account(_) | CaError::Unreachable { .. } => Answer::Busy,
-        CaError::Garbled { .. } | CaError::Gone { .. } | CaError::Refused(_) => Answer::Refused,
+        CaError::Garbled { .. } | CaError::Gone { .. } | CaError::Refused(_) | CaError::Unregistered(_) => {
+            Answer::Refused
+        }
     }
 }

@@ -25,8 +25,18 @@ impl Loop {
         let usual = schedule::rest(tries.saturating_sub(1));
         let wait = match &fault.pause {
             Pause::Rest { wait, hold } => {
-                if let Some((scope, asked)) = hold {
-                    self.hold(host, scope.clone(), *asked, &fault, now);
+                match hold {
+                    Some((Scope::Order(_), asked)) => {
+                        for scope in self.world.held_by_trouble(self.world.ca_of(host), host) {
+                            // What the CA says to one order it does not say to the others.
+                            let asked = asked.filter(|_| scope != Scope::Account);
+                            self.hold(host, scope, None, asked.unwrap_or_default(), &fault, now);
+                        }
+                    }
+                    Some((scope, asked)) => {
+                        self.hold(host, scope.clone(), *asked, Duration::ZERO, &fault, now);
+                    }
+                    None => {}
                 }
                 wait.unwrap_or(usual)
             }
@@ -43,21 +53,25 @@ impl Loop {
         }
     }
 
-    /// Leaves the CA of an order alone: as long as it asked, or longer each time it has trouble.
+    /// Leaves the CA of an order alone: as long as it asked, or longer each time it has trouble, `least` at least.
     fn hold(
         &mut self,
         host: &Hostname,
         scope: Scope,
         asked: Option<Duration>,
+        least: Duration,
         fault: &Fault,
         now: Timestamp,
     ) {
         let ca = self.world.ca_of(host);
         let scope = match scope {
             Scope::Zone(None) => Scope::Zone(self.world.zone_of(host.base()).cloned()),
-            scope @ (Scope::Account | Scope::Below(_) | Scope::Name | Scope::Orders | Scope::Zone(_)) => {
-                scope
-            }
+            scope @ (Scope::Account
+            | Scope::Below(_)
+            | Scope::Name
+            | Scope::Order(_)
+            | Scope::Orders
+            | Scope::Zone(_)) => scope,
         };
         let before = self.world.hold_of(ca, &scope);
         if asked.is_none() && before.is_some_and(|before| before.until > now) {
@@ -65,7 +79,10 @@ impl Loop {
             return;
         }
         let tries = before.map_or(0, |before| before.tries).saturating_add(1);
-        let until = schedule::after(now, asked.unwrap_or_else(|| schedule::ca_rest(tries - 1)));
+        let until = schedule::after(
+            now,
+            asked.unwrap_or_else(|| schedule::ca_rest(tries - 1).max(least)),
+        );
         let hold = Hold {
             until,
             code: fault.code.clone(),

@@ -183,13 +183,14 @@ fn record(head: &Head, first: &Secret) -> Result<Record, String> {
     })
 }
 
-/// A hold as it is saved; `None` for one that is kept with a name's failures, or ends with a change of the configuration.
+/// A hold as it is saved; `None` for one that is kept with a name's failures or of no longer use than a process, or that
+/// ends with a change of the configuration.
 fn saved(hold: &SavedHold) -> Option<Hold> {
     let (scope, name) = match &hold.scope {
         Scope::Account => (ACCOUNT, None),
         Scope::Below(name) => (BELOW, Some(name.to_string())),
         Scope::Orders => (ORDERS, None),
-        Scope::Name | Scope::Zone(_) => return None,
+        Scope::Name | Scope::Order(_) | Scope::Zone(_) => return None,
     };
     Some(Hold {
         scope: scope.to_owned(),

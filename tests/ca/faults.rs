@@ -4,6 +4,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use faythe::act::{Fault, Pause};
 use faythe::ca::acme::{Acme, Limits, Settings};
 use faythe::ca::{Ca, CaError, CaOrder, NewOrder};
 use faythe::sealed::Sealed;
@@ -11,7 +12,7 @@ use faythe::store::SavedAccount;
 use faythe_core::Timestamp;
 use faythe_core::name::Hostname;
 use faythe_core::order::{ChallengeStatus, OrderStatus};
-use faythe_core::problem::{Problem, ProblemKind};
+use faythe_core::problem::{Exchange, Problem, ProblemKind, Scope};
 use rcgen::KeyPair;
 
 use crate::hostile::{Hostile, Reply};
@@ -541,4 +542,22 @@ async fn a_key_that_cannot_be_read_back_is_the_accounts_fault() {
         .err()
         .unwrap();
     assert!(matches!(error, CaError::Account(_)), "{error:?}");
+}
+
+#[tokio::test]
+async fn p22_an_account_key_that_is_refused_is_no_names_fault() {
+    let server = Hostile::start().await;
+    for kind in ["badPublicKey", "malformed"] {
+        server.on("/account", Reply::Whole(400, "", problem(kind, "weak")));
+        let refused = fails(&server).await;
+        let fault = Fault::ca(&refused, Exchange::NewOrder);
+        let day = Some(Duration::from_secs(86_400));
+        assert_eq!(
+            fault.pause,
+            Pause::Rest {
+                wait: day,
+                hold: Some((Scope::Account, day)),
+            }
+        );
+    }
 }

@@ -4,7 +4,7 @@
 //! does not give by itself; what needs no more than one exchange is tried in `tests/ca`.
 
 /// The rows of the table of problems, in their order, and their tests.
-const PROBLEMS: [(&str, &[&str]); 29] = [
+const PROBLEMS: [(&str, &[&str]); 31] = [
     (
         "any, with HTTP 503",
         &[
@@ -61,6 +61,10 @@ const PROBLEMS: [(&str, &[&str]); 29] = [
         &["p23_an_order_of_no_use_is_replaced"],
     ),
     (
+        "`unauthorized`, to a new order, because of its profile",
+        &["p22_what_concerns_the_account_holds_everything_until_somebody_acts"],
+    ),
+    (
         "`unauthorized`, to a new order",
         &["p22_what_concerns_the_account_holds_everything_until_somebody_acts"],
     ),
@@ -78,6 +82,10 @@ const PROBLEMS: [(&str, &[&str]); 29] = [
     (
         "`unsupportedIdentifier`",
         &["p17_what_will_not_succeed_stops_one_name_and_no_other"],
+    ),
+    (
+        "`badPublicKey`, `malformed`, to a new account",
+        &["p22_an_account_key_that_is_refused_is_no_names_fault"],
     ),
     (
         "`malformed`, with HTTP 404, or an authorization that has expired",

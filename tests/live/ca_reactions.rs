@@ -88,6 +88,7 @@ async fn p22_what_concerns_the_account_holds_everything_until_somebody_acts() {
     let mut front = Front::start().await;
     for (status, kind) in [
         (403, "unauthorized"),
+        (401, "unauthorized"),
         (400, "badSignatureAlgorithm"),
         (403, "externalAccountRequired"),
         (403, "userActionRequired"),
@@ -97,6 +98,9 @@ async fn p22_what_concerns_the_account_holds_everything_until_somebody_acts() {
     ] {
         let orders = front.orders();
         let mut document = error(kind);
+        if status == 401 {
+            document["detail"] = "because of unauthorized: not permitted to use certificate profile".into();
+        }
         document["instance"] = "https://ca.test/terms".into();
         front
             .proxy

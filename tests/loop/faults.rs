@@ -95,6 +95,32 @@ async fn p22_to_show_an_order_again_is_no_end_of_trouble() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn p22_one_order_that_the_ca_always_fails_on_holds_up_nobody_else() {
+    let rig = Rig::new(&["a.example.com"]);
+    rig.place.state().faults.poisoned = Some(0);
+    let mut process = rig.process();
+    rig.pass(&mut process, Duration::from_secs(1800)).await;
+    let asked = rig.place.state().calls("finalize 0");
+    assert!((5..=30).contains(&asked), "{asked} times in half an hour");
+    // Whenever another comes, it is served at once.
+    for count in 1..4 {
+        let hosts: Vec<_> = ["a", "b", "c", "d"]
+            .map(|name| format!("{name}.example.com"))
+            .into();
+        rig.show_requests(&process, &hosts[..=count]);
+        let began = Instant::now();
+        let new: Hostname = hosts[count].parse().unwrap();
+        rig.reach(&mut process, |state| state.secrets.contains_key(&new))
+            .await;
+        assert!(began.elapsed() <= Duration::from_secs(2), "{:?}", began.elapsed());
+        rig.pass(&mut process, Duration::from_secs(59)).await;
+    }
+    rig.place.state().faults.poisoned = None;
+    rig.settled(&mut process).await;
+    assert_eq!(rig.place.state().orders.len(), 4);
+}
+
+#[tokio::test(start_paused = true)]
 async fn p17_a_limit_of_the_account_holds_everything_for_as_long_as_the_ca_said() {
     let rig = Rig::new(&["a.example.com", "b.example.com"]);
     rig.place.state().faults.refuse_orders = Some(Problem {

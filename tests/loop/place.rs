@@ -98,6 +98,8 @@ pub(crate) struct Faults {
     pub(crate) refuse_requests: Option<Problem>,
     /// What state the next orders are in from the start, where it is another than pending.
     pub(crate) born: Vec<OrderStatus>,
+    /// The CA answers to finalize for this order with a failure inside, and asks for a minute's patience.
+    pub(crate) poisoned: Option<usize>,
     /// The CA does not believe what it sees.
     pub(crate) fail_validation: bool,
     /// The store does not take certificates.
@@ -481,6 +483,14 @@ impl CaOrder for Session {
                     state.ca_answers("finalize")?;
                     if let Some(problem) = &state.faults.refuse_requests {
                         return Err(CaError::Refused(problem.clone()));
+                    }
+                    if state.faults.poisoned == Some(number) {
+                        return Err(CaError::Refused(Problem {
+                            status: Some(500),
+                            kind: ProblemKind::ServerInternal,
+                            detail: "error finalizing order".into(),
+                            retry_after: Some(Duration::from_secs(60)),
+                        }));
                     }
                     let order = &mut state.orders[number];
                     if order.status != OrderStatus::Ready {

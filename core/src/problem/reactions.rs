@@ -26,7 +26,7 @@ pub(super) struct Row {
     pub(super) reaction: fn(&Problem) -> Reaction,
 }
 
-pub(super) const TABLE: [Row; 29] = [
+pub(super) const TABLE: [Row; 31] = [
     Row {
         problem: "any, with HTTP 503",
         says: "HOLD of everything, at Retry-After",
@@ -60,10 +60,10 @@ pub(super) const TABLE: [Row; 29] = [
     },
     Row {
         problem: "`serverInternal`, to a request",
-        says: "HOLD of everything",
+        says: "HOLD of the order, at Retry-After at least; of everything once a second one has met trouble too",
         person: "nothing; if it lasts, see the CA's status page",
         fits: |problem, _| problem.kind == K::ServerInternal,
-        reaction: busy,
+        reaction: trouble,
     },
     Row {
         problem: "`badNonce`",
@@ -101,9 +101,19 @@ pub(super) const TABLE: [Row; 29] = [
         reaction: |_| Reaction::Renew,
     },
     Row {
+        problem: "`unauthorized`, to a new order, because of its profile",
+        says: "HOLD of the zone whose hosts are ordered with it for a day: the configuration has to change",
+        person: "name a profile that the account may use, then start Faythe anew",
+        fits: |problem, during| {
+            let words = problem.detail.to_ascii_lowercase();
+            problem.kind == K::Unauthorized && during == Exchange::NewOrder && words.contains("profile")
+        },
+        reaction: profile_refused,
+    },
+    Row {
         problem: "`unauthorized`, to a new order",
         says: "HOLD of everything for a day: the account or the configuration has to change",
-        person: "see whether the account is deactivated (`faythe account`) and whether it may use the profile, then start Faythe anew",
+        person: "see whether the account is deactivated (`faythe account`), then start Faythe anew",
         fits: |problem, _| problem.kind == K::Unauthorized,
         reaction: account_refused,
     },
@@ -127,6 +137,15 @@ pub(super) const TABLE: [Row; 29] = [
         person: "remove the host",
         fits: |problem, _| problem.kind == K::UnsupportedIdentifier,
         reaction: |_| Reaction::Stop,
+    },
+    Row {
+        problem: "`badPublicKey`, `malformed`, to a new account",
+        says: "HOLD of everything for a day: the account or the configuration has to change",
+        person: "set `cas[].account_key_type` to one that the CA takes, and have another account made (`faythe account`)",
+        fits: |problem, during| {
+            during == Exchange::NewAccount && matches!(problem.kind, K::BadPublicKey | K::Malformed)
+        },
+        reaction: account_refused,
     },
     Row {
         problem: "`malformed`, with HTTP 404, or an authorization that has expired",
@@ -196,10 +215,7 @@ pub(super) const TABLE: [Row; 29] = [
         says: "the directory is read again; if the profile is not in it, HOLD of the zone whose hosts are ordered with it for a day: the configuration has to change",
         person: "name a profile that the CA's directory offers, then start Faythe anew",
         fits: |problem, _| problem.kind == K::InvalidProfile,
-        reaction: |_| Reaction::Hold {
-            scope: Scope::Zone(None),
-            wait: Some(ACCOUNT_REFUSED),
-        },
+        reaction: profile_refused,
     },
     Row {
         problem: "`conflict`",
@@ -231,11 +247,12 @@ pub(super) const TABLE: [Row; 29] = [
     },
     Row {
         problem: "a type that we do not know",
-        says: "with HTTP 500 and above, or 429: HOLD of everything; with another: STOP; inside an order: LATER",
+        says: "with HTTP 429: HOLD of everything; with 500 and above: as `serverInternal`; with another: STOP; inside an order: LATER",
         person: "see the CA's words, and report the type to us",
         fits: |problem, _| problem.kind == K::Unknown,
         reaction: |problem| match problem.status {
-            Some(429 | 500..) => busy(problem),
+            Some(429) => busy(problem),
+            Some(500..) => trouble(problem),
             Some(_) => Reaction::Stop,
             None => Reaction::Later,
         },
@@ -250,10 +267,26 @@ fn busy(problem: &Problem) -> Reaction {
     }
 }
 
+/// Something inside the CA failed, of the one order or as a whole.
+fn trouble(problem: &Problem) -> Reaction {
+    Reaction::Hold {
+        scope: Scope::Order(None),
+        wait: problem.retry_after,
+    }
+}
+
 /// Nothing can be ordered until somebody acts.
 fn account_refused(_: &Problem) -> Reaction {
     Reaction::Hold {
         scope: Scope::Account,
+        wait: Some(ACCOUNT_REFUSED),
+    }
+}
+
+/// Nothing can be ordered with the zone's profile until somebody acts.
+fn profile_refused(_: &Problem) -> Reaction {
+    Reaction::Hold {
+        scope: Scope::Zone(None),
         wait: Some(ACCOUNT_REFUSED),
     }
 }
@@ -311,15 +344,22 @@ mod tests {
                 Some(503),
             ] {
                 for retry_after in [None, Some(Duration::from_secs(1))] {
-                    for during in [Exchange::NewOrder, Exchange::Order, Exchange::Validation] {
-                        let problem = Problem {
-                            status,
-                            kind,
-                            detail: String::new(),
-                            retry_after,
-                        };
-                        let row = TABLE.iter().position(|row| (row.fits)(&problem, during));
-                        used[row.unwrap_or_else(|| panic!("{problem} has no row"))] = true;
+                    for during in [
+                        Exchange::NewAccount,
+                        Exchange::NewOrder,
+                        Exchange::Order,
+                        Exchange::Validation,
+                    ] {
+                        for words in ["", "not permitted to use certificate profile \"x\""] {
+                            let problem = Problem {
+                                status,
+                                kind,
+                                detail: words.to_owned(),
+                                retry_after,
+                            };
+                            let row = TABLE.iter().position(|row| (row.fits)(&problem, during));
+                            used[row.unwrap_or_else(|| panic!("{problem} has no row"))] = true;
+                        }
                     }
                 }
             }

@@ -248,7 +248,7 @@ impl World {
     /// to two requests the more patient one holds.
     pub fn set_hold(&mut self, ca: CaId, scope: Scope, hold: Hold, now: Timestamp) {
         let desk = self.desks.at_mut(ca);
-        if scope == Scope::Account && desk.down_since.is_none() {
+        if matches!(scope, Scope::Account | Scope::Order(_)) && desk.down_since.is_none() {
             desk.down_since = Some(now);
             self.holds_changed = true;
         }
@@ -261,14 +261,24 @@ impl World {
         }
     }
 
+    /// What trouble with the order for `host` holds: that order, which may be the cause of it, and everything once another
+    /// order has met trouble too and the CA has done nothing since.
+    #[must_use]
+    pub fn held_by_trouble(&self, ca: CaId, host: &Hostname) -> Vec<Scope> {
+        let own = Scope::Order(Some(host.base().clone()));
+        let mut others = self.desks.at(ca).holds.keys();
+        let is_shared = others.any(|scope| matches!(scope, Scope::Order(_)) && *scope != own);
+        let everything = is_shared.then_some(Scope::Account);
+        std::iter::once(own).chain(everything).collect()
+    }
+
     /// The CA has answered: what was held because it could not is held no longer.
     pub fn clear_trouble(&mut self, ca: CaId) {
-        let trouble = self.ca_is_in_trouble(ca);
         let desk = self.desks.at_mut(ca);
-        if trouble {
-            desk.holds.remove(&Scope::Account);
-        }
-        self.holds_changed |= desk.down_since.take().is_some() || trouble;
+        let before = desk.holds.len();
+        desk.holds
+            .retain(|scope, hold| hold.told || !matches!(scope, Scope::Account | Scope::Order(_)));
+        self.holds_changed |= desk.down_since.take().is_some() || desk.holds.len() < before;
     }
 
     /// Whether the CA could not be used when it was last asked, and has done nothing that it was asked since.

@@ -219,8 +219,14 @@ impl Shell {
         let usual = schedule::rest(order.tries.saturating_sub(1));
         let wait = match &fault.pause {
             Pause::Rest { wait, hold } => {
-                if let Some((scope, asked)) = hold {
-                    self.leave_alone(scope.clone(), *asked, fault, now);
+                match hold {
+                    Some((Scope::Order(_), _)) => {
+                        for scope in self.world.held_by_trouble(CaId::FIRST, &order.host) {
+                            self.leave_alone(scope, None, fault, now);
+                        }
+                    }
+                    Some((scope, asked)) => self.leave_alone(scope.clone(), *asked, fault, now),
+                    None => {}
                 }
                 wait.unwrap_or(usual)
             }
