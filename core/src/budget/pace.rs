@@ -39,9 +39,14 @@ impl Pace {
         self.endpoints[endpoint as usize].take(now)
     }
 
-    /// Takes the next place in the row of those who make an account.
+    /// Takes the next place in the row of those who make an account, if its turn is now; how long to wait if it is not. Who
+    /// has to wait comes again and takes none meanwhile: each that asked too early would put the next one off.
     pub fn take_account(&mut self, now: Timestamp) -> SignedDuration {
-        self.accounts.take(now)
+        let wait = self.accounts.wait(now);
+        if wait.is_zero() {
+            self.accounts.take(now);
+        }
+        wait
     }
 }
 
@@ -53,14 +58,20 @@ impl Row {
         }
     }
 
+    /// How long the next one has to wait.
+    fn wait(&self, now: Timestamp) -> SignedDuration {
+        self.limit.map_or(SignedDuration::ZERO, |limit| {
+            let others = limit.interval() * bounded(limit.burst() - 1);
+            now.duration_until(back(self.full_at, others).max(now))
+        })
+    }
+
     fn take(&mut self, now: Timestamp) -> SignedDuration {
-        let Some(limit) = self.limit else {
-            return SignedDuration::ZERO;
-        };
-        let others = limit.interval() * bounded(limit.burst() - 1);
-        let at = back(self.full_at, others).max(now);
-        self.full_at = ahead(self.full_at.max(at), limit.interval());
-        now.duration_until(at)
+        let wait = self.wait(now);
+        if let Some(limit) = self.limit {
+            self.full_at = ahead(self.full_at.max(ahead(now, wait)), limit.interval());
+        }
+        wait
     }
 }
 
@@ -68,6 +79,21 @@ impl Row {
 mod tests {
     use super::*;
     use crate::budget::Preset;
+
+    #[test]
+    fn p17_who_asks_for_an_account_too_early_puts_nobody_off() {
+        let mut pace = Pace::new(&Preset::LetsEncrypt.limits());
+        let now = Timestamp::UNIX_EPOCH;
+        assert!((0..10).all(|_| pace.take_account(now).is_zero()));
+        let wait = pace.take_account(now);
+        assert!(wait > SignedDuration::from_mins(17), "{wait:?}");
+        // However often it is asked for meanwhile, the turn comes when it was said to.
+        for minute in 1..=10 {
+            let _ = pace.take_account(ahead(now, SignedDuration::from_mins(minute)));
+        }
+        assert!(pace.take_account(ahead(now, wait)).is_zero());
+        assert!(!pace.take_account(ahead(now, wait)).is_zero());
+    }
 
     #[test]
     fn p17_requests_keep_the_pace_of_their_address() {
