@@ -167,10 +167,16 @@ impl Problem {
     }
 
     /// Whether the CA has paused the account or the name: a limit that does not pass, and so names no time (Boulder,
-    /// 2026-08). It ends when a person visits the link that the CA's words have.
+    /// 2026-08). It ends when a person visits the link that the CA's words have. A limit that lacks the time alone is one
+    /// like others.
     #[must_use]
     pub fn is_pause(&self) -> bool {
-        self.kind == ProblemKind::RateLimited && self.status != Some(503) && self.retry_after.is_none()
+        let words = self.detail.to_ascii_lowercase();
+        let is_told = ["paused", "unpause", "temporarily prevented"]
+            .iter()
+            .any(|told| words.contains(told));
+        let is_limit = self.kind == ProblemKind::RateLimited && self.status != Some(503);
+        is_limit && self.retry_after.is_none() && is_told
     }
 
     /// Whether a new order was refused for the certificate that it was to replace: it is replaced already, or the CA does
@@ -331,9 +337,23 @@ mod tests {
             problem("rateLimited", Some(503), "", WAIT).reaction(Exchange::NewOrder),
             busy
         );
-        let paused = problem("rateLimited", Some(429), "", None);
-        assert!(paused.is_pause());
-        assert_eq!(paused.reaction(Exchange::NewOrder), Reaction::Stop);
+        for words in [
+            "Your account is temporarily prevented from requesting certificates for x",
+            "see https://portal.test/sfe/v1/unpause",
+            "the name is paused",
+        ] {
+            let paused = problem("rateLimited", Some(429), words, None);
+            assert!(paused.is_pause(), "{words}");
+            assert_eq!(paused.reaction(Exchange::NewOrder), Reaction::Stop);
+        }
+        // A limit without its time is the account's, until it passes.
+        assert_eq!(
+            problem("rateLimited", Some(429), "too many requests", None).reaction(Exchange::Order),
+            Reaction::Hold {
+                scope: Scope::Account,
+                wait: None,
+            }
+        );
         // What fails inside may be the one order's.
         assert_eq!(
             problem("serverInternal", Some(500), "", WAIT).reaction(Exchange::Order),

@@ -14,7 +14,7 @@ const PROBLEMS: [(&str, &[&str]); 31] = [
         ],
     ),
     (
-        "`rateLimited` with Retry-After",
+        "`rateLimited`, a limit",
         &[
             "p17_a_limit_of_the_account_holds_everything_for_as_long_as_the_ca_says",
             "p17_a_limit_of_a_domain_holds_what_is_below_it",
@@ -22,7 +22,7 @@ const PROBLEMS: [(&str, &[&str]); 31] = [
         ],
     ),
     (
-        "`rateLimited` without Retry-After",
+        "`rateLimited` of a paused name: without Retry-After, and with words or a link that say so",
         &["p17_a_name_that_is_paused_waits_for_a_person"],
     ),
     (

@@ -35,7 +35,7 @@ pub(super) const TABLE: [Row; 31] = [
         reaction: busy,
     },
     Row {
-        problem: "`rateLimited` with Retry-After",
+        problem: "`rateLimited`, a limit",
         says: "exact set or failed authorizations: LATER, at Retry-After at least; a domain: HOLD below it; new orders: HOLD of all but renewals; anything else: HOLD of everything",
         person: "nothing: it goes on by itself. If it comes often, find out who orders so much, or ask the CA for an override and set it in `cas[].limits`",
         fits: |problem, _| problem.kind == K::RateLimited && !problem.is_pause(),
@@ -45,7 +45,7 @@ pub(super) const TABLE: [Row; 31] = [
         },
     },
     Row {
-        problem: "`rateLimited` without Retry-After",
+        problem: "`rateLimited` of a paused name: without Retry-After, and with words or a link that say so",
         says: "STOP: the name is paused until a person unpauses it",
         person: "mend what made the name fail so often, then unpause it at the CA's link in its own portal, or remove the host",
         fits: |problem, _| problem.is_pause(),
@@ -350,7 +350,7 @@ mod tests {
                         Exchange::Order,
                         Exchange::Validation,
                     ] {
-                        for words in ["", "not permitted to use certificate profile \"x\""] {
+                        for words in ["", "not permitted to use certificate profile \"x\"", "paused"] {
                             let problem = Problem {
                                 status,
                                 kind,
