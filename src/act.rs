@@ -17,7 +17,7 @@ use faythe_core::order::{CaView, End, Goal, Known, Note, OrderStatus, Place, Pub
 use faythe_core::policy::Policy;
 use faythe_core::renewal::Rule;
 use faythe_core::route::Route;
-use faythe_core::schedule::{self, Failures, GivenUp, Threshold};
+use faythe_core::schedule::{self, Demand, Failures, GivenUp, Threshold};
 use faythe_core::visibility::{Health, Sight};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -98,6 +98,8 @@ pub struct Order {
     /// When the CA may have looked at the record for another process.
     earlier_look: Option<Timestamp>,
     failures: Option<Failures>,
+    /// What somebody has asked for by hand.
+    demand: Option<Demand>,
     /// Leave to make an order; without it none is made.
     grant: Option<Grant>,
     /// The certificate that a new one takes the place of.
@@ -158,6 +160,7 @@ impl Order {
             ca,
             earlier_look: None,
             failures: None,
+            demand: None,
             grant: None,
             replaces: None,
             rule: Threshold::Default.into(),
@@ -220,10 +223,12 @@ impl Order {
         &mut self,
         failures: Option<Failures>,
         given_up: Option<GivenUp>,
+        demand: Option<Demand>,
         earlier_look: Option<Timestamp>,
     ) {
         self.failures = failures;
         self.given_up = given_up;
+        self.demand = demand;
         self.earlier_look = earlier_look;
     }
 
@@ -430,7 +435,7 @@ impl Work<'_> {
         }
         let grace = self.outside.policy.issue_grace;
         let before = self.order.failures.as_ref();
-        let before = before.filter(|before| before.next_attempt(grace) > now);
+        let before = before.filter(|before| before.next_attempt(grace, self.order.demand) > now);
         let mut refused_by = before.map_or_else(Vec::new, |before| before.refused_by.clone());
         refused_by.push(self.directory().to_owned());
         refused_by

@@ -75,12 +75,18 @@ enum Command {
     },
     /// Has another certificate made for a host now
     ///
-    /// The running instance that leads makes it, within every limit of the CA and `issue_grace`. Exits 0 once it is stored.
+    /// The running instance that leads makes it. After attempts that have failed, a name that is paused or parked, or
+    /// whose next attempt is put off beyond `issue_grace`, is tried once at once; a host without a certificate too.
+    /// `issue_grace` is kept since the last attempt, and so is every limit of the CA. Exits 0 once it is stored, and 1 as
+    /// soon as the attempt has failed.
     Renew {
         /// Path of the configuration file, JSON or YAML
         config: PathBuf,
         /// The hostname
         host: String,
+        /// Pass `issue_grace` too; no limit of the CA is ever passed
+        #[arg(long)]
+        force: bool,
         /// How many seconds to wait for it
         #[arg(long, default_value_t = 600, value_name = "SECONDS")]
         wait: u64,
@@ -192,9 +198,15 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match (cli.command, cli.config) {
         (Some(Command::Account { config, action, ca }), _) => account(&config, action, ca.as_deref()),
         (Some(Command::Check { config }), _) => check(&config),
-        (Some(Command::Renew { config, host, wait }), _) => {
-            recall(&config, &host, recall::Action::Renew, wait)
-        }
+        (
+            Some(Command::Renew {
+                config,
+                host,
+                force,
+                wait,
+            }),
+            _,
+        ) => recall(&config, &host, recall::Action::Renew(force), wait),
         (
             Some(Command::Revoke {
                 config,

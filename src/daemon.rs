@@ -35,6 +35,7 @@ use crate::run::{self, Inputs};
 use crate::source::ingress;
 use crate::store::Store;
 use crate::store::place::Layout;
+use crate::store::recall::follow_demands;
 use crate::store::secrets::{self, Secrets};
 use crate::sweep::{self, Removal};
 
@@ -126,6 +127,7 @@ pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Res
     let inputs = Inputs {
         requests: ingress::follow_all(&client, config.monitor_interval).boxed(),
         secrets: secrets::follow_held(&client, layout(config), config.monitor_interval).boxed(),
+        demands: follow_demands(&client, &config.secret_namespace, config.monitor_interval).boxed(),
     };
     // Its own signal: it is held until the last step is done.
     let done = CancellationToken::new();

@@ -30,6 +30,7 @@ use crate::report::Report;
 use crate::report::metrics::Issuance;
 use crate::source::Seen;
 use crate::store::Saved;
+use crate::store::recall::SeenDemands;
 use crate::store::secrets::SeenSecret;
 
 mod errands;
@@ -54,6 +55,8 @@ pub struct Inputs {
     pub requests: BoxStream<'static, Seen>,
     /// What Secrets hold.
     pub secrets: BoxStream<'static, SeenSecret>,
+    /// What is asked for by hand where no certificate is held.
+    pub demands: BoxStream<'static, SeenDemands>,
 }
 
 /// Why the loop ended though nobody stopped it.
@@ -107,6 +110,7 @@ pub async fn run(
             term = tenure.changed(state.leadership.term) => state.led(term),
             seen = inputs.requests.next() => state.requests(seen.ok_or(RunError::Ended("Ingresses"))?),
             seen = inputs.secrets.next() => state.secrets(seen.ok_or(RunError::Ended("Secrets"))?),
+            seen = inputs.demands.next() => state.demands(seen.ok_or(RunError::Ended("demands"))?),
             Some(progress) = told.recv() => state.progress(progress),
             Some(ended) = state.tasks.join_next() => state.ended(ended, &mut told)?,
             Some(errand) = state.errands.join_next() => state.errand(errand.map_err(RunError::Task)?),
@@ -253,7 +257,12 @@ impl Loop {
         let parked = self.parked.remove(host).filter(|order| order.is_at(ca));
         let mut order = parked.unwrap_or_else(|| Order::new(host.clone(), zone.apex.clone(), ca));
         let (failures, given_up) = (self.world.failures(host), self.world.given_up(host));
-        order.remember(failures.cloned(), given_up.cloned(), self.world.last_look(host));
+        order.remember(
+            failures.cloned(),
+            given_up.cloned(),
+            self.world.demand(host),
+            self.world.last_look(host),
+        );
         let rule = self.world.rule(host, &self.outside.policy);
         order.entitle(self.world.grant(host), self.world.predecessor(host, ca), rule);
         let (steering, goal) = watch::channel(goal);
@@ -324,8 +333,13 @@ impl Loop {
         }
     }
 
+    fn demands(&mut self, seen: SeenDemands) {
+        for (host, demand) in seen {
+            self.world.set_demand(&host, demand);
+        }
+    }
+
     fn legacy(&mut self, legacy: Legacy) {
-        let now = self.now();
         let Legacy {
             notes,
             records,
@@ -425,7 +439,8 @@ impl Loop {
                     self.world.set_failures(&host, None);
                     self.world.set_given_up(&host, None);
                 }
-                self.world.hold_ours(&host, held.by(self.now()));
+                let now = self.now();
+                self.world.hold_ours(&host, held.by(now));
             }
         }
     }

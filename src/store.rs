@@ -20,10 +20,11 @@ pub mod fuzzing;
 mod ledger;
 mod notes;
 pub mod place;
-pub(crate) mod recall;
+pub mod recall;
 pub mod secrets;
 mod shelf;
 mod windows;
+mod wish;
 
 /// Where certificates, notes and the account are kept.
 pub trait Store: Send + Sync {

@@ -187,7 +187,8 @@ fn p17_there_is_one_way_to_a_new_order() {
     for (way, home) in ways {
         let taken = sources
             .iter()
-            .filter(|source| source.code.contains(way) && !source.is_test());
+            .filter(|source| !source.path.starts_with("bed/") && !source.is_test())
+            .filter(|source| source.code.contains(way));
         let taken: Vec<_> = taken.map(|source| source.path.as_str()).collect();
         assert!(!taken.is_empty(), "{way} is gone, and the rule looks at nothing");
         assert!(

@@ -144,7 +144,7 @@ fn held(i: usize, version: u64) -> Held {
             id: None,
         }),
         issued_at: Some(not_before),
-        renew: false,
+        renew: None,
         made_by: None,
     }
 }

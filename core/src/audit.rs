@@ -78,7 +78,7 @@ pub fn may_order(host: &Hostname, ca: CaId, world: &World, policy: &Policy, now:
         || world
             .claims(host)
             .all(|held| match (&held.content, held.issued_at) {
-                (Ok(facts), Some(issued)) if facts.covers(host) && !held.renew => {
+                (Ok(facts), Some(issued)) if facts.covers(host) && !held.is_demanded(now) => {
                     settled_at(issued, facts.not_before, facts.not_after, policy.issue_grace) <= now
                 }
                 (Ok(_) | Err(_), _) => true,
@@ -94,21 +94,22 @@ pub fn may_order(host: &Hostname, ca: CaId, world: &World, policy: &Policy, now:
         }),
         Standing::Short(_) => true,
     };
+    let demand = world.demand(host);
     let refused = |ca: CaId| {
         let directory = world.cas().get(ca).map(|ca| &ca.directory);
         let failures = world.failures(host);
-        let failures = failures.filter(|failures| failures.next_attempt(policy.issue_grace) > now);
+        let failures = failures.filter(|failures| failures.next_attempt(policy.issue_grace, demand) > now);
         failures
             .zip(directory)
             .is_some_and(|(failures, directory)| failures.refused_by.contains(directory))
     };
     let spaced = world.failures(host).is_none_or(|failures| {
-        failures.next_attempt(policy.issue_grace) <= now
+        failures.next_attempt(policy.issue_grace, demand) <= now
             || (urgent && !failures.refused_by.is_empty() && !refused(ca))
     });
     let useful = world
         .given_up(host)
-        .is_none_or(|given_up| given_up.next_order() <= now);
+        .is_none_or(|given_up| given_up.next_order(demand) <= now);
     let excluded = |ca: CaId| world.exclusion(host, ca).is_some_and(|hold| hold.until > now);
     let mut before = world.cas_of(host).iter().take_while(|other| **other != ca);
     let stands_in = before.all(|other| {

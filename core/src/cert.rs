@@ -11,7 +11,7 @@ use crate::ari::CertificateId;
 use crate::cas::CaKey;
 use crate::name::Hostname;
 use crate::renewal::Rule;
-use crate::schedule::ahead;
+use crate::schedule::{Demand, ahead};
 
 /// What is known of a certificate whose private key belongs to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,8 +62,9 @@ pub struct Held {
     pub content: Result<CertFacts, Unreadable>,
     /// When Faythe stored it, from the annotation `faythe/issued-at`; `None` for certificates of other hands.
     pub issued_at: Option<Timestamp>,
-    /// Whether somebody has asked for this very certificate to be renewed, by the annotation `faythe/renew`.
-    pub renew: bool,
+    /// Another one has been asked for in the place of this very certificate, by the annotation `faythe/renew`; rare, and so
+    /// kept apart.
+    pub renew: Option<Box<Demand>>,
     /// The CA that made it, from the annotation `faythe/ca`; `None` where that is not known.
     pub made_by: Option<CaKey>,
 }
@@ -145,7 +146,7 @@ pub fn standing<'a>(
             return Err(Shortfall::Expired(facts.not_after));
         }
         let renew_at = rule.due_at(host, facts);
-        if renew_at <= now || held.renew {
+        if renew_at <= now || held.is_demanded(now) {
             return Err(Shortfall::Due(facts.not_after));
         }
         Ok((facts.not_after, renew_at, held))
@@ -178,14 +179,23 @@ pub fn turns_at<'a>(
     now: Timestamp,
 ) -> Option<Timestamp> {
     let rule = rule.into();
-    held.filter_map(|held| held.content.as_ref().ok())
-        .filter(|facts| facts.covers(host))
-        .flat_map(|facts| {
+    held.filter_map(|held| Some((held.content.as_ref().ok()?, held.renew.as_deref())))
+        .filter(|(facts, _)| facts.covers(host))
+        .flat_map(|(facts, demand)| {
             let renew_at = rule.due_at(host, facts);
-            [facts.not_before, renew_at, facts.not_after]
+            let bounds = [facts.not_before, renew_at, facts.not_after];
+            bounds.into_iter().chain(demand.map(|demand| demand.at))
         })
         .filter(|bound| *bound > now)
         .min()
+}
+
+impl Held {
+    /// Whether another one has been asked for in its place.
+    #[must_use]
+    pub fn is_demanded(&self, now: Timestamp) -> bool {
+        self.renew.as_ref().is_some_and(|demand| demand.at <= now)
+    }
 }
 
 impl CertFacts {
@@ -286,7 +296,7 @@ mod tests {
                 id: None,
             }),
             issued_at: None,
-            renew: false,
+            renew: None,
             made_by: None,
         }
     }

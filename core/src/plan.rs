@@ -23,6 +23,7 @@ mod line;
 mod overdue;
 mod pace;
 mod queues;
+mod settle;
 
 pub use overdue::Overdue;
 

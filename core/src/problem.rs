@@ -8,6 +8,9 @@ use crate::name::DnsName;
 
 mod reactions;
 
+/// The code of a name that the CA has paused ([`Problem::is_pause`]).
+pub const PAUSED: &str = "paused";
+
 /// A refusal or failure reported by the CA, reduced to what decisions need.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {

@@ -65,6 +65,15 @@ pub struct GivenUp {
     pub text: String,
 }
 
+/// Somebody has asked by hand for another certificate (P22).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Demand {
+    /// When; [`Timestamp::MIN`] where that is not known, so that no wait is passed.
+    pub at: Timestamp,
+    /// Whether `issue_grace` is passed too.
+    pub force: bool,
+}
+
 /// The operator's rule for renewal (S05, P2.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Threshold {
@@ -120,8 +129,11 @@ pub fn settled_at(
 impl Failures {
     /// The earliest time for another order: `issue_grace` after the last failure, doubling with each further one up to a
     /// day (a longer grace stays as it is), or the CA's own bound; a parked one waits a day at least (P22).
+    ///
+    /// A demand that came after the last failure passes what is wider than `issue_grace`, and one by force that too; so it
+    /// brings one attempt, whose failure comes after it. Nothing passes the CA's own bound.
     #[must_use]
-    pub fn next_attempt(&self, issue_grace: Duration) -> Timestamp {
+    pub fn next_attempt(&self, issue_grace: Duration, demand: Option<Demand>) -> Timestamp {
         let grace = SignedDuration::try_from(issue_grace)
             .unwrap_or(SignedDuration::MAX)
             .max(NARROWEST_SPACING);
@@ -131,7 +143,11 @@ impl Failures {
         if self.parked {
             wait = wait.max(WIDEST_SPACING);
         }
-        let next = ahead(self.last, wait);
+        let mut next = ahead(self.last, wait);
+        if let Some(demand) = demand.filter(|demand| demand.at > self.last) {
+            let apart = if demand.force { NARROWEST_SPACING } else { grace };
+            next = next.min(ahead(self.last, apart).max(demand.at));
+        }
         self.not_before.map_or(next, |bound| bound.max(next))
     }
 
@@ -159,11 +175,16 @@ impl GivenUp {
     /// The earliest time for another order.
     ///
     /// Nothing is counted by the CA as a failure, so the first follows soon; but a CA that spoils every order, or a clock
-    /// that makes each look old, would be asked for ever: the wait doubles, from a minute up to a day.
+    /// that makes each look old, would be asked for ever: the wait doubles, from a minute up to a day. A demand that came
+    /// after the last one passes all but the first wait.
     #[must_use]
-    pub fn next_order(&self) -> Timestamp {
+    pub fn next_order(&self, demand: Option<Demand>) -> Timestamp {
         let before = self.count.saturating_sub(1);
-        after(self.last, doubling(FIRST_ORDER_REST, before, LONGEST_ORDER_REST))
+        let next = after(self.last, doubling(FIRST_ORDER_REST, before, LONGEST_ORDER_REST));
+        let demand = demand.filter(|demand| demand.at > self.last);
+        demand.map_or(next, |demand| {
+            next.min(after(self.last, FIRST_ORDER_REST).max(demand.at))
+        })
     }
 
     /// The same as far as it can be true by a clock that says `now`: see [`Failures::by`].
@@ -325,7 +346,9 @@ mod tests {
                 parked,
                 refused_by: Vec::new(),
             };
-            START.duration_until(failures.next_attempt(grace)).as_hours()
+            START
+                .duration_until(failures.next_attempt(grace, None))
+                .as_hours()
         };
         assert_eq!(wait(1, false), 8);
         assert_eq!(wait(2, false), 16);
@@ -347,7 +370,7 @@ mod tests {
                 refused_by: Vec::new(),
             };
             START
-                .duration_until(failures.next_attempt(Duration::ZERO))
+                .duration_until(failures.next_attempt(Duration::ZERO, None))
                 .as_secs()
         };
         assert_eq!(wait(1), 1);
@@ -366,9 +389,59 @@ mod tests {
             refused_by: Vec::new(),
         };
         let two_days = Duration::from_secs(2 * 86_400);
-        assert_eq!(START.duration_until(failures.next_attempt(two_days)), days(2));
+        assert_eq!(
+            START.duration_until(failures.next_attempt(two_days, None)),
+            days(2)
+        );
         failures.not_before = Some(ahead(START, days(3)));
-        assert_eq!(START.duration_until(failures.next_attempt(two_days)), days(3));
+        assert_eq!(
+            START.duration_until(failures.next_attempt(two_days, None)),
+            days(3)
+        );
+    }
+
+    #[test]
+    fn p22_a_demand_passes_our_own_waits_once() {
+        let hour = |hours| ahead(START, SignedDuration::from_hours(hours));
+        let failures = |count, parked| Failures {
+            count,
+            last: START,
+            code: "paused".into(),
+            text: String::new(),
+            not_before: None,
+            parked,
+            refused_by: Vec::new(),
+        };
+        let grace = Duration::from_secs(8 * 3600);
+        let next = |failures: &Failures, at, force| failures.next_attempt(grace, Some(Demand { at, force }));
+        for failures in [failures(1, true), failures(9, false)] {
+            // At once, when `issue_grace` is over; else then.
+            assert_eq!(next(&failures, hour(9), false), hour(9));
+            assert_eq!(next(&failures, hour(1), false), hour(8));
+            // By force at once.
+            assert_eq!(next(&failures, hour(1), true), hour(1));
+            // It came before the failure, or nobody knows when.
+            for at in [START, Timestamp::MIN] {
+                assert_eq!(next(&failures, at, true), hour(24));
+            }
+            // What comes by itself is not put off.
+            assert_eq!(next(&failures, hour(30), true), hour(24));
+            // The CA's own bound stays.
+            let bound = Failures {
+                not_before: Some(hour(34)),
+                ..failures
+            };
+            assert_eq!(next(&bound, hour(1), true), hour(34));
+        }
+        // Within a second there is no second attempt.
+        let at_once = failures(1, false).next_attempt(
+            Duration::ZERO,
+            Some(Demand {
+                at: ahead(START, SignedDuration::from_millis(1)),
+                force: true,
+            }),
+        );
+        assert_eq!(START.duration_until(at_once).as_secs(), 1);
     }
 
     #[test]
@@ -450,7 +523,7 @@ mod tests {
                 code: "order-expired".into(),
                 text: String::new(),
             };
-            START.duration_until(given_up.next_order()).as_secs()
+            START.duration_until(given_up.next_order(None)).as_secs()
         };
         assert_eq!([1, 4, u32::MAX].map(wait), [60, 480, 86_400]);
     }

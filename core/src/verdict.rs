@@ -37,6 +37,8 @@ pub enum Reason {
         failures: Failures,
         /// When it is tried again.
         next: Timestamp,
+        /// Whether somebody has asked by hand for another attempt since.
+        demanded: bool,
     },
     /// The CA has asked us to wait, or has trouble.
     Held {
@@ -255,13 +257,24 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Conflict { text } => f.write_str(text),
-            Self::Failed { failures, next } => {
+            Self::Failed {
+                failures,
+                next,
+                demanded,
+            } => {
                 write!(f, "the CA has seen {} fail: ", attempts(failures.count))?;
                 f.write_str(&failures.text)?;
                 if failures.parked {
                     f.write_str("; it will not succeed until something is changed")?;
                 }
-                write!(f, "; tried again at {}", at(*next))
+                if *demanded {
+                    f.write_str("; it has been asked for by hand")?;
+                }
+                write!(f, "; tried again at {}", at(*next))?;
+                if failures.parked && !*demanded {
+                    f.write_str(", or when `faythe renew` asks for it")?;
+                }
+                Ok(())
             }
             Self::Held { hold, short } => {
                 write!(f, "{short}; {}; goes on at {}", hold.text, at(hold.until))

@@ -5,7 +5,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -14,11 +13,13 @@ use crate::cas::{CaId, Cas};
 use crate::cert::Held;
 use crate::name::{DnsName, Hostname};
 use crate::order::Stage;
-use crate::schedule::{Failures, GivenUp};
+use crate::problem::PAUSED;
+use crate::schedule::{Demand, Failures, GivenUp};
 use crate::turns::Turns;
 use crate::want::{Asker, Meaning, Refusal, meaning};
 use crate::zone::Zones;
 
+mod attempts;
 mod clock;
 mod desks;
 mod held;
@@ -48,6 +49,7 @@ pub struct World {
     activities: BTreeMap<Hostname, Activity>,
     failures: BTreeMap<Hostname, Failures>,
     given_up: BTreeMap<Hostname, GivenUp>,
+    demands: BTreeMap<Hostname, Demand>,
     desks: Desks,
     hints: Hints,
     windows: Windows,
@@ -112,6 +114,7 @@ impl World {
             activities: BTreeMap::new(),
             failures: BTreeMap::new(),
             given_up: BTreeMap::new(),
+            demands: BTreeMap::new(),
             desks: Desks::new(cas),
             hints: Hints::default(),
             windows: Windows::default(),
@@ -303,24 +306,6 @@ impl World {
         }
     }
 
-    /// What the CA has seen fail for `host`; `None` after a success.
-    pub fn set_failures(&mut self, host: &Hostname, failures: Option<Failures>) {
-        match failures {
-            Some(failures) => self.failures.insert(host.clone(), failures),
-            None => self.failures.remove(host),
-        };
-        self.dirty.insert(host.clone());
-    }
-
-    /// How many orders in a row for `host` were of no use; `None` after one that was. After [`Self::note_all`].
-    pub fn set_given_up(&mut self, host: &Hostname, given_up: Option<GivenUp>) {
-        match given_up {
-            Some(given_up) => self.given_up.insert(host.clone(), given_up),
-            None => self.given_up.remove(host),
-        };
-        self.dirty.insert(host.clone());
-    }
-
     // ---- questions ----
 
     /// Whether every first look has been completed.
@@ -359,34 +344,6 @@ impl World {
     #[must_use]
     pub fn activity(&self, host: &Hostname) -> Option<&Activity> {
         self.activities.get(host)
-    }
-
-    /// What the CA has seen fail for it in a row. A certificate that was stored since, by whomever, ends the row.
-    #[must_use]
-    pub fn failures(&self, host: &Hostname) -> Option<&Failures> {
-        self.saved_failures(host).filter(|failures| {
-            let mut claims = self.claims(host).filter(|held| held.content.is_ok());
-            !claims.any(|held| failures.is_ended_by(held.issued_at))
-        })
-    }
-
-    /// The same as it is saved, whatever has come since.
-    #[must_use]
-    pub fn saved_failures(&self, host: &Hostname) -> Option<&Failures> {
-        self.failures.get(host)
-    }
-
-    /// Orders for it in a row that were of no use.
-    #[must_use]
-    pub fn given_up(&self, host: &Hostname) -> Option<&GivenUp> {
-        self.given_up.get(host)
-    }
-
-    /// Until when what is saved of earlier orders keeps another one waiting; `None` where nothing is saved.
-    pub(crate) fn spaced_until(&self, host: &Hostname, issue_grace: Duration) -> Option<Timestamp> {
-        let failed = self.saved_failures(host);
-        let failed = failed.map(|failures| failures.next_attempt(issue_grace));
-        failed.max(self.given_up(host).map(GivenUp::next_order))
     }
 
     /// Every hostname that was refused.
@@ -438,8 +395,8 @@ impl World {
         let failed = pair
             .iter()
             .filter_map(|host| self.failures(host))
-            // Who does not issue for a name has not looked at it.
-            .filter(|failures| failures.refused_by.is_empty())
+            // Who does not issue for a name, or has paused it, has not looked at it.
+            .filter(|failures| failures.refused_by.is_empty() && failures.code != PAUSED)
             .map(|failures| failures.last);
         issued.chain(failed).max()
     }

@@ -10,9 +10,10 @@
 //! zone NAME [wildcards]
 //! ca NAME after TIME [orders N each TIME]         one of several, in order: N new orders, and one more each TIME
 //! ingress NS/NAME asks HOST...                    or: ingress NS/NAME gone
-//! secret NAME [for HOST] holds NAME,.. from TIME to TIME [version N] [issued TIME] [by CA]
+//! secret NAME [for HOST] holds NAME,.. from TIME to TIME [version N] [issued TIME] [renew [TIME]] [by CA]
 //! secret NAME [for HOST] broken no-key            or: no-cert, bad-key, bad-cert, mismatch; secret NAME gone
 //! noted HOST                                      an order of an earlier process
+//! demand HOST [force]                             somebody asks for it by hand
 //! failures HOST COUNT CODE TIME [parked] [until TIME]
 //! listed [requests | secrets | notes]             a first look is complete, or a list is made anew
 //! unseen secret NAME | ingress NS/NAME            gone without a word; the next list tells
@@ -22,6 +23,7 @@
 //! hold account|below NAME until TIME CODE [told] [of CA]   the CA wants to be left alone
 //! ordered HOST                                    the CA has made an order, and counted it
 //! saved                                           what the CAs have counted is, and orders may be made by it
+//! budget HOST empty until TIME                    the CA counts certificates of these names, and has no room before
 //! answered [CA]                                   the CA has no trouble any more
 //! caa HOST excludes CA until TIME                 or: caa HOST permits CA; what a look before an order has shown
 //! ```
@@ -46,7 +48,7 @@ use faythe_core::order::{Goal, Stage};
 use faythe_core::plan::{Action, Plan, Planner};
 use faythe_core::policy::Policy;
 use faythe_core::problem::Scope;
-use faythe_core::schedule::{Failures, Threshold, ahead};
+use faythe_core::schedule::{Demand, Failures, Threshold, ahead};
 use faythe_core::want::{Asker, Refusal};
 use faythe_core::world::World;
 use faythe_core::zone::{Rule, Zone, Zones};
@@ -229,6 +231,18 @@ impl Theater {
                 };
                 self.notes.1.push((host(name)?, failures));
             }
+            ["demand", name, rest @ ..] => {
+                let (at, force) = (self.now, *rest == ["force"]);
+                self.world().set_demand(&host(name)?, Demand { at, force });
+            }
+            ["budget", name, "empty", "until", until] => {
+                let mut ledger = Ledger::new(Limits {
+                    certificates_per_set: Some(Limit::new(5, Duration::from_secs(7 * 86_400))),
+                    ..Limits::default()
+                });
+                ledger.learn(&host(name)?, &Scope::Name, at(until)?, self.now);
+                self.world().set_ledger(CaId::FIRST, ledger);
+            }
             ["listed", what @ ..] => self.list(what),
             ["unseen", "secret", name] => drop(self.secrets.remove(*name)),
             ["unseen", "ingress", name] => drop(self.ingresses.remove(*name)),
@@ -334,7 +348,13 @@ impl Theater {
             version: version.into(),
             content,
             issued_at: option(how, "issued").map(at).transpose()?,
-            renew: how.contains(&"renew"),
+            renew: how.contains(&"renew").then(|| {
+                let time = option(how, "renew").and_then(|time| at(time).ok());
+                Box::new(Demand {
+                    at: time.unwrap_or(Timestamp::MIN),
+                    force: false,
+                })
+            }),
             made_by: option(how, "by").map(|ca| CaKey::of(&directory(ca))),
         };
         self.secrets

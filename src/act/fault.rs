@@ -8,7 +8,7 @@ use std::time::Duration;
 use faythe_core::Timestamp;
 use faythe_core::name::{DnsName, RecordName};
 use faythe_core::order::{CaView, Note, OrderStatus};
-use faythe_core::problem::{Exchange, Problem, ProblemKind, Reaction, Scope};
+use faythe_core::problem::{Exchange, PAUSED, Problem, ProblemKind, Reaction, Scope};
 use faythe_core::route::RouteFault;
 use faythe_core::visibility::{Glance, Sight};
 use faythe_core::zone::{Check, Rule};
@@ -156,7 +156,7 @@ impl Fault {
         };
         let (code, text) = if problem.is_pause() {
             (
-                "paused",
+                PAUSED,
                 format!("the CA has paused this name until a person unpauses it; it says {problem}"),
             )
         } else {

@@ -26,7 +26,7 @@ use saved::Content;
 
 /// The label that tells notes and accounts from everything else, and its value for notes.
 pub(super) const KIND: &str = "faythe/kind";
-const NOTE: &str = "note";
+pub(super) const NOTE: &str = "note";
 /// Notes in one answer of a list.
 const PAGE: u32 = 100;
 /// Each try is made with what the last one has taught; more than two lessons means that somebody else is at it too.
@@ -52,6 +52,12 @@ struct Known {
     lost: bool,
     /// Fingerprints of what we tried to write since then without being told how that went.
     doubts: Vec<String>,
+}
+
+/// The host that a note is about.
+pub(super) fn host_of(note: &Secret) -> Option<Hostname> {
+    let saved = Content::of(note).ok()?.read().ok()?;
+    Some(saved.host)
 }
 
 /// What stands where a note is to go.
@@ -408,6 +414,6 @@ impl Notes {
 }
 
 /// The name of the note for a host; for a set of hosts, it would be made of all of them.
-fn note_name(host: &Hostname) -> String {
+pub(super) fn note_name(host: &Hostname) -> String {
     format!("faythe-note-{}", short_hash(&[&host.to_string()]))
 }

@@ -11,7 +11,8 @@ use crate::cluster::short_hash;
 pub const HOST: &str = "faythe/host";
 /// The annotation that says when Faythe stored the certificate (RFC 3339).
 pub const ISSUED_AT: &str = "faythe/issued-at";
-/// Annotation with the serial number of a certificate that somebody wants to have replaced.
+/// Annotation by which somebody asks for another certificate: of a Secret with a certificate, and of a note, where it is a
+/// label too; see `wish` for what it says.
 pub const RENEW: &str = "faythe/renew";
 /// Annotation with a certificate, DER in base64, that is to be revoked once another has taken its place.
 pub const REVOKE: &str = "faythe/revoke";

@@ -28,6 +28,7 @@ use super::ledger::Ledgers;
 use super::notes::Notes;
 use super::place::{HOST, ISSUED_AT, Layout, MADE_BY, Place, RENEW, value};
 use super::windows::SavedWindows;
+use super::wish::Wish;
 use super::{Saved, SavedAccount, Slot, Store, StoreError};
 use crate::cluster::MANAGER;
 use crate::sealed::Sealed;
@@ -235,16 +236,16 @@ pub(super) fn held(secret: &Secret) -> Held {
     let metadata = &secret.metadata;
     let entry = |key: &str| secret.data.as_ref()?.get(key).map(|bytes| bytes.0.as_slice());
     let content = x509::facts(entry(CERT), entry(KEY));
-    // It names the certificate that it concerns, so the next one is not concerned.
-    let renew = match (&content, value(metadata.annotations.as_ref(), RENEW)) {
-        (Ok(facts), Some(serial)) => facts.serial == serial,
-        (Ok(_) | Err(_), _) => false,
-    };
+    let issued_at = value(metadata.annotations.as_ref(), ISSUED_AT).and_then(|text| text.parse().ok());
+    let wish = value(metadata.annotations.as_ref(), RENEW).and_then(Wish::read);
+    let renew = wish
+        .filter(|wish| wish.concerns(content.as_ref().ok(), issued_at))
+        .map(|wish| Box::new(wish.demand));
     Held {
         secret: metadata.name.as_deref().unwrap_or_default().into(),
         version: metadata.resource_version.as_deref().unwrap_or_default().into(),
         content,
-        issued_at: value(metadata.annotations.as_ref(), ISSUED_AT).and_then(|text| text.parse().ok()),
+        issued_at,
         renew,
         made_by: value(metadata.annotations.as_ref(), MADE_BY).map(CaKey::of),
     }

@@ -82,7 +82,7 @@ async fn p20_a_certificate_that_was_stored_by_a_clock_that_was_ahead_is_renewed_
         version: "0".into(),
         content: Ok(facts.clone()),
         issued_at: Some(after(now, 5 * 3 * GRACE)),
-        renew: false,
+        renew: None,
         made_by: None,
     };
     rig.place.state().secrets.insert(name.clone(), held);

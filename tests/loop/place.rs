@@ -574,7 +574,7 @@ impl Store for Place {
                 version: state.version(),
                 content: x509::facts(Some(chain.as_bytes()), Some(key.open())),
                 issued_at: Some(now),
-                renew: false,
+                renew: None,
                 made_by: Some(CaKey::of(made_by)),
             };
             state.secrets.insert(host.clone(), held.clone());

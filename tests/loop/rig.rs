@@ -24,6 +24,7 @@ use faythe_core::want::Asker;
 use faythe_core::zone::{Rule, Zone, Zones};
 use futures::StreamExt;
 use futures::channel::mpsc::{UnboundedSender, unbounded};
+use futures::stream;
 use jiff::SignedDuration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
@@ -178,6 +179,7 @@ impl Rig {
         let inputs = Inputs {
             requests: seen_requests.boxed(),
             secrets: seen_secrets.boxed(),
+            demands: stream::pending().boxed(),
         };
         let report = Report::new(metrics, notices, health);
         let heartbeat = Duration::from_secs(5);

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::activity::{Activity, Hold, Rest};
+use crate::activity::{Activity, Rest};
 use crate::budget::Exemption;
 use crate::cas::CaId;
 use crate::cert::{CertFacts, Shortfall, Standing, standing, turns_at};
@@ -10,12 +10,13 @@ use crate::name::Hostname;
 use crate::order::{Goal, Stage};
 use crate::policy::Policy;
 use crate::renewal;
-use crate::schedule::{ahead, back, settled_at};
+use crate::schedule::{ahead, back};
 use crate::verdict::Reason;
 use crate::world::{Want, World};
 
 use super::choice::{Choice, Obstacle, choose, is_refused_elsewhere};
 use super::pace::{Flow, Pace, usual};
+use super::settle::{is_asked_for, settling};
 
 /// How long the place of a certificate counts as somebody else's before it is looked at again: half as long as it has
 /// been known, within these bounds. No watch tells of a Secret without the label, and who has just read the verdict and
@@ -124,6 +125,7 @@ fn assess_unwanted(host: &Hostname, world: &World, policy: &Policy, now: Timesta
         Some(Activity::Resting(rest)) if rest.until > now => (false, Some(rest.until)),
         Some(Activity::Noted | Activity::Resting(_)) => (true, None),
         None => {
+            // A demand is for a certificate, which nobody wants.
             if world.spaced_until(host, policy.issue_grace)? > now {
                 return None;
             }
@@ -239,17 +241,26 @@ fn assess_wanted(host: &Hostname, want: &Want, world: &World, policy: &Policy, n
             && is_refused_elsewhere(host, world)
             && !matches!(choice.obstacle, Some(Obstacle::Refused(_))))
     {
-        let next = failures.next_attempt(policy.issue_grace);
+        let demand = world.demand(host);
+        let next = failures.next_attempt(policy.issue_grace, demand);
         if next > now {
+            let demanded = demand.is_some_and(|demand| demand.at > failures.last);
             let failures = failures.clone();
-            return wait(Reason::Failed { failures, next }, next);
+            return wait(
+                Reason::Failed {
+                    failures,
+                    next,
+                    demanded,
+                },
+                next,
+            );
         }
     }
     if !ordered
         && let Some(given_up) = world.given_up(host)
-        && given_up.next_order() > now
+        && given_up.next_order(world.demand(host)) > now
     {
-        let until = given_up.next_order();
+        let until = given_up.next_order(world.demand(host));
         let rest = Rest {
             noted: false,
             stage: Stage::Ordering,
@@ -260,7 +271,8 @@ fn assess_wanted(host: &Hostname, want: &Want, world: &World, policy: &Policy, n
         };
         return wait(Reason::Stalled { rest, short }, until);
     }
-    if !ordered && let Some(hold) = settling(host, &short, world, policy).filter(|hold| hold.until > now) {
+    if !ordered && let Some(hold) = settling(host, &short, world, policy, now).filter(|hold| hold.until > now)
+    {
         let until = hold.until;
         return wait(Reason::Held { hold, short }, until);
     }
@@ -369,7 +381,7 @@ fn rank(
             };
             (rank, None)
         }
-        Shortfall::Due(_) if is_asked_for(host, world) => {
+        Shortfall::Due(_) if is_asked_for(host, world, now) => {
             let rank = Rank {
                 urgency: Urgency::Recalled,
                 first: 0,
@@ -450,37 +462,6 @@ impl Rank {
 /// Seconds in the order of time, before 1970 too.
 fn seconds(at: Timestamp) -> u64 {
     u64::try_from(at.as_second() - Timestamp::MIN.as_second()).unwrap_or(0)
-}
-
-/// Leaves a certificate alone that is due although it has only just been stored; ordering again would not help (P20).
-fn settling(host: &Hostname, short: &Shortfall, world: &World, policy: &Policy) -> Option<Hold> {
-    // Whoever asks for another one by hand knows that.
-    if !matches!(short, Shortfall::Due(_)) || is_asked_for(host, world) {
-        return None;
-    }
-    let (issued, until) = world
-        .claims(host)
-        .filter_map(|held| Some((held.issued_at?, held.content.as_ref().ok()?)))
-        .filter(|(_, facts)| facts.covers(host))
-        .map(|(issued, facts)| {
-            let until = settled_at(issued, facts.not_before, facts.not_after, policy.issue_grace);
-            (issued, until)
-        })
-        .max_by_key(|(_, until)| *until)?;
-    Some(Hold {
-        until,
-        code: "due-at-once".to_owned(),
-        text: format!(
-            "it was stored only at {issued}: either a clock is wrong, or its lifetime is shorter than its use"
-        ),
-        tries: 1,
-        told: false,
-    })
-}
-
-/// Whether somebody has asked by hand for a new certificate in place of one that is held.
-fn is_asked_for(host: &Hostname, world: &World) -> bool {
-    world.claims(host).any(|held| held.renew)
 }
 
 /// What an order for `host` is to be worked on for, should it begin now.

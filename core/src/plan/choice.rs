@@ -191,7 +191,7 @@ fn obstacle(
         return Some(Obstacle::Excluded(excluded.clone()));
     }
     if let (Some(failures), Some(authority)) = (world.failures(host), world.cas().get(ca)) {
-        let next = failures.next_attempt(policy.issue_grace);
+        let next = failures.next_attempt(policy.issue_grace, world.demand(host));
         if next > now && failures.refused_by.contains(&authority.directory) {
             return Some(Obstacle::Refused(next));
         }

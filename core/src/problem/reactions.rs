@@ -47,7 +47,7 @@ pub(super) const TABLE: [Row; 31] = [
     Row {
         problem: "`rateLimited` of a paused name: without Retry-After, and with words or a link that say so",
         says: "STOP: the name is paused until a person unpauses it",
-        person: "mend what made the name fail so often, then unpause it at the CA's link in its own portal, or remove the host",
+        person: "mend what made the name fail so often, then unpause it at the CA's link in its own portal, and run `faythe renew` if it is not to wait for tomorrow; or remove the host",
         fits: |problem, _| problem.is_pause(),
         reaction: |_| Reaction::Stop,
     },

@@ -183,7 +183,7 @@ fn p17_what_a_renewal_is_exempt_from() {
             ..facts(1, life)
         }),
         issued_at: issued.map(at),
-        renew: false,
+        renew: None,
         made_by: None,
     };
     let hint = hinted(&facts(1, life), 50 * DAY, 52 * DAY).hint;
@@ -206,7 +206,7 @@ fn p19_a_certificate_of_any_hand_counts_by_its_content() {
         version: "1".into(),
         content: Ok(facts(1, 90 * DAY)),
         issued_at: None,
-        renew: false,
+        renew: None,
         made_by: None,
     };
     let found = standing(&host(1), [held].iter(), plain(), at(30 * DAY));

@@ -56,6 +56,7 @@ fn golden() -> Vec<(Reason, &'static str, &'static str)> {
             Reason::Failed {
                 failures: failures(1, false),
                 next,
+                demanded: false,
             },
             "failed/dns",
             "the CA has seen the attempt fail: the CA says dns: NXDOMAIN looking up TXT; tried again at \
@@ -65,10 +66,22 @@ fn golden() -> Vec<(Reason, &'static str, &'static str)> {
             Reason::Failed {
                 failures: failures(3, true),
                 next,
+                demanded: false,
             },
             "failed/dns",
             "the CA has seen 3 attempts in a row fail: the CA says dns: NXDOMAIN looking up TXT; it will not \
-             succeed until something is changed; tried again at 2026-01-01T08:00:00Z",
+             succeed until something is changed; tried again at 2026-01-01T08:00:00Z, or when `faythe renew` asks \
+             for it",
+        ),
+        (
+            Reason::Failed {
+                failures: failures(1, true),
+                next,
+                demanded: true,
+            },
+            "failed/dns",
+            "the CA has seen the attempt fail: the CA says dns: NXDOMAIN looking up TXT; it will not succeed until \
+             something is changed; it has been asked for by hand; tried again at 2026-01-01T08:00:00Z",
         ),
         (
             Reason::Held {
@@ -221,6 +234,7 @@ fn the_same_trouble_is_announced_once() {
             ..failures(count, false)
         },
         next: last,
+        demanded: false,
     };
     let first = time("2026-01-01T00:00:00Z");
     let second = time("2026-01-01T08:00:00Z");

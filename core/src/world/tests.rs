@@ -71,7 +71,7 @@ fn held(secret: &str, version: &str) -> Held {
         version: version.into(),
         content: Err(Unreadable::NoKey),
         issued_at: None,
-        renew: false,
+        renew: None,
         made_by: None,
     }
 }
@@ -434,7 +434,7 @@ fn p15_the_last_look_is_that_of_the_name_or_its_wildcard() {
             id: None,
         }),
         issued_at: Some(at),
-        renew: false,
+        renew: None,
         made_by: None,
         ..held(secret, "1")
     };

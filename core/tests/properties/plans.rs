@@ -14,7 +14,7 @@ use faythe_core::order::{Goal, Stage};
 use faythe_core::plan::{Action, Plan, Planner};
 use faythe_core::policy::Policy;
 use faythe_core::problem::Scope;
-use faythe_core::schedule::ahead;
+use faythe_core::schedule::{Demand, ahead};
 use faythe_core::verdict::State;
 use faythe_core::world::{Answer, Question, World};
 use jiff::SignedDuration;
@@ -136,6 +136,10 @@ impl Course {
                 };
                 self.world.exclude(&hosts()[host], self.ca(ca), hold);
             }
+            Event::Demand(host, force) => {
+                let at = self.now;
+                self.world.set_demand(&hosts()[host], Demand { at, force });
+            }
             Event::Pass(secs) => self.now = ahead(self.now, SignedDuration::from_secs(secs)),
         }
     }
@@ -184,7 +188,8 @@ impl Course {
                 let before = self.world.failures(host).cloned();
                 let since = start().duration_until(self.now).as_secs();
                 let mut now = failures(before.as_ref().map_or(1, |before| before.count + 1), since, true);
-                let before = before.filter(|before| before.next_attempt(self.policy.issue_grace) > self.now);
+                let (grace, demand) = (self.policy.issue_grace, self.world.demand(host));
+                let before = before.filter(|before| before.next_attempt(grace, demand) > self.now);
                 now.refused_by = before.map_or_else(Vec::new, |before| before.refused_by);
                 let ca = self.world.ca_of(host);
                 now.refused_by
@@ -260,6 +265,9 @@ impl Course {
             world.set_ca(host, self.world.ca_of(host));
             world.set_activity(host, self.world.activity(host).cloned());
             world.set_failures(host, self.world.saved_failures(host).cloned());
+            if let Some(demand) = self.world.demand(host) {
+                world.set_demand(host, demand);
+            }
         }
         for (ca, _) in self.world.cas().all() {
             for scope in scopes() {
@@ -451,7 +459,7 @@ fn due(host: usize, left: i64) -> Held {
             id: None,
         }),
         issued_at: None,
-        renew: false,
+        renew: None,
         made_by: None,
     }
 }
@@ -577,7 +585,10 @@ fn p24_who_may_not_go_to_another_ca_keeps_nobody_from_it() {
             held.secret = format!("many-{i}").into();
             held.content.as_mut().unwrap().names = vec![host.clone()];
             // Somebody has asked for another one.
-            held.renew = true;
+            held.renew = Some(Box::new(Demand {
+                at: Timestamp::MIN,
+                force: false,
+            }));
             held.made_by = Some(CaKey::of("https://gone.test/directory"));
             course.world.hold(Some(host), held);
         }

@@ -11,7 +11,7 @@ use faythe_core::cert::{CertFacts, Held, Unreadable};
 use faythe_core::name::Hostname;
 use faythe_core::policy::Policy;
 use faythe_core::problem::Scope;
-use faythe_core::schedule::{Failures, Threshold, ahead};
+use faythe_core::schedule::{Demand, Failures, Threshold, ahead};
 use faythe_core::want::Asker;
 use faythe_core::zone::{Rule, Zone, Zones};
 use jiff::SignedDuration;
@@ -136,6 +136,8 @@ pub(crate) enum Event {
     End(usize, Ending),
     /// The CA answers, if it was asked: busy, or a window so many hours from now and so long.
     Hinted(usize, Option<(i64, i64)>),
+    /// Somebody asks by hand.
+    Demand(usize, bool),
     LeaveAlone(usize, usize, i64, bool),
     Answered(usize),
     /// CAA records exclude a CA for so long.
@@ -158,8 +160,9 @@ pub(crate) enum Ending {
 pub(crate) fn held(host: usize) -> impl Strategy<Value = Held> {
     let names = prop_oneof![6 => Just(host), 1 => 0..hosts().len()];
     let content = (names, -100..60_i64, 1..100_i64, 0..10_u8);
-    (content, 0..9_u32, prop::option::of(-2..40_i64)).prop_map(
-        move |((name, from, life, fault), version, issued)| {
+    let demand = prop::option::weighted(0.1, (-2..40_i64, any::<bool>()));
+    (content, 0..9_u32, prop::option::of(-2..40_i64), demand).prop_map(
+        move |((name, from, life, fault), version, issued, demand)| {
             let day = |days| ahead(start(), SignedDuration::from_hours(days * 24));
             let facts = CertFacts {
                 names: vec![hosts().swap_remove(name)],
@@ -178,7 +181,7 @@ pub(crate) fn held(host: usize) -> impl Strategy<Value = Held> {
                     Ok(facts)
                 },
                 issued_at: issued.map(day),
-                renew: false,
+                renew: demand.map(|(at, force)| Box::new(Demand { at: day(at), force })),
                 made_by: match version % 4 {
                     0 => None,
                     1 => Some(CaKey::of("https://gone.test/directory")),
@@ -218,6 +221,7 @@ pub(crate) fn event() -> impl Strategy<Value = Event> {
             Event::LeaveAlone(ca, scope, secs, told)
         }),
         1 => (0..2_usize).prop_map(Event::Answered),
+        2 => (0..count, any::<bool>()).prop_map(|(host, force)| Event::Demand(host, force)),
         1 => (0..count, 0..2_usize, 0..4000_i64).prop_map(|(host, ca, secs)| Event::Exclude(host, ca, secs)),
         4 => prop_oneof![0..10_i64, 0..7200_i64, 0..4_000_000_i64].prop_map(Event::Pass),
     ]

@@ -248,7 +248,7 @@ impl Fleet {
             version: self.version.to_string().into(),
             content: Ok(facts),
             issued_at: at,
-            renew: false,
+            renew: None,
             made_by: None,
         };
         if self.world.is_known() {

@@ -99,10 +99,10 @@ impl Laws {
                     || self.was_meddled_with_since(host, ahead(outside.now, -PLACE_FREED)),
                 "the place is free",
             ),
-            Reason::Failed { failures, next } => {
+            Reason::Failed { failures, next, .. } => {
                 law(*next > now, "it should have been tried again")?;
                 law(
-                    *next == failures.next_attempt(GRACE.unsigned_abs()),
+                    *next == failures.next_attempt(GRACE.unsigned_abs(), None),
                     "that is not when it may be tried again",
                 )?;
                 law(

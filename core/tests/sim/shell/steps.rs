@@ -410,7 +410,7 @@ impl Shell {
             version: "".into(),
             content: Ok(facts),
             issued_at: Some(now),
-            renew: false,
+            renew: None,
             made_by: None,
         };
         let slot = order.slot.as_deref();

@@ -1,0 +1,47 @@
+//! What keeps a certificate from being ordered again that was only just stored, and who may ask for that all the same.
+
+use jiff::Timestamp;
+
+use crate::activity::Hold;
+use crate::cert::Shortfall;
+use crate::name::Hostname;
+use crate::policy::Policy;
+use crate::schedule::settled_at;
+use crate::world::World;
+
+/// Leaves a certificate alone that is due although it has only just been stored; ordering again would not help (P20).
+pub(super) fn settling(
+    host: &Hostname,
+    short: &Shortfall,
+    world: &World,
+    policy: &Policy,
+    now: Timestamp,
+) -> Option<Hold> {
+    // Whoever asks for another one by hand knows that.
+    if !matches!(short, Shortfall::Due(_)) || is_asked_for(host, world, now) {
+        return None;
+    }
+    let (issued, until) = world
+        .claims(host)
+        .filter_map(|held| Some((held.issued_at?, held.content.as_ref().ok()?)))
+        .filter(|(_, facts)| facts.covers(host))
+        .map(|(issued, facts)| {
+            let until = settled_at(issued, facts.not_before, facts.not_after, policy.issue_grace);
+            (issued, until)
+        })
+        .max_by_key(|(_, until)| *until)?;
+    Some(Hold {
+        until,
+        code: "due-at-once".to_owned(),
+        text: format!(
+            "it was stored only at {issued}: either a clock is wrong, or its lifetime is shorter than its use"
+        ),
+        tries: 1,
+        told: false,
+    })
+}
+
+/// Whether somebody has asked by hand for a new certificate in place of one that is held.
+pub(super) fn is_asked_for(host: &Hostname, world: &World, now: Timestamp) -> bool {
+    world.claims(host).any(|held| held.is_demanded(now))
+}
