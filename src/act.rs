@@ -108,6 +108,10 @@ pub struct Order {
     rule: Rule,
     /// The ledger has been told that the certificate is issued.
     counted: bool,
+    /// The CA has taken the CSR, or may have, so that it makes a certificate for all that is known.
+    requested: bool,
+    /// How often the CA has refused the CSR for another reason than that it is busy.
+    refusals: u32,
     slot: Option<Slot>,
     place: Option<Place>,
     note: Option<Note>,
@@ -165,6 +169,8 @@ impl Order {
             replaces: None,
             rule: Threshold::Default.into(),
             counted: false,
+            requested: false,
+            refusals: 0,
             slot: None,
             place: None,
             note: None,
@@ -371,6 +377,7 @@ impl Work<'_> {
             Step::Ask | Step::AwaitCertificate => self.ask().await?,
             Step::Finalize => self.finalize().await?,
             Step::Store => self.keep().await?,
+            Step::GiveUp => return Err(Fault::expired()),
             Step::Withdraw => self.withdraw().await?,
             Step::RecordFailure => return self.record_failure().await,
             Step::Forget => self.forget().await?,
@@ -391,6 +398,10 @@ impl Work<'_> {
                 None
             }
             Pause::Abandon if self.order.abandoned.is_none() => {
+                if self.order.requested {
+                    // What is made of it later counts for the CA, though nobody fetches it.
+                    self.count_issued();
+                }
                 self.order.abandoned = Some(fault);
                 self.order.session = None;
                 None

@@ -158,3 +158,16 @@ pub enum CaError {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
+
+impl CaError {
+    /// Whether the CA has answered about the very thing that it was asked, rather than not at all, or that it is busy.
+    #[must_use]
+    pub fn is_about_order(&self) -> bool {
+        match self {
+            Self::Refused(problem) => {
+                problem.status != Some(503) && problem.kind != faythe_core::problem::ProblemKind::RateLimited
+            }
+            Self::Account(_) | Self::Garbled { .. } | Self::Gone { .. } | Self::Unreachable { .. } => false,
+        }
+    }
+}

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use crate::order::Stage;
+use crate::schedule::{Demand, GivenUp};
 
 /// A place that is somebody else's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,4 +57,18 @@ pub struct Hold {
     pub tries: u32,
     /// Whether the CA named the time itself; then it stands whatever else the CA answers.
     pub told: bool,
+}
+
+impl Rest {
+    /// The rest after orders that were of no use: nothing is left of them, and another has to be made.
+    pub(crate) fn after(given_up: &GivenUp, demand: Option<Demand>) -> Self {
+        Self {
+            noted: false,
+            stage: Stage::Ordering,
+            code: given_up.code.clone(),
+            text: given_up.text.clone(),
+            tries: given_up.count,
+            until: given_up.next_order(demand),
+        }
+    }
 }

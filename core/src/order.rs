@@ -195,6 +195,8 @@ pub enum Step {
     AwaitCertificate,
     /// Download the chain, check it and store it.
     Store,
+    /// The order's time is over: it is of no use any more.
+    GiveUp,
     /// Remove the values of the note.
     Withdraw,
     /// Save the failure in place of the note.
@@ -235,7 +237,9 @@ impl Step {
             Self::Tell | Self::Ask => Stage::Validating,
             Self::Finalize | Self::AwaitCertificate => Stage::Finalizing,
             Self::Store => Stage::Storing,
-            Self::Withdraw | Self::RecordFailure | Self::Forget | Self::End(_) => Stage::CleaningUp,
+            Self::GiveUp | Self::Withdraw | Self::RecordFailure | Self::Forget | Self::End(_) => {
+                Stage::CleaningUp
+            }
         }
     }
 }
@@ -279,6 +283,17 @@ impl CaView {
     pub fn is_past(&self, now: Timestamp) -> bool {
         self.expires.is_some_and(|expires| expires <= now)
     }
+}
+
+/// When the CA forgets an order, as far as is known: as it says now, or as it said when it made it, for it need not say so
+/// in every state (RFC 8555 §7.1.3).
+///
+/// An order whose time was over when it was made tells of a clock that is wrong and nothing of the order: what has become
+/// of it the CA will say.
+#[must_use]
+pub fn deadline(ca: &CaView, note: Option<&Note>) -> Option<Timestamp> {
+    let told = ca.expires.or_else(|| note.and_then(|note| note.expires));
+    told.filter(|at| note.is_none_or(|note| *at > note.created))
 }
 
 /// Derives the next step of an order. Total: any combination of facts has one.
@@ -336,8 +351,14 @@ fn go_on(known: &Known<'_>, now: Timestamp) -> Step {
         };
     }
     match ca.status {
-        OrderStatus::Pending | OrderStatus::Ready | OrderStatus::Processing if ca.is_past(now) => {
-            clean_up(known)
+        OrderStatus::Pending | OrderStatus::Ready | OrderStatus::Processing
+            if deadline(ca, known.note).is_some_and(|at| at <= now) =>
+        {
+            if known.goal == Goal::Unwanted {
+                clean_up(known)
+            } else {
+                Step::GiveUp
+            }
         }
         // To take the values away while the CA is looking for them would be one failed attempt more in its books, and
         // an Ingress that is made anew would have to wait for it.

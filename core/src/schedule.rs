@@ -214,6 +214,19 @@ pub fn is_hopeless(tries: u32) -> bool {
     tries >= TRIES
 }
 
+/// For how long an order rests after `tries` rests in a row whose CA has asked to be left alone with it for `asked`.
+///
+/// As long as that, but not beyond `deadline`, when the order is over; and never so long that a date which a wrong clock has
+/// made far costs a day: to look once an hour is no burden.
+#[must_use]
+pub fn order_rest(asked: Duration, tries: u32, deadline: Option<Timestamp>, now: Timestamp) -> Duration {
+    const LONGEST: Duration = Duration::from_secs(3600);
+    let left = deadline.map_or(LONGEST, |at| {
+        Duration::try_from(now.duration_until(at)).unwrap_or_default()
+    });
+    asked.min(left).min(LONGEST).max(rest(tries))
+}
+
 /// The wait before a CA in trouble is asked for the `tries + 1`st time.
 #[must_use]
 pub fn ca_rest(tries: u32) -> Duration {
@@ -526,6 +539,16 @@ mod tests {
             START.duration_until(given_up.next_order(None)).as_secs()
         };
         assert_eq!([1, 4, u32::MAX].map(wait), [60, 480, 86_400]);
+    }
+
+    #[test]
+    fn p22_no_order_rests_longer_than_it_lives_or_an_hour() {
+        let [asked, minute] = [86_400, 60].map(Duration::from_secs);
+        let at = |seconds| Some(ahead(START, SignedDuration::from_secs(seconds)));
+        assert_eq!(order_rest(asked, 0, None, START), Duration::from_secs(3600));
+        assert_eq!(order_rest(asked, 0, at(600), START), Duration::from_secs(600));
+        assert_eq!(order_rest(asked, 0, at(-5), START), Duration::from_secs(1));
+        assert_eq!(order_rest(Duration::from_secs(3), 9, None, START), minute);
     }
 
     #[test]

@@ -323,6 +323,26 @@ impl Fault {
         }
     }
 
+    /// A certificate that begins in the future by our clock: that is what is wrong, and the certificate waits at the CA.
+    #[must_use]
+    pub fn slow_clock(error: &dyn Error, now: Timestamp, from: Timestamp) -> Self {
+        /// A clock that is mended is noticed within this.
+        const LONGEST: Duration = Duration::from_secs(300);
+        let wait = Duration::try_from(now.duration_until(from)).unwrap_or_default();
+        Self {
+            code: "slow-clock".to_owned(),
+            text: format!("{}; it is stored when it has begun", chain(error)),
+            pause: rest(Some(wait.min(LONGEST))),
+        }
+    }
+
+    /// The same, with the same order again after `wait`.
+    #[must_use]
+    pub fn after(self, wait: Duration) -> Self {
+        let pause = rest(Some(wait));
+        Self { pause, ..self }
+    }
+
     /// Orders before it of which no note can be saved: each more would be one more to lose (P16).
     #[must_use]
     pub fn unnoted() -> Self {

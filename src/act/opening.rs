@@ -50,7 +50,7 @@ impl Work<'_> {
             }
         });
         let session = opened.map_err(|error| Fault::ca(&error, Exchange::NewOrder))?;
-        self.order.counted = false;
+        (self.order.counted, self.order.requested, self.order.refusals) = (false, false, 0);
         self.take_up(session, (self.outside.now)());
         self.ca_has_done_it();
         Ok(Then::GoOn)
@@ -72,6 +72,14 @@ impl Work<'_> {
         // Nobody listens only when the process is about to end.
         let _ = self.progress.send(Progress::Caa(host, ca, exclusion));
         Ok(is_excluded)
+    }
+
+    /// Tells the ledger once that the CA has issued a certificate: when it says so, for it has counted it by then, whatever
+    /// becomes of the download.
+    pub(super) fn count_issued(&mut self) {
+        if !std::mem::replace(&mut self.order.counted, true) {
+            self.spent(Spending::Issued);
+        }
     }
 
     /// Tells the ledger.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use faythe_core::Timestamp;
 use faythe_core::budget::Spending;
 use faythe_core::cert::{Standing, standing};
-use faythe_core::order::{CaView, ChallengeStatus, OrderStatus, Place, Published};
+use faythe_core::order::{CaView, ChallengeStatus, OrderStatus, Place, Published, deadline};
 use faythe_core::route::Way;
 use faythe_core::schedule::{self, Failures};
 use faythe_core::visibility::Sight;
@@ -20,7 +20,7 @@ use crate::ca::{CaError, CaOrder};
 use crate::dns::Foreign;
 use crate::sealed::Sealed;
 use crate::store::{Saved, Slot, StoreError};
-use crate::x509::{self, KeyType};
+use crate::x509::{self, KeyType, Unfit};
 
 /// How long the CA may take for one state of an order before the order rests.
 const CA_PATIENCE: Duration = Duration::from_secs(60);
@@ -115,9 +115,12 @@ impl Work<'_> {
         {
             self.outside.board.told(&self.order.host, since);
         }
-        if session.view().status == OrderStatus::Invalid {
-            self.spent(Spending::Failed);
+        match session.view().status {
+            OrderStatus::Invalid => self.spent(Spending::Failed),
+            OrderStatus::Valid => self.count_issued(),
+            OrderStatus::Pending | OrderStatus::Processing | OrderStatus::Ready => {}
         }
+        self.order.requested = session.view().status == OrderStatus::Processing;
         self.doom_if_invalid(session.view());
         self.order.session = Some(self.desk().ca.fence(session));
     }
@@ -200,6 +203,9 @@ impl Work<'_> {
         let looked = loop {
             let pause = schedule::poll(usual, round);
             let asked = session.read().view().retry_after.unwrap_or_default();
+            if asked > patience.saturating_sub(began.elapsed()) {
+                return Err(self.leave_alone(before, asked));
+            }
             tokio::select! {
                 () = tokio::time::sleep(pause.max(asked)) => {}
                 () = self.stop.cancelled() => return Ok(()),
@@ -212,7 +218,8 @@ impl Work<'_> {
             if session.read().view().status != before {
                 break looked;
             }
-            if session.read().view().is_past((self.outside.now)()) {
+            let deadline = deadline(session.read().view(), self.order.note.as_ref());
+            if deadline.is_some_and(|at| at <= (self.outside.now)()) {
                 return Err(Fault::expired());
             }
             missed = looked;
@@ -237,9 +244,24 @@ impl Work<'_> {
         if before == OrderStatus::Pending && view.status == OrderStatus::Invalid {
             self.spent(Spending::Failed);
         }
+        if view.status == OrderStatus::Valid {
+            self.count_issued();
+        }
         self.doom_if_invalid(&view);
         self.ca_has_done_it();
         Ok(())
+    }
+
+    /// The CA wants to be asked about the order only after longer than work on it waits: others get its place meanwhile. It
+    /// is read anew then, which is the question.
+    fn leave_alone(&mut self, status: OrderStatus, asked: Duration) -> Fault {
+        let session = self.order.session.take();
+        if schedule::is_hopeless(self.order.tries) {
+            return Fault::stuck_order(status);
+        }
+        let deadline = session.and_then(|session| deadline(session.read().view(), self.order.note.as_ref()));
+        let wait = schedule::order_rest(asked, self.order.tries, deadline, (self.outside.now)());
+        Fault::slow_ca(status).after(wait)
     }
 
     pub(super) async fn finalize(&mut self) -> Result<(), Fault> {
@@ -248,14 +270,28 @@ impl Work<'_> {
         };
         let csr = x509::csr(&self.order.host, key).map_err(|error| Fault::unusable_key(&error))?;
         if let Err(error) = session.act_mut()?.finalize(&csr).await {
+            let answered = error.is_about_order();
+            // An answer that was lost may have been a yes.
+            self.order.requested = !matches!(error, CaError::Refused(_));
             let fault = Fault::from(error);
             if fault.pause == Pause::NewKey && !self.order.rekeyed {
                 return self.rekey().await;
             }
             self.order.session = None;
+            if answered && matches!(fault.pause, Pause::Rest { .. }) {
+                self.order.refusals += 1;
+                if schedule::is_hopeless(self.order.refusals) {
+                    let pause = Pause::Abandon;
+                    return Err(Fault { pause, ..fault });
+                }
+            }
             return Err(fault);
         }
         let view = session.read().view().clone();
+        self.order.requested = true;
+        if view.status == OrderStatus::Valid {
+            self.count_issued();
+        }
         self.doom_if_invalid(&view);
         self.ca_has_done_it();
         Ok(())
@@ -288,15 +324,28 @@ impl Work<'_> {
         let host = &self.order.host;
         let chain = match session.act_mut()?.certificate().await {
             Ok(chain) => chain,
-            Err(error) => return Err(self.uncertain(error)),
+            Err(error) => {
+                let deadline = deadline(session.read().view(), self.order.note.as_ref());
+                let lapsed = deadline.is_some_and(|at| at <= (self.outside.now)());
+                let fault = self.uncertain(error);
+                // It is issued and counted, and another would be too: the order is read again, and ends if that is gone.
+                return Err(if fault.pause == Pause::Abandon && !lapsed {
+                    fault.after(schedule::ca_rest(self.order.tries))
+                } else {
+                    fault
+                });
+            }
         };
         // Not that the order has come further: what is wrong with the chain or its place is no trouble of the CA.
         let _ = self.progress.send(Progress::CaAnswered(self.order.ca));
-        if !std::mem::replace(&mut self.order.counted, true) {
-            self.spent(Spending::Issued);
-        }
         let now = (self.outside.now)();
-        x509::check_issued(&chain, key, host, now).map_err(|error| Fault::bad_chain(&error))?;
+        if let Err(error) = x509::check_issued(&chain, key, host, now) {
+            return Err(if let Unfit::NotYetValid { from, .. } = error {
+                Fault::slow_clock(&error, now, from)
+            } else {
+                Fault::bad_chain(&error)
+            });
+        }
         let made_by = self.directory();
         let kept = self
             .outside

@@ -10,6 +10,7 @@ mod clock;
 mod crashes;
 mod faults;
 mod leaders;
+mod orders;
 mod routes;
 mod sequence;
 mod sweep;

@@ -17,7 +17,7 @@ use faythe_core::caa;
 use faythe_core::cas::CaKey;
 use faythe_core::cert::Held;
 use faythe_core::name::{Hostname, RecordName};
-use faythe_core::order::{CaView, Challenge, ChallengeStatus, ChallengeValue, OrderStatus};
+use faythe_core::order::{CaView, ChallengeValue, OrderStatus};
 use faythe_core::problem::{Problem, ProblemKind};
 use faythe_core::route::Found;
 use faythe_core::schedule::RESOLVER_CACHE;
@@ -29,6 +29,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 mod dns;
+mod shown;
 
 /// What is shared between the in-memory parts, and what one process knows of the notes.
 #[derive(Clone)]
@@ -94,6 +95,14 @@ pub(crate) struct Faults {
     pub(crate) ca_misses: Vec<&'static str>,
     /// The CA answers a new order with this.
     pub(crate) refuse_orders: Option<Problem>,
+    /// Orders whose number is less stay as they are once the CA has the CSR, and it asks for this wait.
+    pub(crate) stall: Option<(usize, Duration)>,
+    /// The CA does not find the certificates that it has made.
+    pub(crate) lose_certificates: bool,
+    /// When all orders expire.
+    pub(crate) expires: Option<Timestamp>,
+    /// When certificates begin: at the beginning of this day of January 2026.
+    pub(crate) begins: Option<u8>,
     /// The CA answers a CSR with this.
     pub(crate) refuse_requests: Option<Problem>,
     /// What state the next orders are in from the start, where it is another than pending.
@@ -361,7 +370,7 @@ impl Place {
     }
 
     fn session(&self, number: usize) -> Box<dyn CaOrder> {
-        let view = view(&self.state().orders[number]);
+        let view = self.state().view(number);
         Box::new(Session {
             place: self.clone(),
             number,
@@ -376,38 +385,6 @@ struct Session {
     number: usize,
     url: String,
     view: CaView,
-}
-
-fn view(order: &Order) -> CaView {
-    let status = if order.told {
-        ChallengeStatus::Processing
-    } else {
-        ChallengeStatus::Pending
-    };
-    let open = order.status == OrderStatus::Pending;
-    let kind = if order.told {
-        ProblemKind::Unauthorized
-    } else {
-        ProblemKind::ServerInternal
-    };
-    CaView {
-        status: order.status,
-        challenges: open
-            .then(|| Challenge {
-                value: order.value.clone(),
-                status,
-            })
-            .into_iter()
-            .collect(),
-        problem: (order.status == OrderStatus::Invalid).then(|| Problem {
-            status: None,
-            kind,
-            detail: "incorrect TXT record".into(),
-            retry_after: None,
-        }),
-        expires: None,
-        retry_after: None,
-    }
 }
 
 impl CaOrder for Session {
@@ -427,17 +404,19 @@ impl CaOrder for Session {
                 .call(format!("refresh {number}"), |state| {
                     state.ca_answers("refresh")?;
                     let fails = state.faults.fail_validation;
+                    let stalls = state.faults.stall.is_some_and(|at| number < at.0);
                     let order = &mut state.orders[number];
                     order.status = match order.status {
                         OrderStatus::Pending if order.told && fails => OrderStatus::Invalid,
                         OrderStatus::Pending if order.told => OrderStatus::Ready,
-                        OrderStatus::Processing => OrderStatus::Valid,
+                        OrderStatus::Processing if !stalls => OrderStatus::Valid,
                         OrderStatus::Pending
+                        | OrderStatus::Processing
                         | OrderStatus::Ready
                         | OrderStatus::Valid
                         | OrderStatus::Invalid => order.status,
                     };
-                    Ok(view(order))
+                    Ok(state.view(number))
                 })
                 .await?;
             Ok(())
@@ -463,7 +442,7 @@ impl CaOrder for Session {
                     );
                     assert!(sees, "P15: the CA's resolver remembers nothing of order {number}");
                     order.told = true;
-                    Ok(view(order))
+                    Ok(state.view(number))
                 })
                 .await?;
             Ok(())
@@ -476,6 +455,9 @@ impl CaOrder for Session {
             let number = self.number;
             let mut request = CertificateSigningRequestParams::from_der(&csr.to_vec().into()).unwrap();
             request.params.use_authority_key_identifier_extension = true;
+            if let Some(day) = self.place.state().faults.begins {
+                request.params.not_before = rcgen::date_time_ymd(2026, 1, day);
+            }
             let chain = request.signed_by(&self.place.0.issuer).unwrap().pem();
             self.view = self
                 .place
@@ -503,7 +485,7 @@ impl CaOrder for Session {
                     }
                     order.status = OrderStatus::Processing;
                     order.chain = Some(chain);
-                    Ok(view(order))
+                    Ok(state.view(number))
                 })
                 .await?;
             Ok(())
@@ -519,6 +501,11 @@ impl CaOrder for Session {
                 .place
                 .call(line, |state| {
                     state.ca_answers("download")?;
+                    if state.faults.lose_certificates {
+                        return Err(CaError::Gone {
+                            url: "https://ca".into(),
+                        });
+                    }
                     Ok(state.orders[number].chain.clone())
                 })
                 .await?;

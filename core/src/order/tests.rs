@@ -239,7 +239,7 @@ fn a_wish_that_vanishes_while_the_ca_looks_makes_no_failure() {
 }
 
 #[test]
-fn p23_an_order_that_the_ca_has_forgotten_is_cleaned_up() {
+fn p23_an_order_that_the_ca_has_forgotten_is_given_up() {
     for mut view in [
         Facts::default().told,
         Facts::default().ready,
@@ -256,8 +256,27 @@ fn p23_an_order_that_the_ca_has_forgotten_is_cleaned_up() {
             published: Published::Withdrawn,
             neighbors: &facts.alone,
         };
-        assert_eq!(next(&known, at(100)), Step::Forget, "{:?}", view.status);
+        assert_eq!(next(&known, at(100)), Step::GiveUp, "{:?}", view.status);
+        let known = Known {
+            goal: Goal::Unwanted,
+            ..known
+        };
+        assert!(matches!(next(&known, at(100)), Step::Forget | Step::Ask));
     }
+}
+
+#[test]
+fn p23_an_order_ends_when_the_ca_said_unless_it_was_over_when_it_was_made() {
+    let facts = Facts::default();
+    let mut view = facts.ready.clone();
+    let mut note = facts.note.clone();
+    (note.created, note.expires, view.expires) = (at(50), Some(at(100)), None);
+    // A CA need not repeat it.
+    assert_eq!(deadline(&view, Some(&note)), Some(at(100)));
+    view.expires = Some(at(200));
+    assert_eq!(deadline(&view, Some(&note)), Some(at(200)));
+    view.expires = Some(at(50));
+    assert_eq!(deadline(&view, Some(&note)), None);
 }
 
 #[test]

@@ -256,19 +256,10 @@ fn assess_wanted(host: &Hostname, want: &Want, world: &World, policy: &Policy, n
             );
         }
     }
-    if !ordered
-        && let Some(given_up) = world.given_up(host)
-        && given_up.next_order(world.demand(host)) > now
-    {
-        let until = given_up.next_order(world.demand(host));
-        let rest = Rest {
-            noted: false,
-            stage: Stage::Ordering,
-            code: given_up.code.clone(),
-            text: given_up.text.clone(),
-            tries: given_up.count,
-            until,
-        };
+    let given_up = world.given_up(host).filter(|_| !ordered);
+    let rest = given_up.map(|given_up| Rest::after(given_up, world.demand(host)));
+    if let Some(rest) = rest.filter(|rest| rest.until > now) {
+        let until = rest.until;
         return wait(Reason::Stalled { rest, short }, until);
     }
     if !ordered && let Some(hold) = settling(host, &short, world, policy, now).filter(|hold| hold.until > now)

@@ -371,6 +371,7 @@ impl State {
             }),
             Step::End(_) => ended(&|_| {}),
             Step::AwaitNeighbors | Step::AwaitCache(_) => unreachable!("there are no neighbors"),
+            Step::GiveUp => unreachable!("time stands still"),
         }];
         // A pending order of the same names may be handed out again (Boulder), or not (Pebble).
         if *step == Step::Open

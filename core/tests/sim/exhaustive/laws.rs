@@ -61,6 +61,7 @@ impl Laws {
             | Step::Ask
             | Step::AwaitCertificate
             | Step::Finalize
+            | Step::GiveUp
             | Step::RecordFailure
             | Step::Forget
             | Step::End(_) => {}

@@ -99,6 +99,12 @@ impl Shell {
                 order.tries = 0;
             }
             Step::Store => return self.store(order, outside, laws, progress),
+            Step::GiveUp => {
+                return Err(Fault {
+                    code: "order-expired",
+                    pause: Pause::Abandon,
+                });
+            }
             Step::Withdraw => {
                 order.published = Published::No;
                 for value in &order.note.as_ref().unwrap().values {
