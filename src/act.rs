@@ -213,6 +213,12 @@ impl Order {
         self.session.is_some() && (self.note.is_none() || self.note_in_doubt)
     }
 
+    /// Whether its certificate may be stored, as was seen when work on it began.
+    #[must_use]
+    pub fn has_place(&self) -> bool {
+        self.place == Some(Place::Open)
+    }
+
     /// Nobody wants it any more, so that it costs nothing if it is lost.
     pub fn make_room(&mut self) {
         self.unnoted = None;

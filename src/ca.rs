@@ -167,7 +167,11 @@ impl CaError {
             Self::Refused(problem) => {
                 problem.status != Some(503) && problem.kind != faythe_core::problem::ProblemKind::RateLimited
             }
-            Self::Account(_) | Self::Garbled { .. } | Self::Gone { .. } | Self::Unreachable { .. } => false,
+            Self::Account(_)
+            | Self::Garbled { .. }
+            | Self::Gone { .. }
+            | Self::Unreachable { .. }
+            | Self::Unregistered(_) => false,
         }
     }
 }

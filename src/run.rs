@@ -439,8 +439,14 @@ impl Loop {
                     self.world.set_failures(&host, None);
                     self.world.set_given_up(&host, None);
                 }
+                // Whoever has stored it, and whether or not that was answered.
                 let now = self.now();
-                self.world.hold_ours(&host, held.by(now));
+                let held = held.by(now);
+                let failures = self.world.failures(&host);
+                if failures.is_some_and(|failures| failures.is_ended_by(held.issued_at)) {
+                    self.world.set_failures(&host, None);
+                }
+                self.world.hold_ours(&host, held);
             }
         }
     }
@@ -520,6 +526,9 @@ impl Loop {
                 ))
             }
         };
+        if order.has_place() {
+            self.world.free(&host);
+        }
         // Whoever leads goes on with it from its note.
         let activity = activity.filter(|_| self.leadership.acts);
         if activity.is_some() || (!self.leadership.acts && order.is_unnoted()) {

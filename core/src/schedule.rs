@@ -164,7 +164,7 @@ impl Failures {
         }
     }
 
-    /// Whether a certificate that was stored at `issued` has ended the row.
+    /// Whether a certificate that serves, and was stored at `issued`, has ended the row.
     #[must_use]
     pub fn is_ended_by(&self, issued: Option<Timestamp>) -> bool {
         issued.is_some_and(|at| at > self.last)

@@ -252,6 +252,13 @@ impl World {
         self.dirty.insert(host.clone());
     }
 
+    /// The place of `host` was found to be free, or ours.
+    pub fn free(&mut self, host: &Hostname) {
+        if self.taken.remove(host).is_some() {
+            self.dirty.insert(host.clone());
+        }
+    }
+
     // ---- what is noted, under way, and has failed ----
 
     /// All notes were read, while nothing ran. What was known of orders and failures before is true no more.

@@ -143,7 +143,7 @@ async fn p23_what_the_ca_has_already_is_taken_up() {
 
     // The answer to an order is lost; and when it is asked for again, the CA hands out the one that it has.
     front.proxy.fault(1, NEW_ORDER, Fault::LoseAnswer);
-    let busy = Fault::problem(503, "serverInternal", "busy", Some("3"));
+    let busy = Fault::problem(503, "serverInternal", "busy", Some("8"));
     front.proxy.fault_always(NEW_ORDER, busy);
     let host = front.ask().await;
     front.made(3).await;

@@ -26,18 +26,9 @@ impl World {
         self.dirty.insert(host.clone());
     }
 
-    /// What the CA has seen fail for it in a row. A certificate that was stored since, by whomever, ends the row.
+    /// What the CA has seen fail for it in a row.
     #[must_use]
     pub fn failures(&self, host: &Hostname) -> Option<&Failures> {
-        self.saved_failures(host).filter(|failures| {
-            let mut claims = self.claims(host).filter(|held| held.content.is_ok());
-            !claims.any(|held| failures.is_ended_by(held.issued_at))
-        })
-    }
-
-    /// The same as it is saved, whatever has come since.
-    #[must_use]
-    pub fn saved_failures(&self, host: &Hostname) -> Option<&Failures> {
         self.failures.get(host)
     }
 
@@ -58,7 +49,7 @@ impl World {
 
     /// Until when what is saved of earlier orders keeps another one waiting; `None` where nothing is saved.
     pub(crate) fn spaced_until(&self, host: &Hostname, issue_grace: Duration) -> Option<Timestamp> {
-        let failed = self.saved_failures(host);
+        let failed = self.failures(host);
         let failed = failed.map(|failures| failures.next_attempt(issue_grace, None));
         failed.max(self.given_up(host).map(|given_up| given_up.next_order(None)))
     }

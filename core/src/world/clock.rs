@@ -27,6 +27,9 @@ impl World {
             *given_up = given_up.clone().by(now);
             self.dirty.insert(host.clone());
         }
+        for taken in self.taken.values_mut() {
+            (taken.since, taken.seen) = (taken.since.min(now), taken.seen.min(now));
+        }
         for (host, held) in self.held.values_mut() {
             let true_by_now = held.clone().by(now);
             if *held != true_by_now {

@@ -73,6 +73,7 @@ impl World {
                 self.dirty.insert(host.clone());
             }
         }
+        self.passed = ahead(self.passed, by);
         self.holds_changed = true;
     }
 
@@ -99,7 +100,7 @@ impl World {
 
     /// Time has passed; whether it went backwards.
     pub(crate) fn pass(&mut self, now: Timestamp) -> bool {
-        let mut set_back = false;
+        let mut set_back = now < self.passed;
         for desk in self.desks.iter_mut() {
             set_back |= desk.ledger.pass(now);
         }

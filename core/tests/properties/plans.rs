@@ -264,7 +264,7 @@ impl Course {
             }
             world.set_ca(host, self.world.ca_of(host));
             world.set_activity(host, self.world.activity(host).cloned());
-            world.set_failures(host, self.world.saved_failures(host).cloned());
+            world.set_failures(host, self.world.failures(host).cloned());
             if let Some(demand) = self.world.demand(host) {
                 world.set_demand(host, demand);
             }

@@ -432,7 +432,7 @@ impl Fleet {
             parked,
             refused_by: Vec::new(),
         };
-        self.put_off(host, failures.next_attempt(GRACE), true);
+        self.put_off(host, failures.next_attempt(GRACE, None), true);
         self.world.set_failures(host, Some(failures));
         self.world.set_activity(host, None);
     }

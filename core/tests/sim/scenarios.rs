@@ -421,8 +421,8 @@ fn p22_a_ca_that_comes_back_meets_no_herd() {
         &format!(
             "{count} hosts, a twentieth of them with 160 h, {tries} tries meanwhile; afterwards at most {second} orders \
              and {polls} questions in a second, on the days before {usual} and {usual_polls}; {minute} orders in a \
-             minute, before {usual_minute}; {} orders, none before a more urgent one, {urgent} of those with little left \
-             and 50 new hosts within {} min, 0 expired",
+             minute, before {usual_minute}; {} orders on the first day, none before a more urgent one; {urgent} of those had \
+             little left, and the 50 new hosts are served within {} min, 0 expired",
             judged,
             served / MINUTE
         ),

@@ -39,13 +39,16 @@ pub(crate) struct Claim {
     pub(crate) room: (bool, bool),
 }
 
+/// So many, by namespace.
+type Counts = BTreeMap<Rc<str>, usize>;
+
 /// What has begun, and from when on whom has waited.
 #[derive(Default)]
 pub(crate) struct Law {
     /// New hosts that have begun, by namespace.
-    begun: Rc<BTreeMap<Rc<str>, usize>>,
+    begun: Rc<Counts>,
     /// For each new host that waits: how many had begun when it came, and which one of its namespace it was.
-    came: BTreeMap<Hostname, (Rc<BTreeMap<Rc<str>, usize>>, usize)>,
+    came: BTreeMap<Hostname, (Rc<Counts>, usize)>,
     /// How many orders it has looked at.
     pub(crate) judged: usize,
 }
@@ -114,7 +117,7 @@ impl Law {
                 assert!(!other.precedes(one), "{other:?} waits while {one:?} begins");
                 if one.need == Need::New && other.need == Need::New && one.namespace != other.namespace {
                     let (since, place) = &self.came[&other.host];
-                    let count = |begun: &BTreeMap<_, usize>| begun.get(&one.namespace).copied().unwrap_or(0);
+                    let count = |begun: &Counts| begun.get(&one.namespace).copied().unwrap_or(0);
                     let went = count(&self.begun) - count(since);
                     assert!(
                         went <= *place,

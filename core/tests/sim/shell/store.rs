@@ -17,6 +17,10 @@ pub(super) struct Notes(BTreeMap<Hostname, Known>);
 #[derive(Clone, Default)]
 struct Known {
     version: Option<u64>,
+    /// What was last read or written.
+    last: Option<Saved>,
+    /// Something else has been found there since.
+    lost: bool,
     /// What may have been written since.
     doubts: Vec<Saved>,
 }
@@ -32,17 +36,17 @@ impl Notes {
     pub(super) fn all(&mut self, outside: &Outside) -> Vec<(Hostname, Saved)> {
         let notes = outside.cluster.notes.iter();
         let read = notes.map(|(host, (version, saved))| {
-            self.learn(host, *version);
+            self.learn(host, *version, saved);
             (host.clone(), saved.clone())
         });
         read.collect()
     }
 
-    /// The hosts of notes that have neither been read nor written here.
+    /// The hosts of notes that have neither been read nor written here, or not as they are now.
     pub(super) fn strays(&self, outside: &Outside) -> BTreeSet<Hostname> {
         let known = |host: &&Hostname| {
             let known = self.0.get(*host);
-            known.is_some_and(|known| known.version.is_some() || !known.doubts.is_empty())
+            known.is_some_and(|known| !known.lost && (known.version.is_some() || !known.doubts.is_empty()))
         };
         let notes = outside.cluster.notes.keys();
         notes.filter(|host| !known(host)).cloned().collect()
@@ -53,11 +57,11 @@ impl Notes {
         let read = |outside: &mut Outside| outside.cluster.notes.get(host).cloned();
         match outside.ask(Leg::Cluster, host, read).ok_or_else(unavailable)? {
             Some((version, saved)) => {
-                self.learn(host, version);
+                self.learn(host, version, &saved);
                 Ok(Some(saved))
             }
             None => {
-                self.remember(host, None);
+                self.missed(host);
                 Ok(None)
             }
         }
@@ -82,20 +86,20 @@ impl Notes {
                     return Err(unavailable());
                 }
                 Some(Ok(version)) => {
-                    self.remember(host, Some(version));
+                    self.remember(host, version, saved);
                     return Ok(());
                 }
                 Some(Err(Refusal::Conflict)) => match self.there(host, Some(saved), outside)? {
                     There::Ours(version, found) => {
-                        self.remember(host, Some(version));
+                        self.remember(host, version, &found);
                         if *found == *saved {
                             return Ok(());
                         }
                     }
                     There::Theirs => return Err(conflict(host, outside)),
-                    There::Nothing => self.remember(host, None),
+                    There::Nothing => self.missed(host),
                 },
-                Some(Err(Refusal::Missing)) => self.remember(host, None),
+                Some(Err(Refusal::Missing)) => self.missed(host),
             }
         }
         Err(conflict(host, outside))
@@ -109,7 +113,7 @@ impl Notes {
             };
             let Some(version) = known.version else {
                 match self.there(host, None, outside)? {
-                    There::Ours(version, _) => self.remember(host, Some(version)),
+                    There::Ours(version, found) => self.remember(host, version, &found),
                     There::Nothing | There::Theirs => {
                         self.0.remove(host);
                         return Ok(());
@@ -124,7 +128,7 @@ impl Notes {
                     return Ok(());
                 }
                 Err(Refusal::Conflict) => match self.there(host, None, outside)? {
-                    There::Ours(version, _) => self.remember(host, Some(version)),
+                    There::Ours(version, found) => self.remember(host, version, &found),
                     There::Theirs => return Err(conflict(host, outside)),
                     There::Nothing => {
                         self.0.remove(host);
@@ -137,30 +141,36 @@ impl Notes {
     }
 
     /// Looks whether what stands there is what was written or tried to be, now or before.
-    fn there(&self, host: &Hostname, now: Option<&Saved>, outside: &mut Outside) -> Result<There, Fault> {
+    fn there(&mut self, host: &Hostname, now: Option<&Saved>, outside: &mut Outside) -> Result<There, Fault> {
         let read = |outside: &mut Outside| outside.cluster.notes.get(host).cloned();
         let Some((version, saved)) = outside.ask(Leg::Cluster, host, read).ok_or_else(unavailable)? else {
             return Ok(There::Nothing);
         };
-        let doubts = self.0.get(host).map(|known| &known.doubts);
-        let ours = now == Some(&saved) || doubts.is_some_and(|doubts| doubts.contains(&saved));
-        Ok(if ours {
-            There::Ours(version, Box::new(saved))
-        } else {
-            There::Theirs
-        })
+        let known = self.0.entry(host.clone()).or_default();
+        if now == Some(&saved) || known.last.as_ref() == Some(&saved) || known.doubts.contains(&saved) {
+            return Ok(There::Ours(version, Box::new(saved)));
+        }
+        known.lost = true;
+        Ok(There::Theirs)
     }
 
-    fn learn(&mut self, host: &Hostname, version: u64) {
+    fn learn(&mut self, host: &Hostname, version: u64, saved: &Saved) {
         let known = Known {
             version: Some(version),
-            doubts: Vec::new(),
+            last: Some(saved.clone()),
+            ..Known::default()
         };
         self.0.insert(host.clone(), known);
     }
 
-    fn remember(&mut self, host: &Hostname, version: Option<u64>) {
-        self.0.entry(host.clone()).or_default().version = version;
+    fn remember(&mut self, host: &Hostname, version: u64, saved: &Saved) {
+        let known = self.0.entry(host.clone()).or_default();
+        (known.version, known.last, known.lost) = (Some(version), Some(saved.clone()), false);
+    }
+
+    fn missed(&mut self, host: &Hostname) {
+        let known = self.0.entry(host.clone()).or_default();
+        (known.version, known.lost) = (None, false);
     }
 }
 

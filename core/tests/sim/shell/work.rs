@@ -7,7 +7,7 @@ use faythe_core::activity::{Activity, Hold, Rest};
 use faythe_core::budget::Spending;
 use faythe_core::cas::CaId;
 use faythe_core::name::Hostname;
-use faythe_core::order::{CaView, Goal, Known, OrderStatus, Stage, Step, next};
+use faythe_core::order::{CaView, Goal, Known, OrderStatus, Place, Stage, Step, next};
 use faythe_core::problem::Scope;
 use faythe_core::schedule::{self, after};
 
@@ -168,7 +168,8 @@ impl Shell {
             Progress::CaAnswered => self.world.clear_trouble(CaId::FIRST),
             Progress::Spent(what) => self.world.tell(host, what, now),
             Progress::Held { held, issued } => {
-                if issued {
+                let failures = self.world.failures(host);
+                if issued || failures.is_some_and(|failures| failures.is_ended_by(held.issued_at)) {
                     self.world.set_failures(host, None);
                 }
                 self.world.hold(Some(host.clone()), held);
@@ -207,6 +208,9 @@ impl Shell {
             }
             Outcome::Rested(fault) => Some(Activity::Resting(self.rest(&order, &fault, now))),
         };
+        if order.place == Some(Place::Open) {
+            self.world.free(&host);
+        }
         // Whoever reads the notes anew goes on with it from there.
         let activity = activity.filter(|_| self.acts);
         if activity.is_some() || (!self.acts && order.is_unnoted()) {
