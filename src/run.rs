@@ -29,7 +29,6 @@ use crate::clock::Steps;
 use crate::report::Report;
 use crate::report::metrics::Issuance;
 use crate::source::Seen;
-use crate::store::Saved;
 use crate::store::recall::SeenDemands;
 use crate::store::secrets::SeenSecret;
 
@@ -336,64 +335,6 @@ impl Loop {
     fn demands(&mut self, seen: SeenDemands) {
         for (host, demand) in seen {
             self.world.set_demand(&host, demand);
-        }
-    }
-
-    fn legacy(&mut self, legacy: Legacy) {
-        let Legacy {
-            notes,
-            records,
-            windows,
-        } = legacy;
-        self.open_ledgers(&records);
-        self.world.load_windows(&windows);
-        let now = self.now();
-        let mut orders = Vec::new();
-        let mut failures = Vec::new();
-        let mut useless = Vec::new();
-        for Saved {
-            host,
-            order,
-            failures: failed,
-            given_up,
-        } in notes
-        {
-            failures.extend(failed.map(|failed| (host.clone(), failed.by(now))));
-            useless.extend(given_up.map(|given_up| (host.clone(), given_up.by(now))));
-            let Some((note, key)) = order else { continue };
-            let Some(zone) = self.outside.policy.zones.of(host.base()) else {
-                tracing::warn!(%host, "an order of an earlier configuration is left alone: its zone is configured no more");
-                continue;
-            };
-            if let Some(value) = note.values.first() {
-                self.outside.board.place(&host, &value.record);
-                self.outside.board.inherit(&host, note.created, now);
-            }
-            for value in &note.values {
-                let at = note.route.as_ref().map_or(&zone.apex, |route| &route.zone);
-                self.outside
-                    .dns
-                    .read()
-                    .adopt(at, note.record(value), &value.value);
-            }
-            let ca = self
-                .outside
-                .cas
-                .of_order(note.directory.as_deref(), &note.order_url);
-            self.parked
-                .insert(host.clone(), Order::noted(note, key, zone.apex.clone(), ca));
-            orders.push((host, ca));
-        }
-        if !orders.is_empty() {
-            tracing::info!(orders = orders.len(), "orders of an earlier run are taken up");
-        }
-        let hosts = orders.iter().map(|(host, _)| host.clone());
-        self.world.note_all(hosts.collect(), failures);
-        for (host, ca) in orders {
-            self.world.set_ca(&host, ca.unwrap_or(CaId::FIRST));
-        }
-        for (host, given_up) in useless {
-            self.world.set_given_up(&host, Some(given_up));
         }
     }
 

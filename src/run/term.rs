@@ -5,11 +5,14 @@
 
 use std::sync::Arc;
 
+use faythe_core::cas::CaId;
 use futures::future::{BoxFuture, FutureExt};
 
 use super::Loop;
 use super::errands::{Legacy, legacy_of};
 use super::strays::Strays;
+use crate::act::Order;
+use crate::store::Saved;
 
 /// How far this instance is with leading.
 #[derive(Clone, Copy, Debug, Default)]
@@ -73,6 +76,65 @@ impl Loop {
             self.report.refuse(self.world.refusals().cloned().collect());
         }
         self.legacy(saved);
+    }
+
+    /// What is saved of orders, failures, ledgers and windows.
+    fn legacy(&mut self, legacy: Legacy) {
+        let Legacy {
+            notes,
+            records,
+            windows,
+        } = legacy;
+        self.open_ledgers(&records);
+        self.world.load_windows(&windows);
+        let now = self.now();
+        let mut orders = Vec::new();
+        let mut failures = Vec::new();
+        let mut useless = Vec::new();
+        for Saved {
+            host,
+            order,
+            failures: failed,
+            given_up,
+        } in notes
+        {
+            failures.extend(failed.map(|failed| (host.clone(), failed.by(now))));
+            useless.extend(given_up.map(|given_up| (host.clone(), given_up.by(now))));
+            let Some((note, key)) = order else { continue };
+            let Some(zone) = self.outside.policy.zones.of(host.base()) else {
+                tracing::warn!(%host, "an order of an earlier configuration is left alone: its zone is configured no more");
+                continue;
+            };
+            if let Some(value) = note.values.first() {
+                self.outside.board.place(&host, &value.record);
+                self.outside.board.inherit(&host, note.created, now);
+            }
+            for value in &note.values {
+                let at = note.route.as_ref().map_or(&zone.apex, |route| &route.zone);
+                self.outside
+                    .dns
+                    .read()
+                    .adopt(at, note.record(value), &value.value);
+            }
+            let ca = self
+                .outside
+                .cas
+                .of_order(note.directory.as_deref(), &note.order_url);
+            self.parked
+                .insert(host.clone(), Order::noted(note, key, zone.apex.clone(), ca));
+            orders.push((host, ca));
+        }
+        if !orders.is_empty() {
+            tracing::info!(orders = orders.len(), "orders of an earlier run are taken up");
+        }
+        let hosts = orders.iter().map(|(host, _)| host.clone());
+        self.world.note_all(hosts.collect(), failures);
+        for (host, ca) in orders {
+            self.world.set_ca(&host, ca.unwrap_or(CaId::FIRST));
+        }
+        for (host, given_up) in useless {
+            self.world.set_given_up(&host, Some(given_up));
+        }
     }
 }
 
