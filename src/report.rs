@@ -2,7 +2,7 @@
 //!
 //! It sees each plan after it was made and can cause nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -64,8 +64,8 @@ pub struct Report {
     counted: Option<Instant>,
     /// When what is overdue was looked for last.
     searched: Option<Instant>,
-    /// Whose renewal is late, and that has been told.
-    late: BTreeSet<Hostname>,
+    /// Whose renewal was late at the last look, and whether that has been told.
+    late: BTreeMap<Hostname, bool>,
 }
 
 impl Report {
@@ -82,7 +82,7 @@ impl Report {
             leads: false,
             counted: None,
             searched: None,
-            late: BTreeSet::new(),
+            late: BTreeMap::new(),
         }
     }
 
@@ -135,7 +135,7 @@ impl Report {
         }
         if world.is_known() && self.searched.is_none_or(|at| at.elapsed() >= OVERDUE_EVERY) {
             self.searched = Some(Instant::now());
-            self.remind(planner.overdue(world, policy, now), planner, world, now);
+            self.remind(&planner.overdue(world, policy, now), planner, world, now);
         }
         let ready = world.is_known();
         if ready && !self.ready {
@@ -175,8 +175,9 @@ impl Report {
         }
     }
 
-    /// Tells of what is overdue: of a late renewal once.
-    fn remind(&mut self, overdue: Overdue, planner: &Planner, world: &World, now: Timestamp) {
+    /// Tells of what is overdue: of a late renewal once, at the second look, since one that has only been found here may be
+    /// made within seconds.
+    fn remind(&mut self, overdue: &Overdue, planner: &Planner, world: &World, now: Timestamp) {
         self.metrics.late(overdue.late.len());
         // Whoever does not lead does not know what is going on for a certificate.
         self.metrics
@@ -184,15 +185,17 @@ impl Report {
         if !self.leads {
             return;
         }
+        let before = std::mem::take(&mut self.late);
         for (host, not_after) in &overdue.late {
-            if !self.late.contains(host) {
+            let told = before.get(host).copied();
+            self.late.insert(host.clone(), told.is_some());
+            if told == Some(false) {
                 let verdict = planner.explain(host, world, now).unwrap_or_default();
                 let announcement = Overdue::announcement(*not_after, &verdict);
                 tracing::warn!(%host, code = "late", "{}", announcement.text);
                 self.announce(host, &announcement, world);
             }
         }
-        self.late = overdue.late.into_keys().collect();
     }
 
     /// One line for each change of a certificate's state, with its verdict.
