@@ -1,8 +1,11 @@
 //! Certificates as Secrets.
 
+use std::time::Duration;
+
 use faythe::sealed::Sealed;
 use faythe::store::{Slot, Store, StoreError};
 use faythe_bed::kube::Kube;
+use faythe_bed::until;
 use faythe_core::Timestamp;
 use faythe_core::name::Hostname;
 use k8s_openapi::api::core::v1::{ResourceQuota, Secret};
@@ -280,6 +283,18 @@ async fn a_refusal_hands_on_the_api_servers_words() {
         .patch_status("few", &PatchParams::default(), &Patch::Merge(status))
         .await
         .unwrap();
+    // Admission learns of a quota by a watch. What a dry run makes is not there.
+    let probe: Secret = serde_json::from_value(json!({"metadata": {"name": "probe"}})).unwrap();
+    let dry = PostParams {
+        dry_run: true,
+        ..PostParams::default()
+    };
+    until(Duration::from_secs(30), "the quota counts", async || {
+        let made = place.secrets().create(&dry, &probe).await;
+        Ok(made.is_err().then_some(()))
+    })
+    .await
+    .unwrap();
     refused("b.example.com", "exceeded quota").await;
 }
 
