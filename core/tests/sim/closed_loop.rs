@@ -275,8 +275,8 @@ impl Sim {
             Event::Watch(at, when, news) => {
                 // What is told late keeps its order.
                 let resumes = &mut self.instances[at].watch_resumes;
-                if self.outside.cluster.down > 0 {
-                    *resumes = (*resumes).max(after(now, Duration::from_secs(1)));
+                if self.outside.cluster.down > 0 && *resumes <= now {
+                    *resumes = after(now, Duration::from_secs(1));
                 }
                 if *resumes > now {
                     self.count += 1;
