@@ -7,7 +7,7 @@ use faythe_core::cas::CaId;
 use faythe_core::cert::{Shortfall, Standing, standing};
 use faythe_core::name::Hostname;
 use faythe_core::plan::Planner;
-use faythe_core::schedule::{Threshold, ahead};
+use faythe_core::schedule::{Threshold, ahead, is_hopeless};
 use faythe_core::verdict::Reason;
 use jiff::SignedDuration;
 
@@ -165,7 +165,11 @@ impl Laws {
                     "badkey" => lately(Trouble::Refused),
                     "dns-unreachable" | "dns-silent" => lately(Trouble::Lost(Leg::Dns)),
                     "not-visible" => lately(Trouble::Hidden),
-                    "ca-slow" => lately(Trouble::CaSlow),
+                    // One that is given up for it is cleaned up first, too.
+                    "ca-slow" => {
+                        lately(Trouble::CaSlow)
+                            || (is_hopeless(rest.tries) && outside.trouble(host, Trouble::CaSlow).is_some())
+                    }
                     "ca-unreachable" => lately(Trouble::Lost(Leg::Ca)),
                     // The order was cleaned up first, which may have taken its time.
                     "order-gone" | "order-expired" => outside.trouble(host, Trouble::Gone).is_some(),
