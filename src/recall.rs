@@ -1,7 +1,8 @@
 //! `faythe renew` and `faythe revoke`: another certificate takes the place of a host's, and the old one is revoked.
 //!
-//! The command orders nothing. It asks, in the Secret or in the note of what has failed, and the instance that leads obeys, within every limit that holds for
-//! it: so there is one that orders, whatever is typed. All can be repeated after a failure at any point.
+//! The command orders nothing. It asks, in the Secret or in the note of what has failed, and the instance that leads obeys,
+//! within every limit that holds for it: so there is one that orders, whatever is typed. All can be repeated after a failure
+//! at any point.
 
 use std::time::Duration;
 

@@ -20,7 +20,6 @@ use tokio::time::Instant;
 use super::Work;
 use super::fault::Fault;
 use crate::dns::{Answer, LookError};
-use crate::store::Saved;
 
 /// How long servers may take to show a value before the order rests and makes room.
 const PATIENCE: Duration = Duration::from_secs(8);
@@ -235,21 +234,16 @@ impl Work<'_> {
                 .await?;
         }
         self.order.published = Published::No;
-        let (Some(note), Some(key)) = (&mut self.order.note, &self.order.key) else {
+        let (Some(note), Some(key)) = (&self.order.note, &self.order.key) else {
             return Ok(false);
         };
         let moved = Note {
             route: Some(route.clone()),
             ..note.clone()
         };
-        let saved = Saved {
-            host: self.order.host.clone(),
-            order: Some((moved.clone(), key.clone())),
-            failures: self.order.failures.clone(),
-            given_up: self.order.given_up.clone(),
-        };
+        let saved = self.saved(&moved, key);
         self.outside.store.act()?.save(&saved).await?;
-        *note = moved;
+        self.order.note = Some(moved);
         self.order.sight = Sight::new((self.outside.now)());
         self.take_way(route);
         Ok(true)

@@ -6,6 +6,7 @@ use faythe_core::schedule::GivenUp;
 use super::fault::Fault;
 use super::steps::new_key;
 use super::{Outcome, Work};
+use crate::sealed::Sealed;
 use crate::store::{Saved, StoreError};
 
 impl Work<'_> {
@@ -18,13 +19,8 @@ impl Work<'_> {
         let Some(note) = self.order.note.clone().or_else(|| self.new_note()) else {
             return Ok(());
         };
-        self.order.key = Some(key.clone());
-        let saved = Saved {
-            host: self.order.host.clone(),
-            order: Some((note.clone(), key)),
-            failures: self.order.failures.clone(),
-            given_up: self.order.given_up.clone(),
-        };
+        let saved = self.saved(&note, &key);
+        self.order.key = Some(key);
         match self.outside.store.act()?.save(&saved).await {
             Ok(()) => {
                 self.order.note = Some(note);
@@ -45,6 +41,16 @@ impl Work<'_> {
                 }
                 Err(error.into())
             }
+        }
+    }
+
+    /// What is saved for the host while this note tells of its order.
+    pub(super) fn saved(&self, note: &Note, key: &Sealed) -> Saved {
+        Saved {
+            host: self.order.host.clone(),
+            order: Some((note.clone(), key.clone())),
+            failures: self.order.failures.clone(),
+            given_up: self.order.given_up.clone(),
         }
     }
 

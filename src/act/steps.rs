@@ -304,12 +304,7 @@ impl Work<'_> {
             return Ok(());
         };
         let key = new_key(self.outside.key_type).await?;
-        let saved = Saved {
-            host: self.order.host.clone(),
-            order: Some((note.clone(), key.clone())),
-            failures: self.order.failures.clone(),
-            given_up: self.order.given_up.clone(),
-        };
+        let saved = self.saved(note, &key);
         self.outside.store.act()?.save(&saved).await?;
         self.order.key = Some(key);
         Ok(())
