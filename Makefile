@@ -1,12 +1,12 @@
 # Every step of the work on Faythe. CI runs `make test` and nothing that has no target here.
 #
-# Rust is wanted (rustup takes the release in rust-toolchain.toml by itself), and for all but fmt, check, sim, fuzz and image
+# Rust is wanted (rustup takes the release in rust-toolchain.toml by itself), and for all but fmt, check, sim, soak, fuzz and image
 # also Go and what tools/README.md says. Nothing has to be installed or built by hand.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test check tools bench sim recall fuzz image program fmt lint
+.PHONY: help demo test check tools bench sim soak recall fuzz image program fmt lint
 # The targets share cargo's directory and the machine's few cores, so they run one after another.
 .NOTPARALLEL:
 
@@ -46,6 +46,10 @@ bench: tools program ## measures Faythe on the servers, beside what they can do 
 
 sim: ## simulates whole fleets: a year with every limit of the CA, crashes, two leaders; FAYTHE_SEED=n for another run
 	FAYTHE_SIM=full cargo test --profile harness --locked -p faythe-core --test sim scenarios -- --nocapture --test-threads 1
+
+soak: ## the laws of names, budgets, plans and whole lives on SEEDS=200 that nobody has seen; a failing one is printed
+	PROPTEST_RNG_SEED=$$(date +%s) FAYTHE_TIMES=20 cargo test --profile harness --locked -p faythe-core --test properties
+	FAYTHE_SEEDS=$(or $(SEEDS),200) cargo test --profile harness --locked -p faythe-core --test sim fresh_seeds
 
 recall: tools ## has a real CA recall HOSTS=1000 certificates, and sees all replaced; `make test` does so with fewer
 	FAYTHE_RECALLED=$(or $(HOSTS),1000) cargo test --locked -p faythe --test live p21_recalled | tee /dev/stderr | grep ' 1 passed'

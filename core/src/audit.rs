@@ -73,12 +73,19 @@ pub fn audit(
 pub fn may_order(host: &Hostname, ca: CaId, world: &World, policy: &Policy, now: Timestamp) -> bool {
     let standing = standing(host, world.claims(host), world.rule(host, policy), now);
     let served = matches!(standing, Standing::Fine { .. });
-    // One that was stored within the grace and is due already would only be followed by another like it.
+    // One that was stored within the grace and is due already would only be followed by another like it, unless somebody
+    // has asked for that since.
+    let asked_since = |issued: Timestamp| {
+        let mut demands = world.claims(host).filter_map(|held| held.renew.as_deref());
+        demands.any(|demand| (issued..=now).contains(&demand.at))
+    };
     let settled = !matches!(standing, Standing::Short(Shortfall::Due(_)))
         || world
             .claims(host)
             .all(|held| match (&held.content, held.issued_at) {
-                (Ok(facts), Some(issued)) if facts.covers(host) && !held.is_demanded(now) => {
+                (Ok(facts), Some(issued))
+                    if facts.covers(host) && !held.is_demanded(now) && !asked_since(issued) =>
+                {
                     settled_at(issued, facts.not_before, facts.not_after, policy.issue_grace) <= now
                 }
                 (Ok(_) | Err(_), _) => true,

@@ -17,14 +17,18 @@ pub(super) fn settling(
     policy: &Policy,
     now: Timestamp,
 ) -> Option<Hold> {
-    // Whoever asks for another one by hand knows that.
-    if !matches!(short, Shortfall::Due(_)) || is_asked_for(host, world, now) {
+    if !matches!(short, Shortfall::Due(_)) {
         return None;
     }
+    // Whoever asks for another one by hand knows that. What has been asked for in another Secret's place is answered by
+    // what was stored since: that demand stays where it is, and would bring one order after the other.
+    let asked = world.claims(host).filter(|held| held.is_demanded(now));
+    let asked = asked.filter_map(|held| Some(held.renew.as_ref()?.at)).max();
     let (issued, until) = world
         .claims(host)
+        .filter(|held| !held.is_demanded(now))
         .filter_map(|held| Some((held.issued_at?, held.content.as_ref().ok()?)))
-        .filter(|(_, facts)| facts.covers(host))
+        .filter(|(issued, facts)| facts.covers(host) && asked.is_none_or(|asked| asked < *issued))
         .map(|(issued, facts)| {
             let until = settled_at(issued, facts.not_before, facts.not_after, policy.issue_grace);
             (issued, until)

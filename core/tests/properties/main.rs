@@ -7,14 +7,19 @@ mod names;
 mod plans;
 mod worlds;
 
+use std::env;
+
 use proptest::prelude::ProptestConfig;
 use proptest::test_runner::FileFailurePersistence;
 
-/// What has once failed is kept beside this file and tried first.
+/// So many cases, and `FAYTHE_TIMES` as many where a run is to look farther. What has once failed is kept beside this file
+/// and tried first.
 fn cases(cases: u32) -> ProptestConfig {
     let kept = FileFailurePersistence::Direct("tests/properties/seeds.txt");
+    let times = env::var("FAYTHE_TIMES").ok();
+    let times = times.map_or(1, |times| times.parse::<u32>().unwrap());
     ProptestConfig {
-        cases,
+        cases: cases.saturating_mul(times),
         failure_persistence: Some(Box::new(kept)),
         ..ProptestConfig::default()
     }

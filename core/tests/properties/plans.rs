@@ -465,6 +465,40 @@ fn due(host: usize, left: i64) -> Held {
 }
 
 #[test]
+fn p20_what_was_asked_for_in_anothers_place_is_not_ordered_over_and_over() {
+    let mut course = Course::new(4, cas(false), Counting::Nothing, &[], &[]);
+    let host = hosts().swap_remove(9);
+    // One that is replaced by hand, and beside it another that was stored since and is due at once.
+    let demand = Demand {
+        at: start(),
+        force: false,
+    };
+    let mut asked = due(9, 20);
+    asked.renew = Some(Box::new(demand));
+    let mut stored = due(9, 10);
+    stored.secret = "secret-9-1".into();
+    course.now = ahead(start(), SignedDuration::from_mins(1));
+    stored.issued_at = Some(course.now);
+    for event in [
+        Event::Ask(0, vec![9]),
+        Event::Hold(9, asked),
+        Event::Hold(9, stored.clone()),
+    ] {
+        course.apply(event);
+    }
+    assert_eq!(course.turn().actions, []);
+    // Whoever asks again gets one.
+    stored.renew = Some(Box::new(Demand {
+        at: course.now,
+        force: false,
+    }));
+    stored.version = "2".into();
+    course.apply(Event::Hold(9, stored));
+    let goal = Goal::Wanted;
+    assert_eq!(course.turn().actions, [Action::Drive { host, goal }]);
+}
+
+#[test]
 fn p24_who_goes_to_another_ca_takes_the_place_of_one_that_has_time_there() {
     let mut course = Course::new(4, cas(true), Counting::Alike, &[], &[]);
     let (one, two) = (course.ca(0), course.ca(1));
