@@ -14,7 +14,10 @@ use proptest::test_runner::FileFailurePersistence;
 
 /// So many cases, and `FAYTHE_TIMES` as many where a run is to look farther. What has once failed is kept beside this file
 /// and tried first.
-#[expect(clippy::disallowed_methods, reason = "how far a run looks is said from outside")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how far a run looks is said from outside"
+)]
 fn cases(cases: u32) -> ProptestConfig {
     let kept = FileFailurePersistence::Direct("tests/properties/seeds.txt");
     let times = env::var("FAYTHE_TIMES").ok();
