@@ -11,6 +11,7 @@ use jiff::SignedDuration;
 
 use crate::outside::{CaOrder, Outside};
 
+mod limits;
 mod rest;
 mod verdicts;
 
@@ -58,6 +59,9 @@ pub(crate) struct Laws {
     foreign: BTreeMap<String, String>,
     /// When Secrets and notes were last put back from a backup.
     pub(crate) restored: Option<Timestamp>,
+    /// Answers 429, and until when whom each limit was said to hold.
+    pub(crate) limited: usize,
+    limits_told: BTreeMap<(u64, String), limits::Told>,
     /// When a clock was last wrong.
     pub(crate) clock_wrong: Option<Timestamp>,
 }
@@ -304,10 +308,6 @@ impl Laws {
             .keys()
             .filter(|host| !self.wanted.contains_key(*host))
             .count();
-        let limited = outside.ca.counts.limited;
-        // Two ledgers that do not know of one another may spend what one has left.
-        let counted = limited == 0 || self.leaders > 1;
-        self.law(counted, now, &format!("{limited} answers 429"));
         self.law(
             failures == 0,
             now,

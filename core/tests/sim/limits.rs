@@ -208,7 +208,7 @@ impl Counts {
 }
 
 /// Hosts here are `NAME.DOMAIN.test`, and `test` is no public suffix that anybody is below.
-fn domain(host: &Hostname) -> String {
+pub(crate) fn domain(host: &Hostname) -> String {
     let name = host.base().as_str();
     let labels: Vec<_> = name.rsplit('.').take(2).collect();
     labels.into_iter().rev().collect::<Vec<_>>().join(".")

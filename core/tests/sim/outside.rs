@@ -147,9 +147,14 @@ impl Outside {
         std::mem::take(&mut self.ways.late)
     }
 
+    /// When the answer arrives to what was asked last.
+    pub(crate) fn answer_at(&self) -> Timestamp {
+        after(self.now, self.ways.late)
+    }
+
     /// Something went wrong for a host.
     pub(crate) fn went_wrong(&mut self, host: &Hostname, trouble: Trouble) {
-        let at = after(self.now, self.ways.late);
+        let at = self.answer_at();
         self.ways.troubles.insert((host.clone(), trouble), at);
     }
 

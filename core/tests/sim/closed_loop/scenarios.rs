@@ -7,13 +7,11 @@ use super::{Course, Event, Sim, start};
 use crate::outside::Habits;
 use crate::scenarios::{Began, report, scaled, seed};
 
-/// A thousand certificates while processes die every ten seconds, or two lead at once, or both.
-fn storm(scenario: &str, leaders: usize, dies: bool, reuses: bool) {
-    let began = Began::now();
-    let count = scaled(1_000, 120);
-    let course = Course {
+/// What there is in all of these: a CA with Let's Encrypt's limits, and nothing else that goes wrong.
+fn course(count: usize, days: i64, leaders: usize, reuses: bool) -> Course {
+    Course {
         hosts: count,
-        days: 3,
+        days,
         cap: 32,
         habits: Habits {
             lifetime_hours: 45 * 24,
@@ -30,7 +28,14 @@ fn storm(scenario: &str, leaders: usize, dies: bool, reuses: bool) {
         starts_ms: 500,
         losses: 0,
         delays: 0,
-    };
+    }
+}
+
+/// A thousand certificates while processes die every ten seconds, or two lead at once, or both.
+fn storm(scenario: &str, leaders: usize, dies: bool, reuses: bool) {
+    let began = Began::now();
+    let count = scaled(1_000, 120);
+    let course = course(count, 3, leaders, reuses);
     let mut sim = Sim::new(course, seed());
     for number in 0..count {
         let host = course.host(number);
@@ -63,12 +68,13 @@ fn storm(scenario: &str, leaders: usize, dies: bool, reuses: bool) {
         began,
         &format!(
             "{count} certificates in {:.1} h, {} crashes, {} orders, {} of them left to expire and {} made beside another \
-             one, none finalized twice, nothing left behind",
+             one, none finalized twice, {} answers 429, nothing left behind",
             start().duration_until(last).as_secs_f64() / 3_600.0,
             sim.laws.crashes,
             sim.outside.ca.orders.len(),
             sim.outside.ca.orders.len() - count,
             sim.laws.doubled,
+            sim.laws.limited,
         ),
     );
 }
@@ -92,4 +98,32 @@ fn p38_two_leaders_that_crash_finalize_one_order_for_each_host() {
 #[test]
 fn p38_at_a_ca_that_reuses_nothing_one_order_for_each_host_is_finalized_too() {
     storm("the same at a CA that reuses nothing", 2, true, false);
+}
+
+/// What two leaders by accident can really cause: each counts the certificates of a domain for itself until it reads what
+/// the other has saved. The CA says so to each once, and what it says holds.
+#[test]
+fn p17_two_leaders_spend_no_more_than_the_accident_costs() {
+    let began = Began::now();
+    let count = 80;
+    let course = course(count, 15, 2, true);
+    let mut sim = Sim::new(course, seed());
+    for number in 0..count {
+        let host = format!("h{number}.short.test");
+        sim.set_ingress(&host.clone(), Some(vec![host]));
+    }
+    sim.run();
+    let broken = &sim.laws.broken;
+    assert!(broken.is_empty(), "seed {}: {broken:#?}", seed());
+    assert_eq!(sim.laws.issued, count, "certificates");
+    report(
+        "two leaders, one domain",
+        began,
+        &format!(
+            "{count} certificates in a domain with 50 a week, {} answers 429, none of them again before the time told",
+            sim.laws.limited
+        ),
+    );
+    // At most what both had under way.
+    assert!(sim.laws.limited <= 2 * course.cap, "{}", sim.laws.limited);
 }

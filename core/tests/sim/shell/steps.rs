@@ -8,7 +8,7 @@ use faythe_core::name::Hostname;
 use faythe_core::order::{
     CaView, Challenge, ChallengeStatus, End, Note, OrderStatus, Place, Published, Step,
 };
-use faythe_core::problem::Exchange;
+use faythe_core::problem::{Exchange, ProblemKind};
 use faythe_core::schedule;
 use jiff::SignedDuration;
 
@@ -197,14 +197,22 @@ impl Shell {
         if order.grant.take().is_none() {
             return Ok(Done::Ended(Outcome::Settled));
         }
-        let mut made = None;
+        let (mut made, mut limited) = (None, None);
         let opened = outside.ask(Leg::Ca, &host, |outside| {
             laws.opens(&host, outside);
-            let (session, fresh) = outside.ca.open(&host, outside.now)?;
+            let opened = outside.ca.open(&host, outside.now);
+            if let Err(CaFault::Refused(problem)) = &opened {
+                limited = (problem.kind == ProblemKind::RateLimited).then(|| problem.clone());
+            }
+            let (session, fresh) = opened?;
             made = Some(session);
             laws.ordered(session, fresh, outside);
             Ok((session, outside.ca.view(session, outside.now)?))
         });
+        if let Some(problem) = limited {
+            let heard = opened.is_some().then(|| outside.answer_at());
+            laws.limited(self.life, &host, &problem, heard, outside);
+        }
         match &opened {
             Some(Ok(_)) => {}
             Some(Err(_)) => laws.is_refused(&host, outside.now),
