@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::clock::Now;
 
 pub mod election;
+mod seats;
 
 /// This instance does not lead, or leads anew and has not looked around yet.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]

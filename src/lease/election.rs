@@ -5,6 +5,8 @@
 //! read. The holder counts from before it sent its last renewal, and for a shorter time, so that it has stopped acting
 //! before anybody may take over. Nothing here ends but by the signal: while the API server is away, nobody leads.
 //!
+//! A Lease that a Faythe for other zones holds is shared with it; see [`super::seats`].
+//!
 //! Where Leases are forbidden, as they were to the old tool's users, the instance leads without an election. That is
 //! believed of an API server that lets us list Secrets, and never by one that watches another: an API server that has
 //! just started refuses everything for a while.
@@ -13,16 +15,17 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use faythe_core::schedule::after;
-use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use kube::Client;
 use kube::api::{Api, ListParams, PostParams};
 use kube::core::ObjectMeta;
-use kube::{Client, ResourceExt};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::Office;
+use super::seats::{self, Judgment, Place, Seats, Sitter};
 use crate::clock::Now;
 use crate::cluster::{Fault, MANAGER, short_hash, words};
 
@@ -43,10 +46,6 @@ const REST: (Duration, Duration) = (Duration::from_millis(250), Duration::from_s
 const AGAIN: Duration = Duration::from_secs(60);
 /// So often in a row, [`LOOK`] apart, Leases have to be forbidden and Secrets not. Roles reach an API server one by one.
 const REFUSALS: u32 = 3;
-/// Whatever another version has written as its duration, nobody is waited for longer.
-const DURATION_MAX: i32 = 60;
-/// The zones that the holder serves, so that a Faythe for others is not taken for a replica.
-const ZONES: &str = "faythe/zones";
 
 /// What is elected, and who stands for election.
 #[derive(Clone, Debug)]
@@ -69,12 +68,12 @@ pub struct Election {
     settings: Settings,
     office: Office,
     now: Now,
-    /// The Lease as we wrote it last; `None` when it has to be looked at first.
+    /// The Lease as we wrote it last, where it is ours alone; `None` when it has to be looked at first.
     ours: Option<Lease>,
-    /// The number of the holding that is ours, as the Lease counts them.
-    holding: Option<i32>,
-    /// Somebody else's Lease, and when we saw it change.
-    theirs: Option<(String, Instant)>,
+    /// Since when we have held a seat without a break, as the Lease says.
+    holding: Option<MicroTime>,
+    /// What was seen of the Lease.
+    seats: Seats,
     /// Another has been seen to lead, and we have not led since.
     watching: bool,
     without: bool,
@@ -84,6 +83,8 @@ pub struct Election {
     exchanges: u32,
     /// What has been told, so that it is told once.
     told: Option<String>,
+    /// Of whose zones it has been told that their Faythe shares our Lease.
+    sharing: Option<String>,
 }
 
 /// How an exchange ended.
@@ -92,10 +93,15 @@ enum Round {
     Away(Duration),
     /// What we knew of the Lease was not true any more.
     Changed,
-    /// It is ours.
+    /// It is ours, or a seat of it is.
     Held,
-    /// It is held by a Faythe that serves other zones.
-    Stranger(String),
+}
+
+/// What is written into a Lease to lead.
+struct Claim {
+    place: Place,
+    clear: Vec<Place>,
+    end: (Instant, faythe_core::Timestamp),
 }
 
 impl Election {
@@ -110,13 +116,14 @@ impl Election {
             now,
             ours: None,
             holding: None,
-            theirs: None,
+            seats: Seats::default(),
             watching: false,
             without: false,
             refusals: 0,
             failures: 0,
             exchanges: 0,
             told: None,
+            sharing: None,
         }
     }
 
@@ -153,58 +160,55 @@ impl Election {
             Ok(Round::Away(left)) => self.jitter(LOOK).min(left),
             Ok(Round::Changed) => Duration::ZERO,
             Ok(Round::Held) => self.jitter(RENEW),
-            Ok(Round::Stranger(zones)) => self.go_without(&format!(
-                "it belongs to a Faythe that serves {zones}; give each its own `lease_name`"
-            )),
             Err((Fault::Forbidden, words)) => self.refused(&words).await,
             Err((fault, words)) => self.fail(&fault, &words),
         }
     }
 
     async fn exchange(&mut self, end: (Instant, faythe_core::Timestamp)) -> kube::Result<Round> {
+        let mut claim = Claim {
+            place: Place::Spec,
+            clear: Vec::new(),
+            end,
+        };
         if let Some(ours) = self.ours.take() {
-            return self.write(ours, end).await;
+            return self.write(ours, &claim).await;
         }
         let Some(lease) = self.api.get_opt(&self.settings.name).await? else {
-            return self.create(end).await;
+            return self.create(&claim).await;
         };
-        let spec = lease.spec.clone().unwrap_or_default();
-        let holder = spec.holder_identity.unwrap_or_default();
-        if holder.is_empty() || holder == self.settings.identity {
-            return self.write(lease, end).await;
-        }
-        let version = lease.resource_version().unwrap_or_default();
-        let seen = match &self.theirs {
-            Some((known, seen)) if *known == version => *seen,
-            Some(_) | None => {
-                // Counted from when the answer has come, so that it is never older than we think.
-                let now = Instant::now();
-                self.theirs = Some((version, now));
-                now
+        let now = Instant::now();
+        self.seats.look(&lease, now);
+        let Settings { identity, zones, .. } = &self.settings;
+        match self.seats.judge(identity, zones, now) {
+            Judgment::Free {
+                place,
+                clear,
+                over,
+                beside,
+            } => {
+                if let Some((holder, duration)) = over {
+                    tracing::info!(
+                        holder,
+                        "the Lease has not been renewed for {duration:?}; taking it over"
+                    );
+                }
+                self.tell_sharing(beside);
+                claim = Claim { place, clear, end };
+                self.write(lease, &claim).await
             }
-        };
-        let duration = spec.lease_duration_seconds.unwrap_or_default();
-        let duration = Duration::from_secs(duration.clamp(1, DURATION_MAX).unsigned_abs().into());
-        let left = duration.saturating_sub(seen.elapsed());
-        if let Some(zones) = self.stranger(&lease).filter(|_| !left.is_zero()) {
-            return Ok(Round::Stranger(zones));
+            Judgment::Taken { holder, left } => {
+                self.leave();
+                self.watching = true;
+                self.tell(&format!("watching {holder}"), || {
+                    tracing::info!(holder, "another instance leads; this one watches");
+                });
+                Ok(Round::Away(left))
+            }
         }
-        if left.is_zero() {
-            tracing::info!(
-                holder,
-                "the Lease has not been renewed for {duration:?}; taking it over"
-            );
-            return self.write(lease, end).await;
-        }
-        self.leave();
-        self.watching = true;
-        self.tell(&format!("watching {holder}"), || {
-            tracing::info!(holder, "another instance leads; this one watches");
-        });
-        Ok(Round::Away(left))
     }
 
-    async fn create(&mut self, end: (Instant, faythe_core::Timestamp)) -> kube::Result<Round> {
+    async fn create(&mut self, claim: &Claim) -> kube::Result<Round> {
         let mut lease = Lease {
             metadata: ObjectMeta {
                 name: Some(self.settings.name.clone()),
@@ -213,28 +217,20 @@ impl Election {
             },
             spec: None,
         };
-        self.fill(&mut lease);
+        self.sit(&mut lease, claim);
         let created = self.api.create(&params(), &lease).await;
-        self.written(created, end)
+        self.written(created, claim)
     }
 
     /// Renews or takes over what was seen, unless it has changed since.
-    async fn write(
-        &mut self,
-        mut lease: Lease,
-        end: (Instant, faythe_core::Timestamp),
-    ) -> kube::Result<Round> {
-        self.fill(&mut lease);
+    async fn write(&mut self, mut lease: Lease, claim: &Claim) -> kube::Result<Round> {
+        self.sit(&mut lease, claim);
         let name = self.settings.name.clone();
         let written = self.api.replace(&name, &params(), &lease).await;
-        self.written(written, end)
+        self.written(written, claim)
     }
 
-    fn written(
-        &mut self,
-        written: kube::Result<Lease>,
-        end: (Instant, faythe_core::Timestamp),
-    ) -> kube::Result<Round> {
+    fn written(&mut self, written: kube::Result<Lease>, claim: &Claim) -> kube::Result<Round> {
         let lease = match written {
             Ok(lease) => lease,
             Err(error) => {
@@ -242,58 +238,45 @@ impl Election {
                 return if changed { Ok(Round::Changed) } else { Err(error) };
             }
         };
-        let holding = lease.spec.as_ref().and_then(|spec| spec.lease_transitions);
+        let holding = seats::since(&lease, &claim.place, &self.settings.identity);
         if self.holding.is_some() && self.holding == holding && !self.without {
-            self.office.extend(end);
+            self.office.extend(claim.end);
         } else {
-            self.office.begin(Some(end));
+            self.office.begin(Some(claim.end));
         }
         self.without = false;
         self.watching = false;
         self.holding = holding;
-        self.theirs = None;
-        self.ours = Some(lease);
+        let alone = claim.place == Place::Spec && !seats::has_others(&lease);
+        self.ours = Some(lease).filter(|_| alone);
         self.tell("leading", || tracing::info!("this instance leads"));
         Ok(Round::Held)
     }
 
-    /// Puts us into a Lease: as before if it has been ours all the time, or else as a new holder.
-    fn fill(&self, lease: &mut Lease) {
-        let now = MicroTime((self.now)());
-        let zones = self.settings.zones.iter().cloned().collect::<Vec<_>>().join(",");
-        lease.annotations_mut().insert(ZONES.to_owned(), zones);
-        let spec = lease.spec.get_or_insert_with(LeaseSpec::default);
-        let holder = spec.holder_identity.as_ref() == Some(&self.settings.identity);
-        if !holder || self.holding.is_none() || self.holding != spec.lease_transitions {
-            spec.acquire_time = Some(now.clone());
-            spec.lease_transitions = Some(spec.lease_transitions.map_or(0, |count| count.wrapping_add(1)));
-        }
-        spec.holder_identity = Some(self.settings.identity.clone());
-        spec.lease_duration_seconds = i32::try_from(DURATION.as_secs()).ok();
-        spec.renew_time = Some(now);
+    fn sit(&self, lease: &mut Lease, claim: &Claim) {
+        let sitter = Sitter {
+            identity: &self.settings.identity,
+            zones: &self.settings.zones,
+            duration: DURATION,
+            holding: self.holding.as_ref(),
+            now: MicroTime((self.now)()),
+        };
+        seats::sit(lease, &claim.place, &claim.clear, &sitter);
     }
 
+    /// Lets go of what is ours, however often others write meanwhile.
     async fn release(&mut self) -> kube::Result<()> {
-        let Some(mut lease) = self.api.get_opt(&self.settings.name).await? else {
-            return Ok(());
-        };
-        let Some(spec) = &mut lease.spec else {
-            return Ok(());
-        };
-        if spec.holder_identity.as_ref() != Some(&self.settings.identity) {
-            return Ok(());
+        while let Some(mut lease) = self.api.get_opt(&self.settings.name).await? {
+            let now = MicroTime((self.now)());
+            if !seats::stand_up(&mut lease, &self.settings.identity, &now) {
+                break;
+            }
+            match self.api.replace(&self.settings.name, &params(), &lease).await {
+                Err(error) if Fault::of(&error) == Fault::Conflict => {}
+                released => return released.map(drop),
+            }
         }
-        spec.holder_identity = None;
-        spec.renew_time = Some(MicroTime((self.now)()));
-        self.api.replace(&self.settings.name, &params(), &lease).await?;
         Ok(())
-    }
-
-    /// The zones of a holder that serves none of ours.
-    fn stranger(&self, lease: &Lease) -> Option<String> {
-        let zones = lease.annotations().get(ZONES).filter(|zones| !zones.is_empty())?;
-        let common = zones.split(',').any(|zone| self.settings.zones.contains(zone));
-        (!common).then(|| zones.clone())
     }
 
     fn leave(&mut self) {
@@ -358,6 +341,20 @@ impl Election {
             .saturating_mul(1 << self.failures.min(10).saturating_sub(1))
             .min(longest);
         self.jitter(usual.max(fault.retry_after().unwrap_or_default().min(longest)))
+    }
+
+    /// Says once whose zones the one serves who holds the Lease that we share.
+    fn tell_sharing(&mut self, zones: Option<String>) {
+        if zones.is_some() && zones != self.sharing {
+            let Settings { namespace, name, .. } = &self.settings;
+            tracing::warn!(
+                lease = name,
+                namespace,
+                zones,
+                "the Lease belongs to a Faythe for other zones; ours is elected beside it; give each its own `lease_name`"
+            );
+            self.sharing = zones;
+        }
     }
 
     fn tell(&mut self, what: &str, tell: impl FnOnce()) {

@@ -12,9 +12,9 @@ use faythe_bed::kube::Kube;
 use faythe_bed::until;
 use http::{Request, Response};
 use k8s_openapi::api::coordination::v1::Lease;
-use kube::Client;
 use kube::api::{Api, PostParams};
 use kube::client::Body;
+use kube::{Client, ResourceExt};
 use serde_json::json;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
@@ -63,6 +63,50 @@ impl Candidate {
 
     fn is_leading(&self) -> bool {
         self.tenure.current().is_some()
+    }
+
+    /// Ends in good order.
+    async fn end(mut self) {
+        self.stop.cancel();
+        self.tasks.join_next().await;
+    }
+}
+
+/// A leader and one that waits, for the same zones.
+struct Group {
+    leader: Candidate,
+    waiting: Candidate,
+}
+
+impl Group {
+    async fn elected(candidates: Vec<Candidate>) -> Self {
+        until(SOON, "one of them leads", async || {
+            Ok(candidates.iter().any(Candidate::is_leading).then_some(()))
+        })
+        .await
+        .unwrap();
+        let (mut leaders, mut waiting): (Vec<_>, Vec<_>) =
+            candidates.into_iter().partition(Candidate::is_leading);
+        assert_eq!((leaders.len(), waiting.len()), (1, 1));
+        Self {
+            leader: leaders.remove(0),
+            waiting: waiting.remove(0),
+        }
+    }
+
+    fn is_led_by_one(&self) {
+        assert_eq!(self.leader.tenure.current(), Some(1), "it has led all the time");
+        assert_eq!(self.waiting.tenure.current(), None);
+    }
+
+    /// The leader is gone without a word; returns who leads then.
+    async fn crash(mut self) -> Candidate {
+        self.leader.tasks.abort_all();
+        let began = Instant::now();
+        self.waiting.leads().await;
+        assert!(!self.leader.is_leading(), "both lead");
+        assert!(began.elapsed() < TAKEOVER, "{:?}", began.elapsed());
+        self.waiting
     }
 }
 
@@ -235,14 +279,92 @@ async fn p38_whoever_leads_goes_on_when_the_right_is_taken_away() {
 }
 
 #[tokio::test]
-async fn p38_a_faythe_for_other_zones_does_not_wait_for_this_one() {
+async fn p38_faythes_for_other_zones_elect_one_of_themselves_in_the_same_lease() {
     let place = Place::new("strangers").await;
-    let first = Candidate::new(&place, "first", &["a.test"]);
-    first.leads().await;
-    let second = Candidate::new(&place, "second", &["b.test"]);
-    second.leads().await;
-    assert!(first.is_leading());
-    assert_eq!(holder(&place).await.as_deref(), Some("first"));
+    let [mut a, mut b] = [Vec::new(), Vec::new()];
+    for number in 1..=2 {
+        a.push(Candidate::new(&place, &format!("a{number}"), &["a.test"]));
+        b.push(Candidate::new(&place, &format!("b{number}"), &["b.test"]));
+    }
+    let (a, b) = (Group::elected(a).await, Group::elected(b).await);
+    // Longer than a term: nobody's renewals stand in the way of another's.
+    let before = place.requests("update", "leases").len();
+    until(SOON, "both are renewed", async || {
+        Ok((place.requests("update", "leases").len() >= before + 12).then_some(()))
+    })
+    .await
+    .unwrap();
+    a.is_led_by_one();
+    b.is_led_by_one();
+    // No Faythe keeps the dead one of another alive.
+    let (a, b) = tokio::join!(a.crash(), b.crash());
+    let third = Candidate::new(&place, "b3", &["b.test", "c.test"]);
+    let seen = place.requests("get", "leases").len();
+    until(SOON, "the third looks", async || {
+        Ok((place.requests("get", "leases").len() >= seen + 6).then_some(()))
+    })
+    .await
+    .unwrap();
+    assert!(!third.is_leading() && b.is_leading());
+    let term = a.tenure.current();
+    b.end().await;
+    let began = Instant::now();
+    third.leads().await;
+    let waited = began.elapsed();
+    assert!(waited < Duration::from_secs(6), "{waited:?} is no hand-over");
+    assert_eq!(a.tenure.current(), term, "what others do ends no term");
+    third.end().await;
+    a.end().await;
+    let lease = leases(&place).get("faythe").await.unwrap();
+    assert_eq!(lease.spec.unwrap().holder_identity, None);
+    let annotations = lease.metadata.annotations.unwrap_or_default();
+    assert_eq!(annotations.keys().collect::<Vec<_>>(), ["faythe/zones"]);
+}
+
+#[tokio::test]
+async fn p38_an_older_faythe_for_other_zones_is_left_in_peace_and_made_way_for_when_it_is_gone() {
+    let place = Place::new("older").await;
+    let older = |holder: &str, zones: &str| {
+        json!({
+            "metadata": { "name": "faythe", "annotations": { "faythe/zones": zones } },
+            "spec": { "holderIdentity": holder, "leaseDurationSeconds": 3, "leaseTransitions": 4 },
+        })
+    };
+    let lease = serde_json::from_value(older("old a", "a.test")).unwrap();
+    leases(&place)
+        .create(&PostParams::default(), &lease)
+        .await
+        .unwrap();
+    let ours = Candidate::new(&place, "b", &["b.test"]);
+    ours.leads().await;
+    let lease = leases(&place).get("faythe").await.unwrap();
+    assert_eq!(lease.spec.unwrap().holder_identity.as_deref(), Some("old a"));
+    // Another of its kind goes by the version of the whole Lease, which never stands still. But a free one it takes.
+    until(SOON, "what is not renewed is free", async || {
+        Ok(holder(&place).await.is_none().then_some(()))
+    })
+    .await
+    .unwrap();
+    assert!(ours.is_leading());
+    // And one that serves our zones too knows nothing of what stands beside.
+    until(SOON, "an older one takes it", async || {
+        let mut lease = leases(&place).get("faythe").await?;
+        let mut other: Lease = serde_json::from_value(older("old b", "b.test"))?;
+        lease.annotations_mut().extend(other.annotations_mut().clone());
+        lease.spec = other.spec;
+        let taken = leases(&place)
+            .replace("faythe", &PostParams::default(), &lease)
+            .await;
+        Ok(taken.is_ok().then_some(()))
+    })
+    .await
+    .unwrap();
+    let mut tenure = ours.tenure.clone();
+    let known = tenure.current();
+    assert_eq!(timeout(SOON, tenure.changed(known)).await.unwrap(), None);
+    assert_eq!(holder(&place).await.as_deref(), Some("old b"));
+    // It is not renewed either.
+    ours.leads().await;
 }
 
 #[tokio::test]
