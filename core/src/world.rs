@@ -24,13 +24,14 @@ mod clock;
 mod desks;
 mod held;
 mod hints;
+mod places;
 mod purse;
 mod windows;
 
 use desks::Desks;
-use hints::Hints;
-pub(crate) use hints::Pressing;
 pub use hints::{Answer, Question};
+use places::Hints;
+pub(crate) use places::Pressing;
 pub use windows::SavedWindow;
 use windows::Windows;
 

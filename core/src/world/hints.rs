@@ -1,11 +1,11 @@
 //! The part of the world that concerns renewal: what the CA has said about certificates, and when it is asked again
 //! (RFC 9773 §4.3).
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::places::{POLLS, Pressing, Waits, minute_of};
 use super::{SavedWindow, World};
 use crate::ari::{CertificateId, Window};
 use crate::budget::Exemption;
@@ -15,12 +15,6 @@ use crate::policy::Policy;
 use crate::renewal::{self, Hint, Rule};
 use crate::schedule::{after, ahead};
 
-/// Bounds of the time after which the CA is asked again, whatever it says (RFC 9773 §4.3.2).
-const POLLS: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(86_400));
-/// The time after which it is asked again where it says none, and after an error that will last (RFC 9773 §4.3.3).
-const USUAL: Duration = Duration::from_secs(6 * 3_600);
-/// The first pause after an error that will pass; it doubles.
-const FIRST_RETRY: Duration = Duration::from_secs(60);
 /// A CA without renewal information may have learned it by then.
 const WITHOUT: SignedDuration = SignedDuration::from_hours(24);
 
@@ -47,65 +41,6 @@ pub enum Answer {
     },
     /// The CA has no renewal information at all.
     Unsupported,
-}
-
-/// Everything known of the CA's wishes.
-///
-/// What is asked about again and again stands in places with a number, and in lists by the minute: an answer that brings
-/// nothing new costs a few steps, however many certificates there are.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Hints {
-    places: Vec<Place>,
-    of: BTreeMap<Hostname, u32>,
-    /// Places that nobody has.
-    free: Vec<u32>,
-    /// Those of which nothing is known yet; the pressing ones first.
-    first: BTreeSet<(Pressing, Hostname)>,
-    /// Those that are asked about again, by the minute, from 1970, at whose start that may be.
-    again: BTreeMap<i64, Vec<u32>>,
-    /// How many questions are under way.
-    asking: usize,
-}
-
-/// What is known of the CA's wishes for one certificate.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Place {
-    host: Hostname,
-    id: CertificateId,
-    /// The certificate: [`renewal::key`] of its name at the CA.
-    of: u64,
-    /// What the CA said last; `None` while it has said nothing that can be followed.
-    window: Option<Window>,
-    /// When it is asked again.
-    next: Timestamp,
-    /// How often in a row it has not answered.
-    tries: u32,
-    /// The certificate that it is being asked about.
-    asking: Option<u64>,
-    /// Where it waits to be asked about.
-    waits: Waits,
-}
-
-/// Where a certificate waits to be asked about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Waits {
-    /// In the list of this minute.
-    Again(i64),
-    /// Among those of which nothing is known yet.
-    First(Pressing),
-    /// Nowhere: it is not to be asked about.
-    Not,
-    /// Nowhere yet: it is being asked about.
-    Later(Pressing),
-}
-
-/// How pressing the first question about a certificate is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Pressing {
-    /// Its renewal waits for the answer.
-    Awaited,
-    /// It has time.
-    Routine,
 }
 
 impl World {
@@ -347,106 +282,4 @@ impl World {
             }
         }
     }
-}
-
-impl Hints {
-    fn place(&self, host: &Hostname) -> Option<&Place> {
-        self.of.get(host).map(|at| &self.places[*at as usize])
-    }
-
-    /// The place of `host`, made where it has none.
-    fn place_for(&mut self, host: &Hostname, id: &CertificateId, now: Timestamp) -> u32 {
-        if let Some(&at) = self.of.get(host) {
-            return at;
-        }
-        let place = Place {
-            host: host.clone(),
-            id: id.clone(),
-            of: renewal::key(id),
-            window: None,
-            next: now,
-            tries: 0,
-            asking: None,
-            waits: Waits::Not,
-        };
-        let at = if let Some(at) = self.free.pop() {
-            self.places[at as usize] = place;
-            at
-        } else {
-            self.places.push(place);
-            u32::try_from(self.places.len() - 1).unwrap_or(u32::MAX)
-        };
-        self.of.insert(host.clone(), at);
-        at
-    }
-
-    /// Puts it where it waits until it is asked about.
-    fn wait(&mut self, at: u32, pressing: Pressing) {
-        let place = &mut self.places[at as usize];
-        place.waits = if place.asking.is_some() {
-            Waits::Later(pressing)
-        } else if place.is_untold() {
-            self.first.insert((pressing, place.host.clone()));
-            Waits::First(pressing)
-        } else {
-            let minute = minute_of(place.next);
-            self.again.entry(minute).or_default().push(at);
-            Waits::Again(minute)
-        };
-    }
-
-    /// Takes it out of where it waits.
-    fn leave(&mut self, at: u32) {
-        let place = &mut self.places[at as usize];
-        match std::mem::replace(&mut place.waits, Waits::Not) {
-            Waits::Again(minute) => {
-                if let Some(list) = self.again.get_mut(&minute) {
-                    list.retain(|other| *other != at);
-                    if list.is_empty() {
-                        self.again.remove(&minute);
-                    }
-                }
-            }
-            Waits::First(pressing) => {
-                self.first.remove(&(pressing, place.host.clone()));
-            }
-            Waits::Later(_) | Waits::Not => {}
-        }
-    }
-}
-
-impl Place {
-    fn is_untold(&self) -> bool {
-        self.window.is_none() && self.tries == 0
-    }
-
-    /// Takes in what the CA said; whether that is news.
-    fn take_in(&mut self, answer: Answer, now: Timestamp) -> bool {
-        let before = (self.window, self.is_untold());
-        let wait = match answer {
-            Answer::Told { window, retry_after } => {
-                self.window = Some(window);
-                self.tries = 0;
-                retry_after.unwrap_or(USUAL).clamp(POLLS.0, POLLS.1)
-            }
-            Answer::Busy => {
-                self.tries = self.tries.saturating_add(1);
-                FIRST_RETRY
-                    .saturating_mul(1 << (self.tries - 1).min(12))
-                    .min(USUAL)
-            }
-            Answer::Refused | Answer::Unsupported => {
-                self.tries = self.tries.saturating_add(1);
-                USUAL
-            }
-        };
-        self.next = after(now, wait);
-        before != (self.window, self.is_untold())
-    }
-}
-
-/// The first minute that begins then or later.
-fn minute_of(at: Timestamp) -> i64 {
-    let up = i64::from(at.subsec_nanosecond() > 0);
-    (at.as_second() + up + 59).div_euclid(60)
 }
