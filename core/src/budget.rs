@@ -316,7 +316,7 @@ impl Ledger {
                 meter.drain(host_key(host), until);
             }
             // No limit.
-            Scope::Order(_) | Scope::Zone(_) => return,
+            Scope::Order(_) | Scope::Questions | Scope::Zone(_) => return,
         }
         self.reservation.change(now);
     }

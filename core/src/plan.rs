@@ -218,10 +218,8 @@ impl Planner {
             .all()
             .filter_map(|(ca, _)| world.ledger(ca).save_at(now));
         let save = saves.filter(|at| *at > now).min();
-        let poll = world.next_question_at().map(|at| {
-            let pace = world.turns().next_poll().unwrap_or(at);
-            at.max(pace).max(world.without_any_hints_until().unwrap_or(at))
-        });
+        let poll = world.next_question_at(now);
+        let poll = poll.map(|at| world.turns().next_poll().map_or(at, |pace| pace.max(at)));
         let poll = poll.filter(|_| world.asking() < POLLS_AT_ONCE);
         let windows = world.save_windows_at(now).filter(|at| *at > now);
         [due, gates, spills, save, poll, windows]
@@ -388,7 +386,6 @@ impl Planner {
         let later = |at: Option<Timestamp>| at.is_some_and(|at| at > now);
         while world.asking() < POLLS_AT_ONCE
             && !later(world.turns().next_poll())
-            && !later(world.without_any_hints_until())
             && let Some((certificate, question)) = world.next_question(now)
         {
             world.turns_mut().poll(now);

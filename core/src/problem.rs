@@ -137,6 +137,8 @@ pub enum Scope {
     Order(Option<DnsName>),
     /// New orders that are no renewal.
     Orders,
+    /// Questions about renewals; no order waits for it.
+    Questions,
     /// All names of a zone, which are ordered with the same profile; `None` for that of the name that was asked for.
     Zone(Option<DnsName>),
 }
@@ -150,7 +152,7 @@ impl Scope {
         match self {
             Self::Account => true,
             Self::Below(ancestor) => counted && name.is_at_or_below(ancestor),
-            Self::Name => false,
+            Self::Name | Self::Questions => false,
             Self::Order(one) => one.as_ref() == Some(name),
             Self::Orders => counted,
             Self::Zone(zone) => zone.as_ref() == apex,

@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use faythe_core::Timestamp;
 use faythe_core::ari::CertificateId;
 use faythe_core::budget::{Ledger, Record};
 use faythe_core::cas::CaId;
 use faythe_core::schedule;
-use faythe_core::world::{Answer, Question, SavedWindow};
+use faythe_core::world::{Answer, Question, SavedWindow, World};
 
 use tokio_util::sync::CancellationToken;
 
@@ -212,10 +213,24 @@ impl Loop {
         });
     }
 
+    /// The CA has been asked about a certificate.
+    fn hinted(&mut self, question: Question, answer: Answer, now: Timestamp) {
+        let asked_for = self.world.asked_for(question);
+        let ca = asked_for.and_then(|host| self.world.maker(host));
+        let unasked = |world: &World| ca.and_then(|ca| world.unasked_until(ca, now));
+        let before = unasked(&self.world);
+        self.world.hinted(question, answer, now);
+        if let (Answer::Busy { .. }, None, Some(until)) = (answer, before, unasked(&self.world)) {
+            let ca = ca.and_then(|ca| self.outside.cas.get(ca));
+            let ca = ca.map_or("", |ca| ca.name.as_str());
+            tracing::warn!(ca, %until, "the CA wants to be asked about no renewal until then");
+        }
+    }
+
     pub(super) fn errand(&mut self, errand: Errand) {
         let now = self.now();
         match errand {
-            Errand::Asked { question, answer } => self.world.hinted(question, answer, now),
+            Errand::Asked { question, answer } => self.hinted(question, answer, now),
             Errand::Strays(term, found) => self.strays(term, found),
             Errand::WindowsSaved(well) => self.world.windows_saved(well, now),
             Errand::Saved(ca, Ok(())) => self.world.ledger_mut(ca).saved(true, now),
@@ -229,19 +244,61 @@ impl Loop {
     }
 }
 
-/// Whether an error will pass (RFC 9773 §4.3.3).
+/// Whether an error will pass, and when if the CA has said so (RFC 9773 §4.3.3).
 fn failed(error: &CaError) -> Answer {
+    let passes = |status: Option<u16>| status.is_some_and(|status| status >= 500 || status == 429);
     match error {
-        CaError::Refused(problem)
-            if problem
-                .status
-                .is_some_and(|status| status >= 500 || status == 429) =>
-        {
-            Answer::Busy
-        }
-        CaError::Account(_) | CaError::Unreachable { .. } => Answer::Busy,
+        CaError::Refused(problem) if passes(problem.status) => Answer::Busy {
+            retry_after: problem.retry_after,
+        },
+        // Who stands before the CA refuses without a problem document.
+        CaError::Garbled {
+            status, retry_after, ..
+        } if passes(*status) => Answer::Busy {
+            retry_after: *retry_after,
+        },
+        CaError::Account(_) | CaError::Unreachable { .. } => Answer::Busy { retry_after: None },
         CaError::Garbled { .. } | CaError::Gone { .. } | CaError::Refused(_) | CaError::Unregistered(_) => {
             Answer::Refused
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use faythe_core::problem::{Problem, ProblemKind};
+
+    use super::*;
+
+    #[test]
+    fn p22_a_refusal_that_passes_says_when_with_or_without_a_problem_document() {
+        let retry_after = Some(Duration::from_secs(600));
+        let refused = |status| {
+            CaError::Refused(Problem {
+                status: Some(status),
+                kind: ProblemKind::Unknown,
+                detail: String::new(),
+                retry_after,
+            })
+        };
+        let garbled = |status| CaError::Garbled {
+            url: "https://ca.test/ari/a.b".to_owned(),
+            what: "HTML".to_owned(),
+            retry_after,
+            status,
+        };
+        for status in [429, 500, 503] {
+            assert_eq!(failed(&refused(status)), Answer::Busy { retry_after }, "{status}");
+            assert_eq!(
+                failed(&garbled(Some(status))),
+                Answer::Busy { retry_after },
+                "{status}"
+            );
+        }
+        for lasts in [refused(404), garbled(Some(404)), garbled(None)] {
+            assert_eq!(failed(&lasts), Answer::Refused, "{lasts}");
         }
     }
 }

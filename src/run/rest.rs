@@ -71,6 +71,7 @@ impl Loop {
             | Scope::Name
             | Scope::Order(_)
             | Scope::Orders
+            | Scope::Questions
             | Scope::Zone(_)) => scope,
         };
         let before = self.world.hold_of(ca, &scope);

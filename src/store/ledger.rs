@@ -74,6 +74,7 @@ struct Hold {
 const ACCOUNT: &str = "account";
 const BELOW: &str = "below";
 const ORDERS: &str = "orders";
+const QUESTIONS: &str = "questions";
 
 fn yes() -> bool {
     true
@@ -190,6 +191,7 @@ fn saved(hold: &SavedHold) -> Option<Hold> {
         Scope::Account => (ACCOUNT, None),
         Scope::Below(name) => (BELOW, Some(name.to_string())),
         Scope::Orders => (ORDERS, None),
+        Scope::Questions => (QUESTIONS, None),
         Scope::Name | Scope::Order(_) | Scope::Zone(_) => return None,
     };
     Some(Hold {
@@ -207,6 +209,7 @@ fn read(hold: &Hold) -> Option<SavedHold> {
         (ACCOUNT, None) => Scope::Account,
         (BELOW, Some(name)) => Scope::Below(DnsName::parse(name).ok()?),
         (ORDERS, None) => Scope::Orders,
+        (QUESTIONS, None) => Scope::Questions,
         _ => return None,
     };
     Some(SavedHold {

@@ -11,6 +11,7 @@ mod crashes;
 mod faults;
 mod leaders;
 mod orders;
+mod renewals;
 mod routes;
 mod sequence;
 mod sweep;

@@ -75,6 +75,8 @@ pub(crate) struct State {
     pub(crate) windows: Vec<SavedWindow>,
     /// What the CA says about the renewal of every certificate; `None` for a CA without ARI.
     pub(crate) renewal: Option<RenewalInfo>,
+    /// How often it has been asked about that.
+    pub(crate) questions: usize,
     /// How many orders have named a certificate that they replace.
     pub(crate) replacing: usize,
     /// How the parts misbehave.
@@ -105,6 +107,8 @@ pub(crate) struct Faults {
     pub(crate) begins: Option<u8>,
     /// The CA answers a CSR with this.
     pub(crate) refuse_requests: Option<Problem>,
+    /// The CA answers a question about a renewal with this.
+    pub(crate) refuse_questions: Option<Problem>,
     /// What state the next orders are in from the start, where it is another than pending.
     pub(crate) born: Vec<OrderStatus>,
     /// The CA answers to finalize for this order with a failure inside, and asks for a minute's patience.
@@ -323,7 +327,15 @@ impl Ca for Place {
         &'a self,
         _: &'a CertificateId,
     ) -> BoxFuture<'a, Result<Option<RenewalInfo>, CaError>> {
-        async { Ok(self.state().renewal.clone()) }.boxed()
+        async {
+            let mut state = self.state();
+            state.questions += 1;
+            match &state.faults.refuse_questions {
+                Some(problem) => Err(CaError::Refused(problem.clone())),
+                None => Ok(state.renewal.clone()),
+            }
+        }
+        .boxed()
     }
 
     fn issuer(&self) -> BoxFuture<'_, Result<caa::Issuer, CaError>> {

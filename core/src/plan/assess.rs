@@ -102,17 +102,12 @@ pub(super) fn best<'a>(host: &Hostname, world: &'a World) -> Option<&'a CertFact
         .max_by_key(|facts| facts.not_after)
 }
 
-/// Whether the CA has yet to say whether it wants the certificate renewed: it is asked before anything is ordered.
-fn awaits_hint(host: &Hostname, world: &World, now: Timestamp) -> bool {
-    let id = best(host, world).and_then(|facts| facts.id.as_ref());
-    let Some(of) = id.map(renewal::key) else {
-        return false;
-    };
-    let Some(maker) = world.maker(host) else {
-        return false;
-    };
-    let without = world.without_hints_until(maker).is_some_and(|until| until > now);
-    !without && world.is_untold(host, of)
+/// The CA that has yet to say whether it wants the certificate renewed: it is asked before anything is ordered.
+fn awaited(host: &Hostname, world: &World) -> Option<CaId> {
+    let id = best(host, world)?.id.as_ref()?;
+    world
+        .maker(host)
+        .filter(|_| world.is_untold(host, renewal::key(id)))
 }
 
 fn earlier(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {
@@ -290,18 +285,20 @@ fn assess_wanted(host: &Hostname, want: &Want, world: &World, policy: &Policy, n
         Some(Obstacle::Refused(_)) | None => {}
     }
     let (rank, revisit) = rank(host, want, &short, world, policy, now);
-    let awaits =
-        matches!(rank.urgency, Urgency::Routine | Urgency::Recalled) && awaits_hint(host, world, now);
+    let has_time = matches!(rank.urgency, Urgency::Routine | Urgency::Recalled);
+    let awaited = awaited(host, world).filter(|_| has_time);
+    // One that cannot be asked is not waited for.
+    let unasked = awaited.and_then(|ca| world.unasked_until(ca, now));
     // Inside its window a renewal is exempt, and outside it is not.
     let window = world.hint(host).map(|hint| hint.window);
     let bounds = window.map(|window| [window.start(), back(window.end(), renewal::ARRIVAL)]);
     let bounds = bounds.into_iter().flatten();
     // And long after a certificate was issued its renewal is none to the CA any more.
     let turns = bounds.chain(renewal::forgotten_at(world.claims(host)));
-    let turn = turns.filter(|at| *at > now).min();
+    let turn = turns.chain(unasked).filter(|at| *at > now).min();
     Assessment {
         reason: Reason::Queued(short),
-        rank: (!awaits).then_some(rank),
+        rank: Some(rank).filter(|_| awaited.is_none() || unasked.is_some()),
         ca: choice.ca,
         counted: !ordered && choice.exemption == Exemption::Nothing,
         revisit: earlier(earlier(revisit, turn), other),

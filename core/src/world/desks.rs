@@ -106,8 +106,12 @@ impl Desk {
 /// Whether a hold is kept over a restart. One that lasts as long as we say, until somebody mends the account or the
 /// configuration, is not: Faythe is started anew to end it.
 fn is_saved(hold: &Hold, now: Timestamp) -> bool {
-    let by_ca = hold.told && !ProblemKind::from_urn(&hold.code).is_held_as_we_say();
-    by_ca && hold.until > ahead(now, WORTH_SAVING)
+    is_named(hold) && hold.until > ahead(now, WORTH_SAVING)
+}
+
+/// Whether the CA itself has named the time.
+fn is_named(hold: &Hold) -> bool {
+    hold.told && !ProblemKind::from_urn(&hold.code).is_held_as_we_say()
 }
 
 /// As much of a text as a record takes.
@@ -240,6 +244,17 @@ impl World {
         self.hints = from.hints.clone();
         self.windows = from.windows.clone();
         self.holds_changed = true;
+    }
+
+    /// Until when a CA is asked nothing about renewals: it has no renewal information, or has named a time before which
+    /// it wants to be asked nothing, or no such questions (RFC 9773 §4.3.2).
+    #[must_use]
+    pub fn unasked_until(&self, ca: CaId, now: Timestamp) -> Option<Timestamp> {
+        let desk = self.desks.at(ca);
+        let named = [Scope::Account, Scope::Questions].map(|scope| desk.holds.get(&scope));
+        let named = named.into_iter().flatten().filter(|hold| is_named(hold));
+        let until = named.map(|hold| hold.until).chain(desk.without_hints_until);
+        until.filter(|at| *at > now).max()
     }
 
     // ---- holds ----

@@ -5,18 +5,22 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::places::{POLLS, Pressing, Waits, minute_of};
+use super::places::{POLLS, Pressing, Waits, minute_of, within_bounds};
 use super::{SavedWindow, World};
+use crate::activity::Hold;
 use crate::ari::{CertificateId, Window};
 use crate::budget::Exemption;
 use crate::cas::CaId;
 use crate::name::Hostname;
 use crate::policy::Policy;
+use crate::problem::Scope;
 use crate::renewal::{self, Hint, Rule};
 use crate::schedule::{after, ahead};
 
 /// A CA without renewal information may have learned it by then.
 const WITHOUT: SignedDuration = SignedDuration::from_hours(24);
+/// The code of the hold while a CA wants to be asked nothing about renewals.
+const UNASKED: &str = "renewal-info";
 
 /// A question to the CA about one certificate: what an answer has to name, so that it finds its place without a search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +33,10 @@ pub struct Question {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// No answer, or one that says to come back; it will pass.
-    Busy,
+    Busy {
+        /// When it wants to be asked again, about this certificate or any other.
+        retry_after: Option<Duration>,
+    },
     /// The CA does not know the certificate, or what it says makes no sense.
     Refused,
     /// The CA has said when.
@@ -104,6 +111,20 @@ impl World {
             self.holds_changed |= without.is_none_or(|until| until <= now);
             *without = Some(ahead(now, WITHOUT));
         }
+        if let Answer::Busy {
+            retry_after: Some(wait),
+        } = answer
+            && let Some(maker) = self.maker(&host)
+        {
+            let hold = Hold {
+                until: after(now, within_bounds(wait)),
+                code: UNASKED.to_owned(),
+                text: "the CA wants to be asked about no renewal".to_owned(),
+                tries: 1,
+                told: true,
+            };
+            self.set_hold(maker, Scope::Questions, hold, now);
+        }
         let place = &mut self.hints.places[question.place as usize];
         place.asking = None;
         self.hints.asking -= 1;
@@ -128,19 +149,6 @@ impl World {
         (place.asking == Some(question.of)).then_some(&place.host)
     }
 
-    /// Before when a CA is not asked for renewal information, because it has none.
-    #[must_use]
-    pub fn without_hints_until(&self, ca: CaId) -> Option<Timestamp> {
-        self.desks.at(ca).without_hints_until
-    }
-
-    /// Before when no CA is asked for renewal information, because none has any.
-    #[must_use]
-    pub fn without_any_hints_until(&self) -> Option<Timestamp> {
-        let desks = self.desks.cas.all().map(|(ca, _)| self.without_hints_until(ca));
-        desks.min().flatten()
-    }
-
     /// How many questions are under way.
     #[must_use]
     pub fn asking(&self) -> usize {
@@ -156,6 +164,7 @@ impl World {
         pressing: Pressing,
         now: Timestamp,
     ) -> bool {
+        let ca = self.maker(host).unwrap_or(CaId::FIRST);
         let hints = &mut self.hints;
         let Some(id) = certificate else {
             if let Some(&at) = hints.of.get(host) {
@@ -163,7 +172,11 @@ impl World {
             }
             return false;
         };
-        let at = hints.place_for(host, id, now);
+        let at = hints.place_for(host, ca, id, now);
+        if hints.places[at as usize].ca != ca {
+            hints.leave(at);
+            hints.places[at as usize].ca = ca;
+        }
         let place = &mut hints.places[at as usize];
         let is_another = place.id != *id;
         let dropped = is_another && !place.is_untold();
@@ -184,25 +197,28 @@ impl World {
         dropped
     }
 
-    /// When the next question is due.
-    pub(crate) fn next_question_at(&self) -> Option<Timestamp> {
-        if !self.hints.first.is_empty() {
-            return Some(Timestamp::MIN);
-        }
-        let (minute, _) = self.hints.again.first_key_value()?;
-        Some(Timestamp::from_second(minute * 60).unwrap_or(Timestamp::MAX))
+    /// When the next question may be asked.
+    pub(crate) fn next_question_at(&self, now: Timestamp) -> Option<Timestamp> {
+        let lists = self.hints.lists.iter();
+        let next = lists.filter_map(|(ca, lists)| {
+            let at = lists.next()?.at();
+            Some(self.unasked_until(*ca, now).map_or(at, |until| until.max(at)))
+        });
+        next.min()
     }
 
     /// The next question that is due; it counts as asked.
     pub(crate) fn next_question(&mut self, now: Timestamp) -> Option<(CertificateId, Question)> {
+        let lists = self.hints.lists.iter();
+        let due = lists.filter_map(|(ca, lists)| Some((lists.next()?, *ca)));
+        let due = due.filter(|(next, ca)| next.at() <= now && self.unasked_until(*ca, now).is_none());
+        let (_, ca) = due.min()?;
         let hints = &mut self.hints;
-        let (at, pressing) = if let Some((pressing, host)) = hints.first.pop_first() {
+        let lists = hints.lists.get_mut(&ca)?;
+        let (at, pressing) = if let Some((pressing, host)) = lists.first.pop_first() {
             (*hints.of.get(&host)?, pressing)
         } else {
-            let mut list = hints
-                .again
-                .first_entry()
-                .filter(|list| *list.key() <= now.as_second().div_euclid(60))?;
+            let mut list = lists.again.first_entry()?;
             let at = list.get_mut().pop();
             if list.get().is_empty() {
                 list.remove();
@@ -228,8 +244,9 @@ impl World {
         window: Window,
         next: Timestamp,
     ) {
+        let ca = self.maker(host).unwrap_or(CaId::FIRST);
         let hints = &mut self.hints;
-        let at = hints.place_for(host, id, next);
+        let at = hints.place_for(host, ca, id, next);
         let place = &hints.places[at as usize];
         let known = place.id == *id && place.window.is_some() && place.next >= next;
         if known || place.asking.is_some() {
@@ -238,6 +255,7 @@ impl World {
         let waits = place.waits != Waits::Not;
         hints.leave(at);
         let place = &mut hints.places[at as usize];
+        place.ca = ca;
         (place.id, place.of) = (id.clone(), renewal::key(id));
         (place.window, place.next, place.tries) = (Some(window), next, 0);
         if waits {
@@ -274,12 +292,15 @@ impl World {
     pub(super) fn mend_hints(&mut self, now: Timestamp) {
         let latest = after(now, POLLS.1);
         let hints = &mut self.hints;
-        for (_, list) in std::mem::take(&mut hints.again) {
-            for at in list {
-                let place = &mut hints.places[at as usize];
-                place.next = place.next.min(latest);
-                hints.wait(at, Pressing::Routine);
-            }
+        let lists = hints.lists.values_mut();
+        let again: Vec<_> = lists.flat_map(|lists| std::mem::take(&mut lists.again)).collect();
+        for at in again.into_iter().flat_map(|(_, list)| list) {
+            let place = &mut hints.places[at as usize];
+            place.next = place.next.min(latest);
+            hints.wait(at, Pressing::Routine);
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::hints::Answer;
 use crate::ari::{CertificateId, Window};
+use crate::cas::CaId;
 use crate::name::Hostname;
 use crate::renewal;
 use crate::schedule::after;
@@ -28,18 +29,36 @@ pub(super) struct Hints {
     pub(super) of: BTreeMap<Hostname, u32>,
     /// Places that nobody has.
     pub(super) free: Vec<u32>,
+    /// Who waits for which CA.
+    pub(super) lists: BTreeMap<CaId, Lists>,
+    /// How many questions are under way.
+    pub(super) asking: usize,
+}
+
+/// Those that wait to be asked about at one CA.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Lists {
     /// Those of which nothing is known yet; the pressing ones first.
     pub(super) first: BTreeSet<(Pressing, Hostname)>,
     /// Those that are asked about again, by the minute, from 1970, at whose start that may be.
     pub(super) again: BTreeMap<i64, Vec<u32>>,
-    /// How many questions are under way.
-    pub(super) asking: usize,
+}
+
+/// Which of two questions that may be asked comes first: one whose answer is new, then the one that has been due longest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Next {
+    /// Of one of which nothing is known yet.
+    First(Pressing),
+    /// Of one that is asked about again, from this minute on.
+    Again(i64),
 }
 
 /// What is known of the CA's wishes for one certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     pub(super) host: Hostname,
+    /// The CA that made it.
+    pub(super) ca: CaId,
     pub(super) id: CertificateId,
     /// The certificate: [`renewal::key`] of its name at the CA.
     pub(super) of: u64,
@@ -83,12 +102,13 @@ impl Hints {
     }
 
     /// The place of `host`, made where it has none.
-    pub(super) fn place_for(&mut self, host: &Hostname, id: &CertificateId, now: Timestamp) -> u32 {
+    pub(super) fn place_for(&mut self, host: &Hostname, ca: CaId, id: &CertificateId, now: Timestamp) -> u32 {
         if let Some(&at) = self.of.get(host) {
             return at;
         }
         let place = Place {
             host: host.clone(),
+            ca,
             id: id.clone(),
             of: renewal::key(id),
             window: None,
@@ -111,14 +131,15 @@ impl Hints {
     /// Puts it where it waits until it is asked about.
     pub(super) fn wait(&mut self, at: u32, pressing: Pressing) {
         let place = &mut self.places[at as usize];
+        let lists = self.lists.entry(place.ca).or_default();
         place.waits = if place.asking.is_some() {
             Waits::Later(pressing)
         } else if place.is_untold() {
-            self.first.insert((pressing, place.host.clone()));
+            lists.first.insert((pressing, place.host.clone()));
             Waits::First(pressing)
         } else {
             let minute = minute_of(place.next);
-            self.again.entry(minute).or_default().push(at);
+            lists.again.entry(minute).or_default().push(at);
             Waits::Again(minute)
         };
     }
@@ -126,19 +147,42 @@ impl Hints {
     /// Takes it out of where it waits.
     pub(super) fn leave(&mut self, at: u32) {
         let place = &mut self.places[at as usize];
+        let lists = self.lists.entry(place.ca).or_default();
         match std::mem::replace(&mut place.waits, Waits::Not) {
             Waits::Again(minute) => {
-                if let Some(list) = self.again.get_mut(&minute) {
+                if let Some(list) = lists.again.get_mut(&minute) {
                     list.retain(|other| *other != at);
                     if list.is_empty() {
-                        self.again.remove(&minute);
+                        lists.again.remove(&minute);
                     }
                 }
             }
             Waits::First(pressing) => {
-                self.first.remove(&(pressing, place.host.clone()));
+                lists.first.remove(&(pressing, place.host.clone()));
             }
             Waits::Later(_) | Waits::Not => {}
+        }
+    }
+}
+
+impl Lists {
+    /// The next question, whenever it may be asked.
+    pub(super) fn next(&self) -> Option<Next> {
+        let first = self.first.first().map(|(pressing, _)| Next::First(*pressing));
+        first.or_else(|| {
+            self.again
+                .first_key_value()
+                .map(|(minute, _)| Next::Again(*minute))
+        })
+    }
+}
+
+impl Next {
+    /// From when on it may be asked.
+    pub(super) fn at(self) -> Timestamp {
+        match self {
+            Self::First(_) => Timestamp::MIN,
+            Self::Again(minute) => Timestamp::from_second(minute * 60).unwrap_or(Timestamp::MAX),
         }
     }
 }
@@ -155,13 +199,13 @@ impl Place {
             Answer::Told { window, retry_after } => {
                 self.window = Some(window);
                 self.tries = 0;
-                retry_after.unwrap_or(USUAL).clamp(POLLS.0, POLLS.1)
+                within_bounds(retry_after.unwrap_or(USUAL))
             }
-            Answer::Busy => {
+            Answer::Busy { retry_after } => {
                 self.tries = self.tries.saturating_add(1);
-                FIRST_RETRY
-                    .saturating_mul(1 << (self.tries - 1).min(12))
-                    .min(USUAL)
+                let wait = FIRST_RETRY.saturating_mul(1 << (self.tries - 1).min(12));
+                wait.min(USUAL)
+                    .max(retry_after.map_or(Duration::ZERO, within_bounds))
             }
             Answer::Refused | Answer::Unsupported => {
                 self.tries = self.tries.saturating_add(1);
@@ -171,6 +215,11 @@ impl Place {
         self.next = after(now, wait);
         before != (self.window, self.is_untold())
     }
+}
+
+/// The time that a CA has named, as long as it can be obeyed.
+pub(super) fn within_bounds(wait: Duration) -> Duration {
+    wait.clamp(POLLS.0, POLLS.1)
 }
 
 /// The first minute that begins then or later.

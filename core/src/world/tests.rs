@@ -459,7 +459,7 @@ fn p21_an_answer_that_brings_nothing_new_only_puts_off_the_next_question() {
     };
     world.follow(&name, Some(&id), Pressing::Routine, start);
     for (answer, news) in [(told(60), true), (told(60), false), (told(50), true)] {
-        let now = world.next_question_at().unwrap().max(start);
+        let now = world.next_question_at(start).unwrap().max(start);
         let (_, question) = world.next_question(now).unwrap();
         assert_eq!(world.asked_for(question), Some(&name));
         assert_eq!(world.next_question(now), None);
@@ -467,13 +467,13 @@ fn p21_an_answer_that_brings_nothing_new_only_puts_off_the_next_question() {
         world.hinted(question, answer, now);
         assert_eq!(!world.take_changes().dirty.is_empty(), news, "{answer:?}");
         // Not before the CA wishes, and in the minute after it at the latest (RFC 9773 §4.3.2).
-        let next = world.next_question_at().unwrap();
+        let next = world.next_question_at(now).unwrap();
         let wait = now.duration_until(next).as_secs();
         assert!((6 * 3_600..6 * 3_600 + 60).contains(&wait), "{wait}");
         assert_eq!(world.next_question(at(wait - 61).max(now)), None);
     }
     // A late answer about a certificate that was replaced meanwhile says nothing of the new one, which is asked about first.
-    let now = world.next_question_at().unwrap();
+    let now = world.next_question_at(start).unwrap();
     let (_, question) = world.next_question(now).unwrap();
     let newer = CertificateId::parse("key.02").unwrap();
     world.follow(&name, Some(&newer), Pressing::Awaited, now);
@@ -482,7 +482,7 @@ fn p21_an_answer_that_brings_nothing_new_only_puts_off_the_next_question() {
     assert!(world.next_question(now).is_some_and(|(id, _)| id == newer));
     // And nobody asks about a host that nobody wants.
     world.drop_hint(&name);
-    assert_eq!((world.asking(), world.next_question_at()), (0, None));
+    assert_eq!((world.asking(), world.next_question_at(now)), (0, None));
 }
 
 #[test]
@@ -503,11 +503,11 @@ fn p21_that_a_ca_has_no_renewal_information_is_news_once() {
     // Whom nobody wants any more is not heard of.
     world.drop_hint(&names[0]);
     assert!(!is_news(&mut world, 0, at(1)));
-    assert_eq!(world.without_hints_until(CaId::FIRST), None);
+    assert_eq!(world.unasked_until(CaId::FIRST, at(1)), None);
     assert!(is_news(&mut world, 1, at(2)));
     assert!(!is_news(&mut world, 1, at(3)), "it was answered before");
     assert!(!is_news(&mut world, 2, at(4)));
-    assert_eq!(world.without_hints_until(CaId::FIRST), Some(at(86_404)));
+    assert_eq!(world.unasked_until(CaId::FIRST, at(4)), Some(at(86_404)));
 }
 
 #[test]
@@ -600,7 +600,7 @@ fn p21_windows_are_saved_when_some_are_new_and_taken_over_by_the_next_process() 
         heir.recall_windows([(name.clone(), id.clone()), (host("b.example.com"), other)]);
         heir.follow(&name, Some(&id), Pressing::Routine, at(0));
         assert_eq!(heir.hint(&name).unwrap().window, span(1_000, 2_000));
-        assert_eq!(heir.next_question_at(), Some(at(13 * hour)));
+        assert_eq!(heir.next_question_at(at(0)), Some(at(13 * hour)));
         assert_eq!(
             (heir.hint(&host("b.example.com")), heir.last_windows()),
             (None, None)

@@ -18,12 +18,13 @@ use crate::worlds::{start, zones};
 
 const CA: CaId = CaId::FIRST;
 
-fn scopes() -> [Scope; 4] {
+fn scopes() -> [Scope; 5] {
     [
         Scope::Account,
         Scope::Below("a.example.com".parse().unwrap()),
         Scope::Below("example.com".parse().unwrap()),
         Scope::Orders,
+        Scope::Questions,
     ]
 }
 
@@ -47,7 +48,7 @@ enum Fate {
 fn event() -> impl Strategy<Value = Event> {
     let fate = prop_oneof![4 => Just(Fate::Done), 1 => Just(Fate::Lost), 1 => Just(Fate::Refused)];
     prop_oneof![
-        4 => (0..4_usize, 1..5_000_i64).prop_map(|(scope, secs)| Event::Refused(scope, secs)),
+        4 => (0..5_usize, 1..5_000_i64).prop_map(|(scope, secs)| Event::Refused(scope, secs)),
         4 => prop_oneof![0..10_i64, 0..3_000_i64].prop_map(Event::Pass),
         4 => fate.prop_map(Event::Save),
         1 => Just(Event::Crash),

@@ -118,7 +118,7 @@ impl Course {
             Event::Hinted(host, window) => {
                 let host = &hosts()[host];
                 if let Some(question) = self.asked.remove(host) {
-                    let answer = window.map_or(Answer::Busy, |window| Answer::Told {
+                    let answer = window.map_or(Answer::Busy { retry_after: None }, |window| Answer::Told {
                         window: self::window(self.now, window),
                         retry_after: None,
                     });

@@ -65,13 +65,14 @@ pub(crate) fn zones() -> Zones {
     ])
 }
 
-pub(crate) fn scopes() -> [Scope; 5] {
+pub(crate) fn scopes() -> [Scope; 6] {
     [
         Scope::Account,
         Scope::Orders,
         Scope::Below("deep.example.com".parse().unwrap()),
         Scope::Below("wild.net".parse().unwrap()),
         Scope::Order(Some("a.example.com".parse().unwrap())),
+        Scope::Questions,
     ]
 }
 
@@ -217,7 +218,7 @@ pub(crate) fn event() -> impl Strategy<Value = Event> {
         6 => ending,
         3 => (0..count, prop::option::weighted(0.8, (-300..300_i64, 1..200_i64)))
             .prop_map(|(host, window)| Event::Hinted(host, window)),
-        2 => (0..2_usize, 0..5_usize, 0..9000_i64, any::<bool>()).prop_map(|(ca, scope, secs, told)| {
+        2 => (0..2_usize, 0..6_usize, 0..9000_i64, any::<bool>()).prop_map(|(ca, scope, secs, told)| {
             Event::LeaveAlone(ca, scope, secs, told)
         }),
         1 => (0..2_usize).prop_map(Event::Answered),

@@ -572,7 +572,7 @@ impl Fleet {
             Event::Told(asked) => {
                 for (question, id) in asked {
                     let answer = match self.ca.window(&id, self.now) {
-                        _ if self.ca.away => Answer::Busy,
+                        _ if self.ca.away => Answer::Busy { retry_after: None },
                         None => Answer::Refused,
                         Some(window) => {
                             if window.end() <= self.now

@@ -1,0 +1,211 @@
+//! When CAs are asked about renewals, and when they are not.
+
+use super::*;
+use crate::cas::{Authority, CaKey, Cas};
+use crate::cert::{CertFacts, Held};
+use crate::plan::{Action, Planner};
+use crate::renewal::SPREAD;
+use crate::schedule::Threshold;
+use crate::want::Asker;
+use crate::zone::{Rule as ZoneRule, Zone, Zones};
+
+const HOUR: i64 = 3_600;
+const DAY: i64 = 24 * HOUR;
+
+fn at(secs: i64) -> Timestamp {
+    Timestamp::from_second(secs).unwrap()
+}
+
+fn host(name: &str) -> Hostname {
+    format!("{name}.example.com").parse().unwrap()
+}
+
+fn policy() -> Policy {
+    let zone = Zone {
+        apex: "example.com".parse().unwrap(),
+        wildcards: false,
+        rule: ZoneRule::flat("ns.test", &[]),
+        challenges: None,
+    };
+    Policy {
+        zones: Zones::new(vec![zone]),
+        threshold: Threshold::Default,
+        spread: SPREAD,
+        renewals_per_minute: None,
+        issue_grace: Duration::from_secs(8 * 3_600),
+        orders_at_once: 8,
+    }
+}
+
+fn directory(ca: &str) -> String {
+    format!("https://{ca}.test/directory")
+}
+
+/// A world with two CAs, and certificates that each made, of 90 days from the start.
+fn world(certificates: &[(&str, &str)]) -> World {
+    let cas = ["one", "two"].map(|name| Authority {
+        name: name.to_owned(),
+        directory: directory(name),
+        use_after: Duration::from_secs(600),
+    });
+    let mut world = World::with_cas(policy().zones, Cas::new(cas.to_vec()));
+    let asker = Asker {
+        namespace: "web".into(),
+        name: "shop".into(),
+        uid: "1".into(),
+    };
+    let hosts = certificates.iter().map(|(name, _)| host(name).to_string());
+    world.ask_all(vec![(asker, hosts.collect())]);
+    let held = certificates.iter().map(|(name, ca)| {
+        let facts = CertFacts {
+            names: vec![host(name)],
+            not_before: at(0),
+            not_after: at(90 * DAY),
+            serial: (*name).to_owned(),
+            issuer: "Test".into(),
+            id: Some(CertificateId::parse(&format!("issuer.{name}")).unwrap()),
+        };
+        let held = Held {
+            secret: (*name).into(),
+            version: "1".into(),
+            content: Ok(facts),
+            issued_at: Some(at(0)),
+            renew: None,
+            made_by: Some(CaKey::of(&directory(ca))),
+        };
+        (Some(host(name)), held)
+    });
+    world.hold_all(held.collect());
+    world.note_all(Vec::new(), Vec::new());
+    world
+}
+
+fn ca(world: &World, name: &str) -> CaId {
+    world.cas().find(CaKey::of(&directory(name))).unwrap()
+}
+
+/// Asks whatever may be asked, in order.
+fn ask_all(world: &mut World, now: Timestamp) -> Vec<(String, Question)> {
+    let next = || world.next_question(now);
+    let asked = std::iter::from_fn(next).map(|(id, question)| (id.to_string(), question));
+    asked.collect()
+}
+
+fn names(asked: &[(String, Question)]) -> Vec<&str> {
+    asked.iter().map(|(id, _)| &id["issuer.".len()..]).collect()
+}
+
+fn follow(world: &mut World, names: &[&str]) {
+    for name in names {
+        let id = CertificateId::parse(&format!("issuer.{name}")).unwrap();
+        world.follow(&host(name), Some(&id), Pressing::Routine, at(0));
+    }
+}
+
+fn told(days: i64) -> Answer {
+    Answer::Told {
+        window: Window::new(at(days * DAY), at((days + 1) * DAY)).unwrap(),
+        retry_after: Some(Duration::from_secs(6 * 3_600)),
+    }
+}
+
+#[test]
+fn p22_a_wait_that_a_ca_names_to_one_question_holds_all_at_that_ca_and_no_other() {
+    let mut world = world(&[("a", "one"), ("b", "one"), ("c", "two")]);
+    follow(&mut world, &["a", "b", "c"]);
+    for (_, question) in ask_all(&mut world, at(0)) {
+        world.hinted(question, told(60), at(0));
+    }
+    let now = 6 * HOUR + 60;
+    let asked = ask_all(&mut world, at(now));
+    assert_eq!(asked.len(), 3);
+    let wait = Some(Duration::from_secs(4 * 3_600));
+    for (id, question) in &asked {
+        let answer = match id.as_str() {
+            "issuer.a" => Answer::Busy { retry_after: wait },
+            "issuer.b" => Answer::Busy { retry_after: None },
+            _ => Answer::Busy { retry_after: None },
+        };
+        world.hinted(*question, answer, at(now));
+    }
+    // After a minute the others may be tried again, as far as nothing was named.
+    assert_eq!(names(&ask_all(&mut world, at(now + 120))), ["c"]);
+    assert!(ask_all(&mut world, at(now + 4 * HOUR - 1)).is_empty());
+    assert_eq!(
+        world.next_question_at(at(now + 120)),
+        Some(at(now + 4 * HOUR)),
+        "and it wakes then"
+    );
+    let mut asked = ask_all(&mut world, at(now + 4 * HOUR + 60));
+    asked.sort_by(|a, b| a.0.cmp(&b.0));
+    assert_eq!(names(&asked), ["a", "b"]);
+    // What was said before counts all the while.
+    for name in ["a", "b", "c"] {
+        let window = world.hint(&host(name)).map(|hint| hint.window.start());
+        assert_eq!(window, Some(at(60 * DAY)), "{name}");
+    }
+}
+
+#[test]
+fn p22_a_wait_is_obeyed_within_bounds() {
+    for (asked, obeyed) in [(0, 60), (1, 60), (600, 600), (7 * DAY, DAY)] {
+        let mut world = world(&[("a", "one")]);
+        follow(&mut world, &["a"]);
+        let (_, question) = world.next_question(at(0)).unwrap();
+        let retry_after = Some(Duration::from_secs(asked.unsigned_abs()));
+        world.hinted(question, Answer::Busy { retry_after }, at(0));
+        let one = ca(&world, "one");
+        assert_eq!(world.unasked_until(one, at(0)), Some(at(obeyed)), "{asked}");
+        assert_eq!(world.unasked_until(one, at(obeyed)), None);
+    }
+}
+
+#[test]
+fn p22_a_ca_that_wants_to_be_left_alone_is_asked_nothing() {
+    let hold = |code: &str, told| Hold {
+        until: at(HOUR),
+        code: code.to_owned(),
+        text: "later".to_owned(),
+        tries: 1,
+        told,
+    };
+    for (what, hold, asked) in [
+        ("named by the CA", hold("rateLimited", true), vec!["b"]),
+        // To ask about renewals takes no account.
+        ("as we say", hold("externalAccountRequired", true), vec!["a", "b"]),
+        ("trouble", hold("ca-unreachable", false), vec!["a", "b"]),
+    ] {
+        let mut world = world(&[("a", "one"), ("b", "two")]);
+        follow(&mut world, &["a", "b"]);
+        let one = ca(&world, "one");
+        world.set_hold(one, Scope::Account, hold, at(0));
+        assert_eq!(names(&ask_all(&mut world, at(1))), asked, "{what}");
+    }
+}
+
+#[test]
+fn p22_who_cannot_be_asked_is_not_waited_for() {
+    let orders = |held: bool| {
+        let mut world = world(&[("a", "one")]);
+        if held {
+            let hold = Hold {
+                until: at(70 * DAY),
+                code: UNASKED.to_owned(),
+                text: String::new(),
+                tries: 1,
+                told: true,
+            };
+            let one = ca(&world, "one");
+            world.set_hold(one, Scope::Questions, hold, at(0));
+        }
+        let plan = Planner::new().turn(&mut world, &policy(), at(61 * DAY));
+        let is_order = |action: &Action| matches!(action, Action::Drive { .. });
+        (
+            plan.actions.len(),
+            plan.actions.iter().filter(|action| is_order(action)).count(),
+        )
+    };
+    // It is asked before it is renewed by the plain rule; or renewed at once.
+    assert_eq!(orders(false), (1, 0));
+    assert_eq!(orders(true), (1, 1));
+}
