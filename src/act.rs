@@ -213,6 +213,12 @@ impl Order {
         self.session.is_some() && (self.note.is_none() || self.note_in_doubt)
     }
 
+    /// Whether a note tells of it, or may.
+    #[must_use]
+    pub fn is_noted(&self) -> bool {
+        self.note.is_some()
+    }
+
     /// Whether its certificate may be stored, as was seen when work on it began.
     #[must_use]
     pub fn has_place(&self) -> bool {
@@ -227,7 +233,7 @@ impl Order {
     /// Whether it is at this CA, or a note binds it to its own: if not, another may take its place.
     #[must_use]
     pub fn is_at(&self, ca: CaId) -> bool {
-        self.ca == ca || self.note.is_some()
+        self.ca == ca || self.is_noted()
     }
 
     /// What is known of earlier attempts when work on it begins.

@@ -5,6 +5,7 @@
 //! contact or a reason for a revocation that the CA does not want, an account that has moved, and the turn of a request
 //! where the CA limits their pace.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use faythe_core::ari::{CertificateId, RenewalInfo};
@@ -31,9 +32,14 @@ mod nonce;
 mod problem;
 mod shared;
 mod http;
+mod body;
 mod retry_after;
 mod connect;
 mod trust;
+
+/// Whether the CA may be sent what costs or changes something; asked right before each such request is sent. One that has
+/// waited here, for its turn, a nonce or a connection, while somebody else came to lead would cost what theirs costs (P38).
+pub type Leave = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// A certification authority and our account there.
 pub trait Ca: Send + Sync {
@@ -139,6 +145,9 @@ pub enum CaError {
         /// The HTTP status of a refusal; `None` where it was none.
         status: Option<u16>,
     },
+    /// There is no leave: the request was not sent, so that the CA has done nothing.
+    #[error("the CA was not asked: another instance may lead by now")]
+    NoLeave,
     /// Our account could not be read or saved.
     #[error("the ACME account cannot be kept")]
     Account(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -170,6 +179,7 @@ impl CaError {
             Self::Account(_)
             | Self::Garbled { .. }
             | Self::Gone { .. }
+            | Self::NoLeave
             | Self::Unreachable { .. }
             | Self::Unregistered(_) => false,
         }

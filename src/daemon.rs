@@ -279,7 +279,7 @@ pub(crate) async fn adapters(config: &Config) -> anyhow::Result<Adapters> {
     adapters_with(config, clock::system(), Arc::new(|| true)).await
 }
 
-/// Makes every adapter; asks nobody. Updates of zones are sent as long as `leave` says so.
+/// Makes every adapter; asks nobody. Zones and CAs are sent what changes something as long as `leave` says so.
 async fn adapters_with(config: &Config, now: Now, leave: Leave) -> anyhow::Result<Adapters> {
     let metrics = Arc::new(Metrics::new());
     let counted = Arc::clone(&metrics);
@@ -296,7 +296,12 @@ async fn adapters_with(config: &Config, now: Now, leave: Leave) -> anyhow::Resul
     let store: Arc<dyn Store> = Arc::new(Secrets::new(&client, layout(config)));
     let mut cas = Vec::new();
     for ca in &config.cas {
-        let acme = Acme::new(settings(ca)?, Arc::clone(&store), Arc::clone(&now));
+        let acme = Acme::new(
+            settings(ca)?,
+            Arc::clone(&store),
+            Arc::clone(&now),
+            Arc::clone(&leave),
+        );
         cas.push(Arc::new(acme.with_context(|| format!("the CA {}", ca.name))?));
     }
     let zones: anyhow::Result<Vec<_>> = config.zones.iter().chain(&config.aside()).map(setup).collect();

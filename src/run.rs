@@ -425,8 +425,11 @@ impl Loop {
         if !lives {
             self.world.tell(&host, Spending::Ended, now);
         }
+        let stopped = matches!(outcome, Outcome::Stopped);
         let activity = match outcome {
-            Outcome::Settled | Outcome::Stopped => None,
+            Outcome::Settled => None,
+            // In a term that goes on: for a moment it was in doubt whether we lead.
+            Outcome::Stopped => order.is_noted().then_some(Activity::Noted),
             Outcome::Blocked { reason, noted } => {
                 self.world.take(&host, reason, now);
                 noted.then_some(Activity::Noted)
@@ -472,7 +475,8 @@ impl Loop {
         }
         // Whoever leads goes on with it from its note.
         let activity = activity.filter(|_| self.leadership.acts);
-        if activity.is_some() || (!self.leadership.acts && order.is_unnoted()) {
+        let unnoted = order.is_unnoted() && (stopped || !self.leadership.acts);
+        if activity.is_some() || unnoted {
             self.parked.insert(host.clone(), order);
         }
         self.world.set_activity(&host, activity);

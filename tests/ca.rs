@@ -17,6 +17,8 @@ mod tunnel;
 
 #[path = "ca/faults.rs"]
 mod faults;
+#[path = "ca/leave.rs"]
+mod leave;
 #[path = "ca/accounts.rs"]
 mod accounts;
 #[path = "ca/issuance.rs"]

@@ -86,6 +86,7 @@ impl Fault {
                     hold: Some((Scope::Order(None), *retry_after)),
                 },
             ),
+            CaError::NoLeave => return NotLeading.into(),
             CaError::Unreachable { .. } => ("ca-unreachable", everything(None)),
             CaError::Account(_) => ("account", everything(None)),
         };

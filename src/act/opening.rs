@@ -43,6 +43,8 @@ impl Work<'_> {
         };
         let opened = self.desk().ca.act()?.open(grant, order).await;
         self.spent(match &opened {
+            // It was not asked for.
+            Err(CaError::NoLeave) => Spending::Ended,
             Err(CaError::Refused(_) | CaError::Unregistered(_) | CaError::Account(_)) => Spending::Refused,
             // An answer that was lost or cannot be read may have been a yes.
             Err(CaError::Garbled { .. } | CaError::Gone { .. } | CaError::Unreachable { .. }) | Ok(_) => {

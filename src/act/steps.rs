@@ -272,7 +272,7 @@ impl Work<'_> {
         if let Err(error) = session.act_mut()?.finalize(&csr).await {
             let answered = error.is_about_order();
             // An answer that was lost may have been a yes.
-            self.order.requested = !matches!(error, CaError::Refused(_));
+            self.order.requested = !matches!(error, CaError::NoLeave | CaError::Refused(_));
             let fault = Fault::from(error);
             if fault.pause == Pause::NewKey && !self.order.rekeyed {
                 return self.rekey().await;

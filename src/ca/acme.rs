@@ -29,7 +29,7 @@ pub use super::http::{Clock, Limits, SetupError, Traffic};
 pub use super::jws::MacAlgorithm;
 use super::order::AcmeOrder;
 use super::problem::{Asked, silence};
-use super::{Ca, CaError, CaOrder, NewOrder, Revocation, jws, renewal};
+use super::{Ca, CaError, CaOrder, Leave, NewOrder, Revocation, jws, renewal};
 use crate::store::Store;
 use crate::x509::KeyType;
 
@@ -87,11 +87,17 @@ pub struct Acme {
 }
 
 impl Acme {
-    /// Sets the adapter up; asks nobody, neither the CA nor the store.
+    /// Sets the adapter up; asks nobody, neither the CA nor the store. The CA is sent what costs or changes something as long
+    /// as `leave` says so.
     ///
     /// # Errors
     /// When no request could ever be made: a directory URL that is none, or nobody to trust.
-    pub fn new(settings: Settings, store: Arc<dyn Store>, clock: Clock) -> Result<Self, SetupError> {
+    pub fn new(
+        settings: Settings,
+        store: Arc<dyn Store>,
+        clock: Clock,
+        leave: Leave,
+    ) -> Result<Self, SetupError> {
         let Settings {
             directory,
             registration,
@@ -103,7 +109,7 @@ impl Acme {
             limits,
         } = settings;
         let http = Http::new(&directory, proxy, roots.as_ref(), limits, &budget, clock)?;
-        let exchange = Arc::new(Exchange::new(http, directory));
+        let exchange = Arc::new(Exchange::new(http, directory, leave));
         let keeper = Arc::new(Keeper::new(Arc::clone(&exchange), store, registration));
         Ok(Self {
             exchange,

@@ -8,9 +8,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
-use bytes::Bytes;
 use http::{HeaderValue, Request, Uri};
-use http_body_util::Full;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
@@ -18,6 +16,7 @@ use hyper_util::client::legacy::{Client, ResponseFuture};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use thiserror::Error;
 
+use super::body::Body;
 use super::http::SetupError;
 use super::trust::trust;
 
@@ -101,8 +100,8 @@ impl fmt::Display for Proxy {
 
 /// Kept connections to a server.
 pub(super) enum Way {
-    Straight(Client<Direct, Full<Bytes>>),
-    Proxied(Box<Client<Tunneled, Full<Bytes>>>),
+    Straight(Client<Direct, Body>),
+    Proxied(Box<Client<Tunneled, Body>>),
 }
 
 type Direct = HttpsConnector<HttpConnector>;
@@ -155,7 +154,7 @@ impl Way {
     }
 
     /// Sends a request.
-    pub(super) fn request(&self, request: Request<Full<Bytes>>) -> ResponseFuture {
+    pub(super) fn request(&self, request: Request<Body>) -> ResponseFuture {
         match self {
             Self::Straight(client) => client.request(request),
             Self::Proxied(client) => client.request(request),

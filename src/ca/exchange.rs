@@ -6,13 +6,13 @@
 use faythe_core::budget::Endpoint;
 use serde_json::Value;
 
-use super::CaError;
 use super::account::Account;
 use super::directory::Directories;
 use super::http::{Answer, Http};
 use super::jws::{Key, Signer};
 use super::nonce::{self, Nonces};
 use super::problem::{Asked, is_bad_nonce, refusal, silence};
+use super::{CaError, Leave};
 
 /// How often a request is made whose nonce the CA refuses. Where it refuses one in five by chance, as Pebble can be told
 /// to, one request in 10^10 still fails.
@@ -23,14 +23,17 @@ pub(super) struct Exchange {
     pub(super) http: Http,
     pub(super) directories: Directories,
     nonces: Nonces,
+    leave: Leave,
 }
 
 impl Exchange {
-    pub(super) fn new(http: Http, directory: String) -> Self {
+    /// What may cost or change something is sent as long as `leave` says so.
+    pub(super) fn new(http: Http, directory: String, leave: Leave) -> Self {
         Self {
             directories: Directories::new(http.clone(), directory),
             http,
             nonces: Nonces::default(),
+            leave,
         }
     }
 
@@ -72,6 +75,8 @@ impl Exchange {
         payload: &[u8],
     ) -> Result<Answer, CaError> {
         let url = asked.url();
+        // To read costs and changes nothing (RFC 8555 §6.3).
+        let leave = (!payload.is_empty()).then_some(&self.leave);
         let mut fresh = None;
         let mut tries = 0;
         loop {
@@ -83,7 +88,7 @@ impl Exchange {
                 .sign(signer, Some(&nonce), url, payload)
                 .map_err(|error| CaError::Account(Box::new(error)))?;
             let jws = jws.to_string().into_bytes();
-            let answer = self.http.post(asked, jws).await.map_err(silence)?;
+            let answer = self.http.post(asked, jws, leave).await.map_err(silence)?;
             tries += 1;
             if is_bad_nonce(&answer) && tries < INSISTENCE {
                 fresh = nonce::read(&answer);

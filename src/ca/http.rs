@@ -16,11 +16,13 @@ use faythe_core::budget::{self, Pace};
 use faythe_core::{Timestamp, schedule};
 use http::header::{ACCEPT_LANGUAGE, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT};
 use http::{Method, Request, StatusCode, Uri};
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper_util::client::legacy::Error as HyperError;
 use thiserror::Error;
 use tokio::time::Instant;
 
+use super::Leave;
+use super::body::{self, Body, NoLeave};
 use super::connect::{Proxy, Way};
 use super::problem::Asked;
 use super::retry_after;
@@ -135,7 +137,10 @@ pub(super) enum Cause {
     Broken(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// No connection, no TLS, or no answer on it.
     #[error(transparent)]
-    Connection(#[from] HyperError),
+    Connection(HyperError),
+    /// It was not sent, or not as a whole: there is no leave.
+    #[error(transparent)]
+    NoLeave(#[from] NoLeave),
     /// What was to be asked is no URL.
     #[error("it is not a URL that can be asked: {0}")]
     NoUrl(String),
@@ -258,21 +263,31 @@ impl Http {
 
     /// Asks for what needs no signature.
     pub(super) async fn get(&self, asked: Asked<'_>) -> Result<Answer, Failure> {
-        self.exchange(Method::GET, asked, Bytes::new()).await
+        self.exchange(Method::GET, asked, Body::free(Bytes::new())).await
     }
 
     /// Asks for the headers alone, for a nonce (RFC 8555 §7.2).
     pub(super) async fn head(&self, asked: Asked<'_>) -> Result<Answer, Failure> {
-        self.exchange(Method::HEAD, asked, Bytes::new()).await
+        self.exchange(Method::HEAD, asked, Body::free(Bytes::new())).await
     }
 
-    /// Sends a signed request (RFC 8555 §6.2).
-    pub(super) async fn post(&self, asked: Asked<'_>, jws: Vec<u8>) -> Result<Answer, Failure> {
-        self.exchange(Method::POST, asked, jws.into()).await
+    /// Sends a signed request (RFC 8555 §6.2); one that may cost or change something only with `leave`, which is asked when
+    /// nothing is left to wait for.
+    pub(super) async fn post(
+        &self,
+        asked: Asked<'_>,
+        jws: Vec<u8>,
+        leave: Option<&Leave>,
+    ) -> Result<Answer, Failure> {
+        let body = match leave {
+            Some(leave) => Body::fenced(jws.into(), leave),
+            None => Body::free(jws.into()),
+        };
+        self.exchange(Method::POST, asked, body).await
     }
 
     /// One request and its whole answer, when its turn has come.
-    async fn exchange(&self, method: Method, asked: Asked<'_>, body: Bytes) -> Result<Answer, Failure> {
+    async fn exchange(&self, method: Method, asked: Asked<'_>, body: Body) -> Result<Answer, Failure> {
         let Inner {
             way,
             limits,
@@ -286,14 +301,22 @@ impl Http {
         }
         let url = asked.url();
         let url = url.to_owned();
-        let request = match request(method.clone(), &url, body) {
+        let allowed = body.check().map_err(Cause::from);
+        let request = match allowed.and_then(|()| request(method.clone(), &url, body)) {
             Ok(request) => request,
             Err(cause) => return Err(Failure { url, cause }),
         };
         counts.requests.fetch_add(1, Ordering::Relaxed);
 
         let both = async {
-            let (parts, body) = way.request(request).await?.into_parts();
+            let answer = way.request(request).await.map_err(|error| {
+                if body::lacks_leave(&error) {
+                    Cause::NoLeave(NoLeave)
+                } else {
+                    Cause::Connection(error)
+                }
+            })?;
+            let (parts, body) = answer.into_parts();
             let body = Limited::new(body, limits.body).collect().await.map_err(|error| {
                 if error.is::<LengthLimitError>() {
                     Cause::TooLong(limits.body)
@@ -341,7 +364,7 @@ impl Http {
 }
 
 /// Puts a request together.
-fn request(method: Method, url: &str, body: Bytes) -> Result<Request<Full<Bytes>>, Cause> {
+fn request<B>(method: Method, url: &str, body: B) -> Result<Request<B>, Cause> {
     let no_url = |what: &dyn std::fmt::Display| Cause::NoUrl(what.to_string());
     let uri: Uri = url.parse().map_err(|error| no_url(&error))?;
     // The client would panic, or answer less clearly.
@@ -356,7 +379,7 @@ fn request(method: Method, url: &str, body: Bytes) -> Result<Request<Full<Bytes>
             headers.insert(CONTENT_TYPE, JOSE);
         }
     }
-    request.body(Full::from(body)).map_err(|error| no_url(&error))
+    request.body(body).map_err(|error| no_url(&error))
 }
 
 #[cfg(test)]

@@ -51,6 +51,7 @@ pub(super) fn silence(failure: Failure) -> CaError {
             retry_after: None,
             status: None,
         },
+        Cause::NoLeave(_) => CaError::NoLeave,
         Cause::Broken(_) | Cause::Connection(_) | Cause::TimedOut(_) => CaError::Unreachable {
             url,
             source: Box::new(cause),

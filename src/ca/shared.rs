@@ -110,6 +110,7 @@ fn once_more(error: &Arc<CaError>) -> CaError {
             status: *status,
         },
         CaError::Gone { url } => CaError::Gone { url: url.clone() },
+        CaError::NoLeave => CaError::NoLeave,
         CaError::Unregistered(problem) => CaError::Unregistered(problem.clone()),
         CaError::Refused(problem) => CaError::Refused(problem.clone()),
         CaError::Unreachable { url, .. } => CaError::Unreachable {

@@ -257,7 +257,9 @@ fn failed(error: &CaError) -> Answer {
         } if passes(*status) => Answer::Busy {
             retry_after: *retry_after,
         },
-        CaError::Account(_) | CaError::Unreachable { .. } => Answer::Busy { retry_after: None },
+        CaError::Account(_) | CaError::NoLeave | CaError::Unreachable { .. } => {
+            Answer::Busy { retry_after: None }
+        }
         CaError::Garbled { .. } | CaError::Gone { .. } | CaError::Refused(_) | CaError::Unregistered(_) => {
             Answer::Refused
         }

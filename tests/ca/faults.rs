@@ -31,7 +31,7 @@ fn acme(server: &Hostile, store: Arc<Memory>) -> Acme {
         ..Limits::default()
     };
     let now: Timestamp = "2026-11-23T12:00:00Z".parse().unwrap();
-    Acme::new(settings, store, Arc::new(move || now)).unwrap()
+    Acme::new(settings, store, Arc::new(move || now), Arc::new(|| true)).unwrap()
 }
 
 fn host() -> Hostname {
@@ -214,7 +214,13 @@ async fn a_refused_connection_says_so() {
     let server = Hostile::start().await;
     let settings = Settings::of(format!("http://127.0.0.1:{}/dir", crate::pebble::free_port()));
     drop(server);
-    let acme = Acme::new(settings, Arc::new(Memory::default()), Arc::new(Timestamp::now)).unwrap();
+    let acme = Acme::new(
+        settings,
+        Arc::new(Memory::default()),
+        Arc::new(Timestamp::now),
+        Arc::new(|| true),
+    )
+    .unwrap();
     let chain = unreachable(
         &acme
             .open(grant(&host()), NewOrder::default())

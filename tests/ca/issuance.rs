@@ -31,7 +31,7 @@ pub(crate) fn acme_with(pebble: &Pebble, store: &Arc<Memory>, change: impl FnOnc
     settings.roots = Some(pebble.roots());
     change(&mut settings);
     let store: Arc<Memory> = Arc::clone(store);
-    Acme::new(settings, store, Arc::new(Timestamp::now)).unwrap()
+    Acme::new(settings, store, Arc::new(Timestamp::now), Arc::new(|| true)).unwrap()
 }
 
 pub(crate) fn acme(pebble: &Pebble, store: &Arc<Memory>) -> Acme {

@@ -89,7 +89,13 @@ async fn p21_what_replaces_is_asked_for_once_more_without() {
     };
     let acme = |server: &Hostile| {
         let settings = Settings::of(format!("{}/dir", server.base));
-        Acme::new(settings, Arc::new(Memory::default()), Arc::new(Timestamp::now)).unwrap()
+        Acme::new(
+            settings,
+            Arc::new(Memory::default()),
+            Arc::new(Timestamp::now),
+            Arc::new(|| true),
+        )
+        .unwrap()
     };
     server.order(&json!({ "status": "ready", "authorizations": [], "finalize": "BASE/f" }).to_string());
 
@@ -222,7 +228,13 @@ async fn a_binding_may_use_any_of_three_algorithms() {
     ] {
         let mut settings = Settings::of(format!("{}/dir", server.base));
         settings.registration.binding = Some(binding("kid-1", algorithm));
-        let acme = Acme::new(settings, Arc::new(Memory::default()), Arc::new(Timestamp::now)).unwrap();
+        let acme = Acme::new(
+            settings,
+            Arc::new(Memory::default()),
+            Arc::new(Timestamp::now),
+            Arc::new(|| true),
+        )
+        .unwrap();
         acme.open(grant(&host("a.example.com")), NewOrder::default())
             .await
             .unwrap();
@@ -312,7 +324,13 @@ async fn p17_the_ca_is_asked_no_faster_than_it_allows() {
     settings.budget.requests.new_order = Some(Limit::new(2, Duration::from_millis(400)));
     settings.budget.new_accounts = Some(Limit::new(1, Duration::from_secs(3 * 3600)));
     let store = Arc::new(Memory::default());
-    let acme = Acme::new(settings, Arc::<Memory>::clone(&store), Arc::new(Timestamp::now)).unwrap();
+    let acme = Acme::new(
+        settings,
+        Arc::<Memory>::clone(&store),
+        Arc::new(Timestamp::now),
+        Arc::new(|| true),
+    )
+    .unwrap();
     let host = host("a.example.com");
     let begun = Instant::now();
     for opened in

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use faythe_core::budget::Limit;
 use faythe_core::name::Hostname;
 use jiff::SignedDuration;
 use tokio::time::Instant;
@@ -165,4 +166,29 @@ async fn p38_a_note_that_comes_late_from_another_is_cleaned_up() {
     let state = rig.place.state();
     assert!(state.notes.is_empty());
     assert_eq!((state.calls("open"), state.calls("keep")), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn p38_what_the_ca_was_not_sent_costs_nothing_and_is_no_failure() {
+    for call in ["open", "tell", "finalize"] {
+        let mut rig = Rig::new(&[HOST]);
+        // An order that is counted though it was not made would be one too many.
+        rig.limits.new_orders = Some(Limit::new(1, Duration::from_secs(7 * 86_400)));
+        rig.place.state().faults.without_leave = vec![call];
+        let mut process = rig.process();
+        let began = Instant::now();
+        rig.settled(&mut process).await;
+        assert!(
+            began.elapsed() < Duration::from_secs(120),
+            "{:?}",
+            began.elapsed()
+        );
+        let state = rig.place.state();
+        assert!(state.faults.without_leave.is_empty());
+        assert_eq!(
+            (state.orders.len(), state.calls("save failure")),
+            (1, 0),
+            "{call}"
+        );
+    }
 }

@@ -95,6 +95,8 @@ pub(crate) struct Faults {
     pub(crate) ca_is_away: bool,
     /// The CA does not answer the next calls that begin so.
     pub(crate) ca_misses: Vec<&'static str>,
+    /// There is no leave for the next calls of the CA that begin so.
+    pub(crate) without_leave: Vec<&'static str>,
     /// The CA answers a new order with this.
     pub(crate) refuse_orders: Option<Problem>,
     /// Orders whose number is less stay as they are once the CA has the CSR, and it asks for this wait.
@@ -232,6 +234,11 @@ impl State {
 
     /// Whether the CA answers a call.
     fn ca_answers(&mut self, call: &str) -> Result<(), CaError> {
+        let without_leave = &mut self.faults.without_leave;
+        if let Some(at) = without_leave.iter().position(|start| call.starts_with(start)) {
+            without_leave.remove(at);
+            return Err(CaError::NoLeave);
+        }
         let missed = self
             .faults
             .ca_misses
