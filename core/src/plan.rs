@@ -23,13 +23,15 @@ mod line;
 mod overdue;
 mod pace;
 mod queues;
+mod rank;
 mod settle;
 
 pub use overdue::Overdue;
 
-use assess::{Assessment, Urgency, assess, best, goal, has_order};
+use assess::{Assessment, assess, best, goal, has_order};
 use pace::{Flow, Flows};
 use queues::{Queues, Standing, View};
+use rank::Urgency;
 
 /// Questions about renewal that may be under way at once.
 const POLLS_AT_ONCE: usize = 8;
@@ -146,7 +148,7 @@ impl Planner {
             stale.extend(
                 self.assessed
                     .iter()
-                    .filter(|(_, a)| a.verdict.reason.state() != State::Valid)
+                    .filter(|(_, a)| a.place.is_some() || a.verdict.reason.state() != State::Valid)
                     .map(|(h, _)| h.clone()),
             );
         }
@@ -165,7 +167,11 @@ impl Planner {
         while let Some((_, host)) = self.fresh.pop_first() {
             let asker = world.want(&host).and_then(|want| want.askers.first().cloned());
             let namespace = asker.map_or_else(Box::default, |asker| asker.namespace.clone());
-            world.turns_mut().join(&host, &namespace);
+            if world.activity(&host).is_some() {
+                world.turns_mut().rejoin(&host);
+            } else {
+                world.turns_mut().join(&host, &namespace);
+            }
             self.reassess(host, world, policy, now, &mut plan);
         }
         plan.wake_at = self.due.first().map(|(at, _)| *at);
@@ -298,8 +304,8 @@ impl Planner {
             self.due.insert((at, host.clone()));
         }
         // Who is new gets a turn first, all of them in order of arrival.
-        let is_fresh =
-            rank.is_some_and(|rank| rank.urgency == Urgency::New) && world.turns().of(&host).is_none();
+        let is_new = rank.is_some_and(|rank| rank.urgency == Urgency::New);
+        let is_fresh = is_new && !has_order(world.activity(&host)) && world.turns().of(&host).is_none();
         if is_fresh {
             let arrival = world.want(&host).map_or(0, |want| want.arrival);
             self.fresh.insert((arrival, host.clone()));

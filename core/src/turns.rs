@@ -6,7 +6,7 @@
 //! pace, and when the last routine renewal began is kept here, so that an outage or a mass event is not followed by a herd
 //! (P20).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -21,6 +21,8 @@ pub struct Turns {
     /// The turn of each namespace's last host, where it lies ahead.
     last: BTreeMap<Box<str>, u64>,
     of: BTreeMap<Hostname, u64>,
+    /// Those who are worked on again after a rest.
+    again: BTreeSet<Hostname>,
     /// When the last routine renewal began, and for how many the next one has to pause.
     last_renewal: Option<(Timestamp, i32)>,
     polls: Batch,
@@ -52,6 +54,31 @@ impl Turns {
         let turn = last.max(self.served) + 1;
         self.last.insert(namespace.into(), turn);
         self.of.insert(host.clone(), turn);
+    }
+
+    /// It was the turn of `host`, and nothing came of it: it is its turn still, and not the next one of its namespace.
+    pub(crate) fn rejoin(&mut self, host: &Hostname) {
+        self.of.insert(host.clone(), self.served);
+    }
+
+    /// How many are worked on again after a rest.
+    pub(crate) fn under_way_again(&self) -> usize {
+        self.again.len()
+    }
+
+    /// Work on `host` begins again after a rest.
+    pub(crate) fn begin_again(&mut self, host: &Hostname) {
+        self.again.insert(host.clone());
+    }
+
+    /// Work on `host` has ended, or has come to rest.
+    pub(crate) fn end(&mut self, host: &Hostname) {
+        self.again.remove(host);
+    }
+
+    /// Nothing is worked on.
+    pub(crate) fn end_all(&mut self) {
+        self.again.clear();
     }
 
     /// It was the turn of `host`, or it does not wait any more.
@@ -157,5 +184,9 @@ mod tests {
         // Whoever comes later does not go before those who have waited since.
         join(&mut turns, "c", 2);
         assert_eq!(order(&turns), ["a3", "c0", "a4", "c1"]);
+        // Whose turn came to nothing has it still.
+        let last: Hostname = "a2.example.com".parse().unwrap();
+        turns.rejoin(&last);
+        assert_eq!(order(&turns), ["a2", "a3", "c0", "a4", "c1"]);
     }
 }

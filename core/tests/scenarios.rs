@@ -412,6 +412,9 @@ impl Theater {
                 self.world().set_failures(&host, Some(failures));
             }
             ["stalled", stage, code, tries, rest, more @ ..] => {
+                if more.contains(&"unnoted") {
+                    self.world().tell(&host, Spending::Ended, now);
+                }
                 activity = Some(Activity::Resting(Rest {
                     noted: !more.contains(&"unnoted"),
                     stage: self::stage(stage)?,

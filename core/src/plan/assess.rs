@@ -15,8 +15,9 @@ use crate::verdict::Reason;
 use crate::world::{Want, World};
 
 use super::choice::{Choice, Obstacle, choose, is_refused_elsewhere};
-use super::pace::{Flow, Pace, usual};
-use super::settle::{is_asked_for, settling};
+use super::pace::{Flow, usual};
+use super::rank::{Rank, Urgency, endangered_at, rank, tidying};
+use super::settle::settling;
 
 /// How long the place of a certificate counts as somebody else's before it is looked at again: half as long as it has
 /// been known, within these bounds. No watch tells of a Secret without the label, and who has just read the verdict and
@@ -40,42 +41,6 @@ pub(super) struct Assessment {
     /// What it takes of the CA on the average.
     pub(super) usual: Flow,
 }
-
-/// Who goes first, when not all can: by urgency, then by what counts within it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Rank {
-    pub(super) urgency: Urgency,
-    first: u64,
-    second: u64,
-    pub(super) pace: Pace,
-}
-
-/// Kinds of urgency, the greatest first (P17). Those that have rested come last, so that what is stuck never holds up
-/// what is new.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Urgency {
-    /// An order that is there already, in order of arrival.
-    Noted,
-    /// The certificate has expired; who was without one longest goes first.
-    Expired,
-    /// The CA wants it replaced at once: the longest overdue, then the one that most Ingresses ask for (P21).
-    Recalled,
-    /// Little is left of its life, the smallest share first.
-    Endangered,
-    /// There is none that serves: by turns of the namespaces, then in order of arrival.
-    New,
-    /// It has time, the smallest share of life first.
-    Routine,
-    /// It has rested after a fault.
-    Rested,
-    /// The same, without an order and with time: when a CA comes back after days, what waits for it is no herd (P22).
-    RestedRoutine,
-}
-
-/// What is left of a life is told in so many steps, so that an order by share changes seldom.
-const STEPS: i32 = 32;
-/// With so many steps left or fewer, a renewal is no routine any more: half of what a renewal has as a rule.
-const ENDANGERED: u64 = STEPS as u64 / 6;
 
 /// Judges one certificate; `None` when there is nothing to say or do.
 pub(super) fn assess(host: &Hostname, world: &World, policy: &Policy, now: Timestamp) -> Option<Assessment> {
@@ -110,26 +75,27 @@ fn awaited(host: &Hostname, world: &World) -> Option<CaId> {
         .filter(|_| world.is_untold(host, renewal::key(id)))
 }
 
-fn earlier(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {
+/// The earlier of two moments, where there are any.
+pub(super) fn earlier(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {
     a.into_iter().chain(b).min()
 }
 
 fn assess_unwanted(host: &Hostname, world: &World, policy: &Policy, now: Timestamp) -> Option<Assessment> {
-    let (ready, revisit) = match world.activity(host) {
-        Some(Activity::Running(_)) => (false, None),
-        Some(Activity::Resting(rest)) if rest.until > now => (false, Some(rest.until)),
-        Some(Activity::Noted | Activity::Resting(_)) => (true, None),
-        None => {
+    let (rank, revisit) = match world.activity(host) {
+        Some(Activity::Running(_)) => (None, None),
+        Some(Activity::Resting(rest)) if rest.until > now => (None, Some(rest.until)),
+        activity @ (Some(Activity::Noted | Activity::Resting(_)) | None) => {
             // A demand is for a certificate, which nobody wants.
-            if world.spaced_until(host, policy.issue_grace)? > now {
+            if activity.is_none() && world.spaced_until(host, policy.issue_grace)? > now {
                 return None;
             }
-            (true, None)
+            let (rank, revisit) = tidying(host, 0, world, now);
+            (Some(rank), revisit)
         }
     };
     Some(Assessment {
         reason: Reason::Unwanted,
-        rank: ready.then_some(Rank::by_arrival(Urgency::Noted, 0)),
+        rank,
         ca: world.ca_of(host),
         counted: false,
         revisit,
@@ -169,7 +135,8 @@ fn assess_wanted(host: &Hostname, want: &Want, world: &World, policy: &Policy, n
                 }
                 Some(Activity::Resting(rest)) if !rest.noted => (None, renew_at),
                 Some(Activity::Noted | Activity::Resting(_)) => {
-                    (Some(Rank::by_arrival(Urgency::Noted, want.arrival)), renew_at)
+                    let (rank, changes) = tidying(host, want.arrival, world, now);
+                    (Some(rank), changes.map_or(renew_at, |at| at.min(renew_at)))
                 }
                 Some(Activity::Running(_)) | None => (None, renew_at),
             };
@@ -284,8 +251,8 @@ fn assess_wanted(host: &Hostname, want: &Want, world: &World, policy: &Policy, n
         }
         Some(Obstacle::Refused(_)) | None => {}
     }
-    let (rank, revisit) = rank(host, want, &short, world, policy, now);
-    let has_time = matches!(rank.urgency, Urgency::Routine | Urgency::Recalled);
+    let (rank, revisit) = rank(host, want, &short, choice.ca, world, policy, now);
+    let has_time = matches!(rank.urgency, Urgency::Routine | Urgency::Recalled) && !ordered;
     let awaited = awaited(host, world).filter(|_| has_time);
     // One that cannot be asked is not waited for.
     let unasked = awaited.and_then(|ca| world.unasked_until(ca, now));
@@ -318,138 +285,6 @@ fn hurry_at(host: &Hostname, short: &Shortfall, world: &World) -> Option<Timesta
         | Shortfall::OtherNames(_)
         | Shortfall::Unreadable(_) => None,
     }
-}
-
-/// How urgent an order is, and when that changes.
-fn rank(
-    host: &Hostname,
-    want: &Want,
-    short: &Shortfall,
-    world: &World,
-    policy: &Policy,
-    now: Timestamp,
-) -> (Rank, Option<Timestamp>) {
-    match world.activity(host) {
-        Some(Activity::Noted | Activity::Running(_)) => {
-            return (Rank::by_arrival(Urgency::Noted, want.arrival), None);
-        }
-        Some(Activity::Resting(rest)) => {
-            let hurry_at = hurry_at(host, short, world).filter(|at| !rest.noted && *at > now);
-            let (Some(_), Some(facts)) = (hurry_at, best(host, world)) else {
-                return (Rank::by_arrival(Urgency::Rested, want.arrival), None);
-            };
-            let (pace, changes) = Pace::of(host, facts, world.rule(host, policy), now);
-            let rank = Rank {
-                pace,
-                ..Rank::by_arrival(Urgency::RestedRoutine, want.arrival)
-            };
-            return (rank, earlier(hurry_at, changes));
-        }
-        None => {}
-    }
-    let new = || {
-        let rank = Rank {
-            urgency: Urgency::New,
-            first: world.turns().of(host).unwrap_or(0),
-            second: want.arrival,
-            pace: Pace::Free,
-        };
-        (rank, None)
-    };
-    let Some(facts) = best(host, world) else {
-        return new();
-    };
-    match short {
-        Shortfall::Expired(at) => {
-            let rank = Rank {
-                urgency: Urgency::Expired,
-                first: seconds(*at),
-                second: want.arrival,
-                pace: Pace::Free,
-            };
-            (rank, None)
-        }
-        Shortfall::Due(_) if is_asked_for(host, world, now) => {
-            let rank = Rank {
-                urgency: Urgency::Recalled,
-                first: 0,
-                second: want.arrival,
-                pace: Pace::Free,
-            };
-            (rank, None)
-        }
-        Shortfall::Due(_) => {
-            let rule = world.rule(host, policy);
-            if let Some(window) = rule.window(facts)
-                && rule.is_recalled(host, facts, now)
-            {
-                let asked = u64::try_from(want.askers.len()).unwrap_or(u64::MAX);
-                let rank = Rank {
-                    urgency: Urgency::Recalled,
-                    first: seconds(window.end()),
-                    second: u64::MAX - asked,
-                    pace: Pace::Free,
-                };
-                // From then on it is late, and no more.
-                let late = rule.due_without_hint(host, facts);
-                return (rank, Some(late).filter(|at| *at > now));
-            }
-            let step = (facts.lifetime() / STEPS).max(SignedDuration::from_secs(1));
-            let left = now.duration_until(facts.not_after).max(SignedDuration::ZERO);
-            let steps = left.as_nanos() / step.as_nanos();
-            let steps = i32::try_from(steps).unwrap_or(STEPS).min(STEPS);
-            let level = u64::from(steps.unsigned_abs());
-            let (urgency, (pace, changes)) = if level <= ENDANGERED {
-                (Urgency::Endangered, (Pace::Free, None))
-            } else {
-                (Urgency::Routine, Pace::of(host, facts, rule, now))
-            };
-            let rank = Rank {
-                urgency,
-                first: level,
-                second: seconds(facts.not_after),
-                pace,
-            };
-            // Strictly below the step, so that looking then finds it changed.
-            let next = ahead(back(facts.not_after, step * steps), SignedDuration::from_nanos(1));
-            (rank, earlier(changes, Some(next).filter(|next| *next > now)))
-        }
-        Shortfall::Missing
-        | Shortfall::NotYetValid(_)
-        | Shortfall::OtherNames(_)
-        | Shortfall::Unreadable(_) => new(),
-    }
-}
-
-/// When so little is left that a renewal is no routine any more.
-fn endangered_at(facts: &CertFacts) -> Timestamp {
-    let step = (facts.lifetime() / STEPS).max(SignedDuration::from_secs(1));
-    let steps = i32::try_from(ENDANGERED).unwrap_or(STEPS) + 1;
-    back(facts.not_after, step * steps)
-}
-
-impl Rank {
-    /// Whether nothing serves, or little is left of what does, so that another CA may stand in for a new order.
-    pub(super) fn is_urgent(self) -> bool {
-        matches!(
-            self.urgency,
-            Urgency::Expired | Urgency::Endangered | Urgency::New | Urgency::Rested
-        )
-    }
-
-    fn by_arrival(urgency: Urgency, arrival: u64) -> Self {
-        Self {
-            urgency,
-            first: 0,
-            second: arrival,
-            pace: Pace::Free,
-        }
-    }
-}
-
-/// Seconds in the order of time, before 1970 too.
-fn seconds(at: Timestamp) -> u64 {
-    u64::try_from(at.as_second() - Timestamp::MIN.as_second()).unwrap_or(0)
 }
 
 /// What an order for `host` is to be worked on for, should it begin now.

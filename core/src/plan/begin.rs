@@ -26,7 +26,18 @@ impl Planner {
         while self.running.len() < most {
             let takes = |ca| !closed.contains(&ca) && !self.is_full(ca, world);
             let opens = self.opens(world, policy);
-            let Some((first, ca)) = self.queues.first(takes, opens, view(world, now)) else {
+            let first = |also_again: bool| {
+                let takes = |ca, again: bool| (also_again || !again) && takes(ca);
+                self.queues.first(takes, opens, view(world, now))
+            };
+            // Those that have rested leave half of the room to the others, as long as there are any.
+            let crowded = world.turns().under_way_again() >= (most / 2).max(1);
+            let first = if crowded {
+                first(false).or_else(|| first(true))
+            } else {
+                first(true)
+            };
+            let Some((first, ca)) = first else {
                 break;
             };
             let first = first.clone();
@@ -154,6 +165,9 @@ impl Planner {
             }
         }
         world.turns_mut().leave(host, true);
+        if rank.is_some_and(|rank| rank.again) {
+            world.turns_mut().begin_again(host);
+        }
         let stage = if goal == Goal::Wanted || ordered {
             plan.actions.push(Action::Drive {
                 host: host.clone(),

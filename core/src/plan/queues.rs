@@ -9,10 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::assess::Rank;
 use super::choice::stand_ins;
 use super::line::Line;
 use super::pace::Pace;
+use super::rank::Rank;
 use crate::budget::{Kind, registered_domain};
 use crate::cas::CaId;
 use crate::name::Hostname;
@@ -78,6 +78,8 @@ struct Gates {
     /// It is counted for the account's orders.
     account: bool,
     pace: Kept,
+    /// It has rested, and there is not room for any number of those.
+    again: bool,
 }
 
 /// Which pace a candidate keeps.
@@ -152,17 +154,17 @@ impl Queues {
         }
     }
 
-    /// The most urgent one who may begin now, at a CA that takes more.
+    /// The most urgent one who may begin now, at a CA that takes more; `takes` is told as well whether it has rested.
     pub(super) fn first(
         &self,
-        takes: impl Fn(CaId) -> bool,
+        takes: impl Fn(CaId, bool) -> bool,
         opens: Opens,
         view: View<'_>,
     ) -> Option<(&Hostname, CaId)> {
         let open = self
             .lines
             .iter()
-            .filter(|(gates, _)| takes(gates.ca) && view.opens(**gates, opens).is_none());
+            .filter(|(gates, _)| takes(gates.ca, gates.again) && view.opens(**gates, opens).is_none());
         open.filter_map(|(gates, line)| Some((line.first()?, gates.ca)))
             .min()
             .map(|((_, host), ca)| (host, ca))
@@ -392,6 +394,7 @@ fn gates(standing: Standing) -> Gates {
             Pace::Bounded => Kept::Bounded,
             Pace::Even(_) => Kept::Even,
         },
+        again: standing.rank.again,
     }
 }
 

@@ -202,7 +202,8 @@ impl Course {
                 stage: Stage::Publishing,
                 code: "badkey".into(),
                 text: "badkey".into(),
-                tries: 1,
+                // Few rests in a row cost no place, and many do.
+                tries: u32::try_from(secs % 14).unwrap(),
                 until: ahead(self.now, SignedDuration::from_secs(secs)),
             })),
             Ending::Settled => None,

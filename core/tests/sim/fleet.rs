@@ -31,7 +31,11 @@ use crate::urgency::{Claim, Law, Need};
 pub(crate) const ORDERS_AT_ONCE: usize = 32;
 const GRACE: Duration = Duration::from_secs(8 * 3_600);
 
+mod trouble;
+
 enum Event {
+    /// An attempt ends before there is an order, for a fault on our side.
+    Unsaved(Hostname),
     /// An order ends, one way or the other.
     End {
         host: Hostname,
@@ -84,6 +88,12 @@ pub(crate) struct Fleet {
     pub(crate) refused: fn(&Hostname) -> bool,
     /// Hosts whose validation always fails.
     pub(crate) cursed: fn(&Hostname) -> bool,
+    /// Hosts to whose orders the CA always says that it has failed inside.
+    pub(crate) spoiled: fn(&Hostname) -> bool,
+    /// The API server takes nothing, and is slow to say so.
+    pub(crate) store_away: bool,
+    /// How often in a row an attempt has come to rest.
+    tries: BTreeMap<Hostname, u32>,
     /// Every certificate that was issued: when, and for whom.
     pub(crate) issued: Vec<(Timestamp, Hostname)>,
     /// When each certificate that is held ends.
@@ -146,6 +156,9 @@ impl Fleet {
             version: 0,
             refused: |_| false,
             cursed: |_| false,
+            spoiled: |_| false,
+            store_away: false,
+            tries: BTreeMap::new(),
             issued: Vec::new(),
             ends: BTreeMap::new(),
             expired: 0,
@@ -368,7 +381,15 @@ impl Fleet {
             self.world.set_activity(host, None);
             return;
         };
+        if self.store_away {
+            self.later(trouble::SLOW_MS, Event::Unsaved(host.clone()));
+            return;
+        }
         self.note_renewal(host);
+        if (self.spoiled)(host) {
+            self.meet_trouble(host);
+            return;
+        }
         if (self.refused)(host) {
             let number = self.ca.counts.number(host);
             self.ca.counts.asked(number, self.now);
@@ -380,6 +401,7 @@ impl Fleet {
         match self.ca.open(host, replaces.as_ref(), self.now) {
             Ok((number, renewal)) => {
                 self.troubled = false;
+                self.tries.remove(host);
                 let domain = self.ca.counts.room(number, self.now).0;
                 self.orders.insert(host.clone(), (!renewal).then_some(domain));
                 self.world.clear_trouble(CaId::FIRST);
@@ -552,6 +574,7 @@ impl Fleet {
             self.orders.remove(host);
         }
         match event {
+            Event::Unsaved(host) => self.come_to_rest(&host, "store-unavailable"),
             Event::End { host, number, .. } if (self.cursed)(&host) => {
                 self.ca.counts.fail(number, self.now);
                 self.world.tell(&host, Spending::Failed, self.now);

@@ -16,6 +16,7 @@ use jiff::SignedDuration;
 use crate::fleet::{Fleet, ORDERS_AT_ONCE, start};
 use crate::urgency::Law;
 
+mod rests;
 mod tenants;
 
 const MINUTE: i64 = 60;

@@ -1,0 +1,65 @@
+//! Faults that keep a fleet's attempts from becoming orders: an API server that takes nothing, and names to which the CA
+//! always says that it has failed inside.
+
+use faythe_core::activity::{Activity, Hold, Rest};
+use faythe_core::budget::Spending;
+use faythe_core::cas::CaId;
+use faythe_core::name::Hostname;
+use faythe_core::order::Stage;
+use faythe_core::schedule::{self, after, ahead};
+use jiff::SignedDuration;
+
+use super::Fleet;
+
+/// How long an API server takes to say that it has trouble.
+pub(super) const SLOW_MS: i64 = 10_000;
+
+impl Fleet {
+    /// They hold certificates of another account that have expired, the first one first.
+    pub(crate) fn hold_expired(&mut self, hosts: &[Hostname]) {
+        for (number, host) in (0_i64..).zip(hosts) {
+            let life = self.ca.lifetime_of(host);
+            let at = ahead(self.now, SignedDuration::from_hours(number - life - 100));
+            let facts = self.ca.make_elsewhere(host, at);
+            self.hold(host, facts, None);
+        }
+    }
+
+    /// The attempt ends without an order, and is made again after the usual rest.
+    pub(super) fn come_to_rest(&mut self, host: &Hostname, code: &str) {
+        self.world.tell(host, Spending::Ended, self.now);
+        let tries = self.tries.entry(host.clone()).or_default();
+        *tries += 1;
+        let rest = Rest {
+            noted: false,
+            stage: Stage::Ordering,
+            code: code.to_owned(),
+            text: String::new(),
+            tries: *tries,
+            until: after(self.now, schedule::rest(*tries - 1)),
+        };
+        self.put_off(host, rest.until, false);
+        self.world.set_activity(host, Some(Activity::Resting(rest)));
+    }
+
+    /// The CA fails inside at this order; what follows is what the loop does.
+    pub(super) fn meet_trouble(&mut self, host: &Hostname) {
+        self.world.tell(host, Spending::Refused, self.now);
+        for scope in self.world.held_by_trouble(CaId::FIRST, host) {
+            let before = self.world.hold_of(CaId::FIRST, &scope);
+            if before.is_some_and(|before| before.until > self.now) {
+                continue;
+            }
+            let tries = before.map_or(0, |before| before.tries);
+            let hold = Hold {
+                until: after(self.now, schedule::ca_rest(tries)),
+                code: "serverInternal".into(),
+                text: String::new(),
+                tries: tries + 1,
+                told: false,
+            };
+            self.world.set_hold(CaId::FIRST, scope, hold, self.now);
+        }
+        self.come_to_rest(host, "serverInternal");
+    }
+}
