@@ -170,6 +170,12 @@ impl Sim {
             self.happen(event);
             self.laws.check_foreign(&self.outside);
             self.pass_on();
+            let mut shells = self
+                .instances
+                .iter()
+                .filter_map(|instance| instance.shell.as_ref());
+            let acts = shells.any(|shell| shell.acts() && shell.world.is_known());
+            self.laws.check_expiry(acts, &self.outside);
         }
         self.outside.now = self.outside.now.max(self.end);
         if self.laws.broken.is_empty() {
@@ -198,7 +204,7 @@ impl Sim {
             }
             Event::Day => {
                 let (works, steps) = self.books;
-                self.laws.check_day(&self.outside, works, steps);
+                self.laws.check_day(self.outside.now, works, steps);
                 self.books = (self.laws.works, self.laws.steps);
                 self.after(Duration::from_secs(86_400), Event::Day);
             }
@@ -304,6 +310,7 @@ impl Sim {
             self.queue.insert((at, self.count), Event::Ca(order));
         }
         for (concerned, change) in std::mem::take(&mut self.outside.cluster.untold) {
+            self.laws.sees(&change);
             // In the order in which it happened.
             for (at, instance) in self.instances.iter_mut().enumerate() {
                 let delay = SignedDuration::from_millis(self.outside.dice.between(1, 2000));
@@ -469,9 +476,9 @@ fn run(course: Course, seed: u64) -> Result<String, String> {
         ..
     } = &sim.laws;
     let mut text = format!(
-        "seed {seed}: {} hosts, {} days: {opened} orders asked for, {issued} certificates, {works} works, {steps} steps, \
-         {turns} turns, {crashes} crashes",
-        course.hosts, course.days
+        "seed {seed}: {} hosts, {} days: {opened} orders asked for, {issued} certificates, {} expired that nothing could \
+         save, {works} works, {steps} steps, {turns} turns, {crashes} crashes",
+        course.hosts, course.days, sim.laws.expiry.expired
     );
     if broken.is_empty() {
         return Ok(text);

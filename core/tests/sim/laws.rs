@@ -11,6 +11,7 @@ use jiff::SignedDuration;
 
 use crate::outside::{CaOrder, Outside};
 
+mod expiry;
 mod limits;
 mod rest;
 mod verdicts;
@@ -59,6 +60,8 @@ pub(crate) struct Laws {
     foreign: BTreeMap<String, String>,
     /// When Secrets and notes were last put back from a backup.
     pub(crate) restored: Option<Timestamp>,
+    /// Certificates that are held, and what stood in the way of their renewal.
+    pub(crate) expiry: expiry::Watch,
     /// Answers 429, and until when whom each limit was said to hold.
     pub(crate) limited: usize,
     limits_told: BTreeMap<(u64, String), limits::Told>,
@@ -243,24 +246,8 @@ impl Laws {
         );
     }
 
-    /// What must hold every day.
-    pub(crate) fn check_day(&mut self, outside: &Outside, works_before: u64, steps_before: u64) {
-        let now = outside.now;
-        for (name, (host, held)) in &outside.cluster.secrets {
-            let Ok(facts) = &held.content else { continue };
-            // Everything has had half a life of quiet to be renewed.
-            let life = facts.not_before.duration_until(facts.not_after);
-            let quiet = ahead(facts.not_after, -life / 2);
-            let ours = held.issued_at.is_some() && !self.was_meddled_with_since(host, quiet);
-            if ours && self.is_wanted_since(host, quiet) && !outside.ca.cursed.contains(host) {
-                let fine = facts.not_after > now || outside.ca.rejected.contains(host);
-                self.law(
-                    fine,
-                    now,
-                    &format!("{name} has expired though it could have been renewed"),
-                );
-            }
-        }
+    /// What must hold every day: nothing goes on and on.
+    pub(crate) fn check_day(&mut self, now: Timestamp, works_before: u64, steps_before: u64) {
         let works = self.works - works_before;
         let hosts = u64::try_from(self.wanted.len()).unwrap() + 20;
         self.law(
