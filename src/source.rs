@@ -9,7 +9,7 @@ pub mod ingress;
 /// What a source has seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Seen {
-    /// These are all that ask; whatever else was known is gone.
+    /// These are all that ask, in the order in which they came to; whatever else was known is gone.
     All(Vec<(Asker, Vec<String>)>),
     /// One is new or says something else now.
     Changed {

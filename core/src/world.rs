@@ -199,7 +199,8 @@ impl World {
         }
     }
 
-    /// All Ingresses were listed; whoever is not among them is gone.
+    /// All Ingresses were listed, in the order in which they came to ask; whoever is not among them is gone. Of those that are
+    /// new the order is that of the list, so that a restart changes no one's turn.
     pub fn ask_all(&mut self, all: Vec<(Asker, Vec<String>)>) {
         let present: BTreeSet<_> = all
             .iter()

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use faythe_core::Timestamp;
 use faythe_core::want::Asker;
 use futures::future::ready;
 use futures::stream::{Stream, StreamExt};
@@ -29,15 +30,31 @@ pub fn follow_all(client: &Client, relist: Duration) -> impl Stream<Item = Seen>
         ready(match news {
             // Nobody else tells of Ingresses, so it does not matter what was known before.
             News::Listing => None,
-            News::All(all) => Some(Seen::All(all)),
-            News::Changed((asker, hosts)) => Some(Seen::Changed { asker, hosts }),
+            News::All(all) => Some(Seen::All(by_age(all))),
+            News::Changed(Said { asker, hosts, .. }) => Some(Seen::Changed { asker, hosts }),
             News::Gone { namespace, name } => Some(Seen::Gone { namespace, name }),
         })
     })
 }
 
-/// Keeps what an Ingress literally says.
-fn reduce(ingress: Ingress) -> (Asker, Vec<String>) {
+/// What an Ingress literally says.
+#[derive(Debug)]
+struct Said {
+    /// When it was made, by the API server's clock.
+    made: Timestamp,
+    asker: Asker,
+    hosts: Vec<String>,
+}
+
+/// The oldest first; those of one second, which is all that the API server tells, in its order. When they were made is of no
+/// use beyond that, and is not kept.
+fn by_age(mut all: Vec<Said>) -> Vec<(Asker, Vec<String>)> {
+    all.sort_by_key(|said| said.made);
+    all.into_iter().map(|said| (said.asker, said.hosts)).collect()
+}
+
+fn reduce(ingress: Ingress) -> Said {
+    let made = ingress.metadata.creation_timestamp.map(|time| time.0);
     let asker = Asker {
         namespace: ingress.metadata.namespace.unwrap_or_default().into(),
         name: ingress.metadata.name.unwrap_or_default().into(),
@@ -51,7 +68,11 @@ fn reduce(ingress: Ingress) -> (Asker, Vec<String>) {
         .flatten()
         .flat_map(|tls| tls.hosts.unwrap_or_default());
     let hosts: BTreeSet<String> = rules.chain(tls).filter(|host| !host.is_empty()).collect();
-    (asker, hosts.into_iter().collect())
+    Said {
+        made: made.unwrap_or(Timestamp::MIN),
+        asker,
+        hosts: hosts.into_iter().collect(),
+    }
 }
 
 #[cfg(test)]
@@ -64,7 +85,7 @@ mod tests {
     fn check(spec: Value, expected: &[&str]) {
         let metadata = json!({"name": "a", "namespace": "n", "uid": "u"});
         let ingress: Ingress = serde_json::from_value(json!({"metadata": metadata, "spec": spec})).unwrap();
-        let (asker, hosts) = reduce(ingress);
+        let Said { asker, hosts, .. } = reduce(ingress);
         assert_eq!(
             asker,
             Asker {
@@ -85,6 +106,24 @@ mod tests {
             }),
             &["*.example.com", "a.example.com", "b.example.com", "c.example.com"],
         );
+    }
+
+    #[test]
+    fn p17_of_a_list_the_oldest_come_first() {
+        let said = |(name, made): (&str, Option<&str>)| {
+            let metadata = json!({"name": name, "namespace": "n", "creationTimestamp": made});
+            reduce(serde_json::from_value(json!({"metadata": metadata})).unwrap())
+        };
+        let all = [
+            ("a", Some("2026-03-01T00:00:00Z")),
+            ("b", Some("2026-01-01T00:00:00Z")),
+            ("c", None),
+            ("d", Some("2026-02-01T00:00:00Z")),
+            ("e", Some("2026-01-01T00:00:00Z")),
+        ];
+        let names = by_age(all.map(said).into_iter().collect()).into_iter();
+        let names: Vec<_> = names.map(|(asker, _)| asker.name).collect();
+        assert_eq!(names.join(" "), "c b e d a");
     }
 
     #[test]

@@ -94,6 +94,35 @@ async fn s03_hosts_come_from_rules_and_tls() {
 }
 
 #[tokio::test]
+async fn p17_of_a_list_the_oldest_ingress_comes_first() {
+    let place = Place::new("age").await;
+    let ingresses: Api<Ingress> = Api::namespaced(place.admin.clone(), &place.namespace);
+    create_ingress(&place, "z", json!({"rules": [{"host": "z.example.com"}]})).await;
+    let made = async |name| ingresses.get(name).await.unwrap().metadata.creation_timestamp;
+    let first = made("z").await;
+    // The API server tells no more than the second.
+    let later = tokio::time::timeout(SOON, async {
+        loop {
+            create_ingress(&place, "a", json!({"rules": [{"host": "a.example.com"}]})).await;
+            if made("a").await > first {
+                break;
+            }
+            ingresses.delete("a", &DeleteParams::default()).await.unwrap();
+        }
+    });
+    later.await.unwrap();
+    let mut seen = ingress::follow_all(&place.client, NEVER).boxed();
+    let Some(Seen::All(all)) = seen.next().await else {
+        panic!("the first that is seen is a list");
+    };
+    let ours = all
+        .iter()
+        .filter(|(asker, _)| *asker.namespace == *place.namespace);
+    let names: Vec<_> = ours.map(|(asker, _)| &*asker.name).collect();
+    assert_eq!(names, ["z", "a"]);
+}
+
+#[tokio::test]
 async fn s03_changes_are_seen_as_they_happen() {
     let place = Place::new("changes").await;
     let mut view = View::new(&place, NEVER);

@@ -307,7 +307,10 @@ impl Fleet {
     pub(crate) fn restart(&mut self, alter: impl Fn(&mut Held)) {
         assert!(self.orders.is_empty());
         let record = self.world.ledger_mut(CaId::FIRST).record(self.now);
-        for (host, known) in &self.known {
+        // As a source has them: in the order in which they came to ask.
+        let mut known: Vec<_> = self.known.iter().collect();
+        known.sort_by_key(|(_, known)| known.arrival);
+        for (host, known) in known {
             let asker = Asker {
                 namespace: (*known.namespace).into(),
                 name: host.to_string().into(),
@@ -328,6 +331,11 @@ impl Fleet {
         // Questions that were under way went with the process.
         self.queue.clear();
         self.begin();
+    }
+
+    /// Whether no order is under way.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.orders.is_empty()
     }
 
     fn turn(&mut self) -> Option<Timestamp> {

@@ -1,10 +1,12 @@
-//! What becomes of the order of urgency when attempts rest that the CA has not seen (P17, P22).
+//! What becomes of the order of urgency when attempts rest that the CA has not seen, and when a process begins anew (P17,
+//! P22).
 
 use faythe_core::Timestamp;
 use faythe_core::name::Hostname;
 
-use super::{Began, DAY, HOUR, MINUTE, hosts, later, named, report, scaled, seed};
+use super::{Began, DAY, HOUR, MINUTE, check, hosts, judged, later, named, report, scaled, seed};
 use crate::fleet::{Fleet, start};
+use crate::urgency::Law;
 
 /// So many new hosts and ten that have expired, under the limits of Let's Encrypt.
 fn fleet(new: usize) -> (Fleet, Vec<Hostname>) {
@@ -80,5 +82,35 @@ fn p22_two_that_always_fail_starve_nobody() {
     assert!(
         took <= shortest + shortest / 20 + 10 * MINUTE,
         "{took} s, {shortest} s"
+    );
+}
+
+#[test]
+fn p17_a_restart_changes_no_ones_turn() {
+    let began = Began::now();
+    let count = scaled(5_000, 600);
+    let mut fleet = Fleet::new(seed(), 90 * 24);
+    fleet.law = Some(Law::default());
+    fleet.begin();
+    fleet.ask_in(&hosts(count / 2, count / 10), |_| "large".into());
+    fleet.ask(&named("k", count / 2, count / 10));
+    for part in 1..4 {
+        let some = 300 + (count - 300) * part / 4;
+        fleet.run(later(start(), 10 * DAY), |fleet| {
+            fleet.issued.len() >= some && fleet.is_idle()
+        });
+        fleet.restart(|_| {});
+    }
+    fleet.run(later(start(), 10 * DAY), |fleet| fleet.issued.len() == count);
+    check(&fleet);
+    assert_eq!(fleet.issued.len(), count);
+    report(
+        "restarts while hosts wait",
+        began,
+        &format!(
+            "{count} new hosts, half of them of one namespace, 3 restarts: {} orders, none before a more urgent one, 0 \
+             answers 429",
+            judged(&fleet)
+        ),
     );
 }
