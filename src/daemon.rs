@@ -25,7 +25,7 @@ use crate::dns::client::{Client as Names, ZoneSetup};
 use crate::dns::signer::KeySource;
 use crate::dns::{Dns, Leave, Observed};
 use crate::lease::election::{self, Election};
-use crate::lease::{Office, Tenure};
+use crate::lease::{Office, Standing, Tenure};
 use crate::neighbors::Board;
 use crate::report::events::Events;
 use crate::report::http::{self, Page};
@@ -92,6 +92,7 @@ pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Res
         let names = config.cas.iter().map(|ca| ca.name.clone());
         let counted: Vec<_> = names.zip(cas.iter().cloned()).collect();
         let told = Arc::clone(&metrics);
+        let (elected, others) = (tenure.clone(), tenure.clone());
         let page = Page {
             metrics: Arc::clone(&metrics),
             health: seen_health,
@@ -104,6 +105,13 @@ pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Res
                     }
                     told.acme_requests(name, traffic.requests);
                 }
+                if let Some(standing) = elected.standing() {
+                    told.election(&Standing::CODES, standing.code());
+                }
+            }),
+            besides: Arc::new(move || {
+                let standing = others.standing()?;
+                (standing != Standing::Leads).then(|| standing.to_string())
             }),
         };
         let stop = stop.clone();

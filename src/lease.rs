@@ -6,6 +6,7 @@
 //!
 //! Deliberately absent: what to do with it. The loop decides that, and core knows nothing of instances.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -24,10 +25,24 @@ mod seats;
 #[error("another instance may lead by now")]
 pub struct NotLeading;
 
+/// How an instance stands with others, for people and machines to read; whether it may act, [`Tenure`] alone says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It leads.
+    Leads,
+    /// The Lease cannot be read or renewed, for this reason. Once it can, the election goes on.
+    Waits(String),
+    /// The instance of this name leads.
+    Watches(String),
+    /// It leads without an election, for this reason.
+    Without(String),
+}
+
 /// Whether this instance leads. Copies share one state.
 #[derive(Clone)]
 pub struct Tenure {
     term: watch::Receiver<Option<Term>>,
+    standing: watch::Receiver<Option<Standing>>,
     /// The number of the term whose beginning the loop has taken in.
     entered: Arc<AtomicU64>,
     now: Now,
@@ -37,6 +52,7 @@ pub struct Tenure {
 #[derive(Debug)]
 pub struct Office {
     term: watch::Sender<Option<Term>>,
+    standing: watch::Sender<Option<Standing>>,
     terms: u64,
 }
 
@@ -62,17 +78,51 @@ enum End {
     At(Instant, Timestamp),
 }
 
+impl Standing {
+    /// Every code there is.
+    pub const CODES: [&'static str; 4] = ["leads", "waits", "watches", "without"];
+
+    /// Stable code for metrics.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        let [leads, waits, watches, without] = Self::CODES;
+        match self {
+            Self::Leads => leads,
+            Self::Waits(_) => waits,
+            Self::Watches(_) => watches,
+            Self::Without(_) => without,
+        }
+    }
+}
+
+impl fmt::Display for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Leads => f.write_str("this instance leads"),
+            Self::Waits(why) => write!(
+                f,
+                "the Lease cannot be read or renewed, and nothing is done until it can: {why}"
+            ),
+            Self::Watches(holder) => write!(f, "another instance leads: {holder}"),
+            Self::Without(why) => write!(f, "this instance leads without an election: {why}"),
+        }
+    }
+}
+
 impl Tenure {
     /// Nobody leads yet.
     #[must_use]
     pub fn vacant(now: Now) -> (Office, Self) {
         let (sender, term) = watch::channel(None);
+        let (teller, standing) = watch::channel(None);
         let office = Office {
             term: sender,
+            standing: teller,
             terms: 0,
         };
         let tenure = Self {
             term,
+            standing,
             entered: Arc::default(),
             now,
         };
@@ -84,7 +134,14 @@ impl Tenure {
     pub fn sole(now: Now) -> Self {
         let (mut office, tenure) = Self::vacant(now);
         office.begin(None);
+        office.stand(Standing::Leads);
         tenure
+    }
+
+    /// How this instance stands with others; `None` until it has found out.
+    #[must_use]
+    pub fn standing(&self) -> Option<Standing> {
+        self.standing.borrow().clone()
     }
 
     /// The number of the term in which this instance leads now; `None` if it does not.
@@ -160,6 +217,11 @@ impl Office {
     /// This instance leads no more.
     pub fn leave(&mut self) {
         self.term.send_replace(None);
+    }
+
+    /// What is to be said of how this instance stands with others.
+    pub fn stand(&self, standing: Standing) {
+        self.standing.send_replace(Some(standing));
     }
 
     fn put(&self, end: Option<(Instant, Timestamp)>) {

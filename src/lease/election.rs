@@ -24,8 +24,8 @@ use kube::core::ObjectMeta;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::Office;
 use super::seats::{self, Judgment, Place, Seats, Sitter};
+use super::{Office, Standing};
 use crate::clock::Now;
 use crate::cluster::{Fault, MANAGER, short_hash, words};
 
@@ -200,6 +200,7 @@ impl Election {
             Judgment::Taken { holder, left } => {
                 self.leave();
                 self.watching = true;
+                self.office.stand(Standing::Watches(holder.clone()));
                 self.tell(&format!("watching {holder}"), || {
                     tracing::info!(holder, "another instance leads; this one watches");
                 });
@@ -249,6 +250,7 @@ impl Election {
         self.holding = holding;
         let alone = claim.place == Place::Spec && !seats::has_others(&lease);
         self.ours = Some(lease).filter(|_| alone);
+        self.office.stand(Standing::Leads);
         self.tell("leading", || tracing::info!("this instance leads"));
         Ok(Round::Held)
     }
@@ -291,7 +293,10 @@ impl Election {
             self.refusals = self.refusals.saturating_add(1);
             if self.watching || !self.is_known().await {
                 self.refusals = 0;
-                return self.fail(&Fault::Forbidden, words);
+                let words = format!(
+                    "{words}; grant it as deploy/rbac.yaml does, and this instance goes on by itself"
+                );
+                return self.fail(&Fault::Forbidden, &words);
             }
             if self.refusals < REFUSALS {
                 return self.jitter(LOOK);
@@ -317,6 +322,7 @@ impl Election {
             self.holding = None;
             self.office.begin(None);
         }
+        self.office.stand(Standing::Without(why.to_owned()));
         let Settings { namespace, name, .. } = self.settings.clone();
         self.tell("without", || {
             tracing::warn!(lease = name, namespace, "going on without leader election: {why}");
@@ -327,7 +333,8 @@ impl Election {
     fn fail(&mut self, fault: &Fault, words: &str) -> Duration {
         self.failures = self.failures.saturating_add(1);
         // One lost answer is made up for within the term; a second one is worth a word.
-        if self.failures == 2 {
+        if self.failures >= 2 {
+            self.office.stand(Standing::Waits(words.to_owned()));
             self.tell("failing", || {
                 tracing::warn!(
                     class = fault.code(),

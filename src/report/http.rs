@@ -32,6 +32,8 @@ pub struct Page {
     pub heartbeat: Duration,
     /// Takes into the metrics what is counted elsewhere.
     pub count: Arc<dyn Fn() + Send + Sync>,
+    /// What is to be known of an instance that is ready and does not simply lead.
+    pub besides: Arc<dyn Fn() -> Option<String> + Send + Sync>,
 }
 
 /// Takes the address; separate from [`serve`], so that a taken port is an error at start.
@@ -81,13 +83,12 @@ async fn healthz(State(page): State<Page>) -> (StatusCode, String) {
     (StatusCode::OK, "ok\n".to_owned())
 }
 
-async fn readyz(State(page): State<Page>) -> (StatusCode, &'static str) {
-    if page.health.borrow().ready {
-        (StatusCode::OK, "ok\n")
-    } else {
-        (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "the cluster has not been listed yet\n",
-        )
+async fn readyz(State(page): State<Page>) -> (StatusCode, String) {
+    if !page.health.borrow().ready {
+        let text = "the cluster has not been listed yet\n".to_owned();
+        return (StatusCode::SERVICE_UNAVAILABLE, text);
     }
+    // Probes go by the status; the words are for people.
+    let besides = (page.besides)().map(|text| format!("; {text}"));
+    (StatusCode::OK, format!("ok{}\n", besides.unwrap_or_default()))
 }

@@ -113,6 +113,7 @@ pub struct Metrics {
     /// Updates of zones.
     pub updates: Updates,
     leader: Gauge,
+    election: Family<StateLabel, Gauge>,
 }
 
 /// How an issuance ended.
@@ -160,6 +161,7 @@ impl Metrics {
             budget_remaining: Family::default(),
             updates: Updates::register(&mut registry),
             leader: Gauge::default(),
+            election: Family::default(),
             registry: Registry::default(),
         };
         let r = &mut registry;
@@ -270,6 +272,11 @@ impl Metrics {
             "Whether this instance acts, and does not only watch",
             metrics.leader.clone(),
         );
+        r.register(
+            "faythe_election",
+            "How this instance stands with others: 1 for the state that it is in",
+            metrics.election.clone(),
+        );
         Self { registry, ..metrics }
     }
 
@@ -286,6 +293,14 @@ impl Metrics {
     /// Whether this instance leads and has read the notes.
     pub fn leader(&self, leads: bool) {
         self.leader.set(leads.into());
+    }
+
+    /// In which of these states of an election this instance is.
+    pub fn election(&self, states: &[&'static str], current: &str) {
+        for &state in states {
+            let gauge = self.election.get_or_create(&StateLabel { state });
+            gauge.set((state == current).into());
+        }
     }
 
     /// How many certificates are in each state.

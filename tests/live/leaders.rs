@@ -43,6 +43,7 @@ impl Pair {
         })
         .await
         .unwrap();
+        stands(&second, "watches", "another instance leads: ").await;
         Self {
             first,
             second,
@@ -96,6 +97,17 @@ pub(crate) async fn leads(faythe: &Faythe, within: Duration) {
     }
 }
 
+/// It says how it stands with the other one, by this code and, where it is ready, these words.
+async fn stands(faythe: &Faythe, code: &str, words: &str) {
+    until(SOON, code, async || {
+        let there = faythe.metric("faythe_election", &[("state", code)]).await? == Some(1.0);
+        let said = faythe.get("/readyz").await?.body.contains(words);
+        Ok((there && said).then_some(()))
+    })
+    .await
+    .unwrap();
+}
+
 async fn follows(faythe: &Faythe) {
     until(SOON, "it leads no more", async || {
         Ok((!is_leading(faythe).await?).then_some(()))
@@ -147,6 +159,7 @@ async fn p38_a_partition_between_finalize_and_download_costs_nothing() {
     let began = Instant::now();
     leads(&pair.second, TAKEOVER).await;
     follows(&pair.first).await;
+    stands(&pair.first, "waits", "nothing is done until it can").await;
     issued(&pair.bed, &pair.second, &hosts).await;
     until(SOON * 2, "a minute has passed", async || {
         pair.first.process().check_running().unwrap();
