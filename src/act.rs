@@ -106,6 +106,8 @@ pub struct Order {
     replaces: Option<CertificateId>,
     /// When a certificate that is found there is due.
     rule: Rule,
+    /// How many certificates before it in a row were replaced long before their time.
+    early: u32,
     /// The ledger has been told that the certificate is issued.
     counted: bool,
     /// The CA has taken the CSR, or may have, so that it makes a certificate for all that is known.
@@ -168,6 +170,7 @@ impl Order {
             grant: None,
             replaces: None,
             rule: Threshold::Default.into(),
+            early: 0,
             counted: false,
             requested: false,
             refusals: 0,
@@ -255,6 +258,11 @@ impl Order {
         self.grant = grant;
         self.replaces = replaces;
         self.rule = rule;
+    }
+
+    /// How many certificates before it in a row will have been replaced long before their time.
+    pub fn follow_early(&mut self, early: u32) {
+        self.early = early;
     }
 }
 

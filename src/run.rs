@@ -264,6 +264,8 @@ impl Loop {
         );
         let rule = self.world.rule(host, &self.outside.policy);
         order.entitle(self.world.grant(host), self.world.predecessor(host, ca), rule);
+        let now = self.now();
+        order.follow_early(self.world.early(host, &self.outside.policy, now));
         let (steering, goal) = watch::channel(goal);
         self.steering.insert(host.clone(), steering);
         let outside = Arc::clone(&self.outside);

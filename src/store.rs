@@ -32,8 +32,7 @@ pub trait Store: Send + Sync {
     fn slot<'a>(&'a self, host: &'a Hostname) -> BoxFuture<'a, Result<Slot, StoreError>>;
 
     /// Writes a certificate and its key to the place of `host`, which must still be as `slot` says; other data, labels
-    /// and annotations stay as they are. `chain` is PEM, `key` PKCS#8 PEM, `made_by` the directory of the CA. Returns the
-    /// facts of what is held now.
+    /// and annotations stay as they are. `chain` is PEM, `key` PKCS#8 PEM. Returns the facts of what is held now.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] when the place has changed since.
@@ -43,8 +42,7 @@ pub trait Store: Send + Sync {
         slot: &'a Slot,
         chain: &'a str,
         key: &'a Sealed,
-        made_by: &'a str,
-        now: Timestamp,
+        stamp: Stamp<'a>,
     ) -> BoxFuture<'a, Result<Held, StoreError>>;
 
     /// Everything noted about orders and failures; unreadable notes are reported and left out.
@@ -105,6 +103,17 @@ pub trait Store: Send + Sync {
         before: &'a SavedAccount,
         after: &'a SavedAccount,
     ) -> BoxFuture<'a, Result<(), StoreError>>;
+}
+
+/// What is written beside a certificate that is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp<'a> {
+    /// When it is stored.
+    pub at: Timestamp,
+    /// The directory of the CA that made it.
+    pub by: &'a str,
+    /// How many certificates before it in a row were replaced long before their time, since the CA said so.
+    pub early: u32,
 }
 
 /// What stands where a certificate is to go.

@@ -13,7 +13,6 @@ use crate::name::Hostname;
 use crate::order::Goal;
 use crate::plan::{Action, Plan, Planner};
 use crate::policy::Policy;
-use crate::schedule::settled_at;
 use crate::world::World;
 
 /// Checks a plan against the world in which it was made and the planner that made it.
@@ -86,7 +85,8 @@ pub fn may_order(host: &Hostname, ca: CaId, world: &World, policy: &Policy, now:
                 (Ok(facts), Some(issued))
                     if facts.covers(host) && !held.is_demanded(now) && !asked_since(issued) =>
                 {
-                    settled_at(issued, facts.not_before, facts.not_after, policy.issue_grace) <= now
+                    let rule = world.rule(host, policy);
+                    rule.settled_at(host, facts, issued, held.early, policy.issue_grace) <= now
                 }
                 (Ok(_) | Err(_), _) => true,
             });

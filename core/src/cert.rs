@@ -67,6 +67,9 @@ pub struct Held {
     pub renew: Option<Box<Demand>>,
     /// The CA that made it, from the annotation `faythe/ca`; `None` where that is not known.
     pub made_by: Option<CaKey>,
+    /// How many before it in a row were replaced long before their time since the CA's window said so, from the annotation
+    /// `faythe/early-renewals`.
+    pub early: u32,
 }
 
 /// How far the clock of another instance, or our own before it was set, may have been ahead for its stamps to be taken
@@ -298,6 +301,7 @@ mod tests {
             issued_at: None,
             renew: None,
             made_by: None,
+            early: 0,
         }
     }
 

@@ -4,6 +4,8 @@
 //! Every moment is derived from what the certificate is and what the CA said, never drawn, so that restarts and replicas
 //! agree. Deliberately absent: whose turn it is among those that are due.
 
+use std::time::Duration;
+
 use jiff::{SignedDuration, Timestamp};
 
 use crate::ari::{CertificateId, Window};
@@ -11,7 +13,7 @@ use crate::budget::Exemption;
 use crate::cert::{CertFacts, Held};
 use crate::hash;
 use crate::name::Hostname;
-use crate::schedule::{Threshold, ahead, back, renew_at};
+use crate::schedule::{Threshold, ahead, back, renew_at, settled_at};
 
 /// Where the CA names no window, renewals of certificates that expire together are spread over this many thousandths of
 /// their lifetime, before the moment at which they have to be due: 4.5 days of 90.
@@ -20,6 +22,9 @@ pub const SPREAD: u32 = 50;
 const EMERGENCY: i32 = 20;
 /// Let's Encrypt looks back 120 days for a certificate of the same names (Boulder, 2026-08); less than that is safe.
 const REMEMBERED: SignedDuration = SignedDuration::from_hours(110 * 24);
+/// So many certificates in a row may be recalled right after they were stored and be replaced at once. One CA that makes a
+/// mistake, and another in the place of it, are possible; more are a habit.
+const RECALLS_AT_ONCE: u32 = 3;
 /// A new order takes so long at most to arrive inside a window.
 pub(crate) const ARRIVAL: SignedDuration = SignedDuration::from_secs(60);
 
@@ -30,6 +35,8 @@ pub struct Hint {
     pub of: u64,
     /// When the CA wants it to be renewed.
     pub window: Window,
+    /// Whether the window was one that was not over, until the CA moved it: the certificate has been recalled.
+    pub moved: bool,
 }
 
 /// Everything that says when a certificate of one host is renewed.
@@ -119,6 +126,61 @@ impl Rule {
         due.max(ahead(facts.not_before, facts.lifetime() / 3)).min(latest)
     }
 
+    /// Until when a certificate of `host` that Faythe stored at `issued` is left alone though it is due: `issue_grace`, or a
+    /// quarter of its lifetime where that is less. One that is due so soon is one of a clock that is wrong, or backdated by
+    /// most of its life; another order would bring another like it (P17, P20).
+    ///
+    /// Where it is the CA's window that has it renewed at once, and `early` certificates before it in a row were replaced for
+    /// that, twice as long for each of them: until it would be due without a window at the latest. One that the CA had told
+    /// another window before has been recalled, and is not left alone (P21), unless that has become a habit.
+    #[must_use]
+    pub fn settled_at(
+        &self,
+        host: &Hostname,
+        facts: &CertFacts,
+        issued: Timestamp,
+        early: u32,
+        issue_grace: Duration,
+    ) -> Timestamp {
+        let alone = settled_at(issued, facts.not_before, facts.not_after, issue_grace);
+        let plain = self.due_without_hint(host, facts);
+        if !self.is_hurried(host, facts) {
+            return alone;
+        }
+        if self.hint.is_some_and(|hint| hint.moved) && early < RECALLS_AT_ONCE {
+            return issued;
+        }
+        let longer = issued.duration_until(alone).checked_mul(1 << early.min(16));
+        let longer = ahead(issued, longer.unwrap_or(SignedDuration::MAX));
+        longer.min(plain).max(alone)
+    }
+
+    /// Whether it is due sooner by the CA's window than without one.
+    pub(crate) fn is_hurried(&self, host: &Hostname, facts: &CertFacts) -> bool {
+        self.due_at(host, facts) < self.due_without_hint(host, facts)
+    }
+
+    /// How many certificates in a row will have been replaced long before their time, since the CA's window said so, when
+    /// this one of `host` is replaced now; `early` were before it.
+    ///
+    /// One whose window is over and that was renewed in its time all the same, because it was left alone for long, does not
+    /// end the row: else it would begin anew.
+    pub(crate) fn early_after(&self, host: &Hostname, facts: &CertFacts, early: u32, now: Timestamp) -> u32 {
+        let Some(window) = self.window(facts) else {
+            return 0;
+        };
+        let usual = facts
+            .not_before
+            .duration_until(self.due_without_hint(host, facts));
+        if self.due_at(host, facts) <= now && now < ahead(facts.not_before, usual * 9 / 10) {
+            early.saturating_add(1)
+        } else if window.end() <= now {
+            early
+        } else {
+            0
+        }
+    }
+
     /// Over how long renewals are spread where the CA says nothing.
     fn width(&self, facts: &CertFacts) -> SignedDuration {
         facts.lifetime() / 1_000 * i32::try_from(self.spread.min(1_000)).unwrap_or(0)
@@ -170,6 +232,16 @@ pub fn forgotten_at<'a>(held: impl Iterator<Item = &'a Held>) -> impl Iterator<I
     issued
         .filter_map(|held| Some(ahead(held.content.as_ref().ok()?.not_before, REMEMBERED)))
         .map(|at| ahead(at, SignedDuration::from_nanos(1)))
+}
+
+/// How many certificates of `host` in a row will have been replaced long before their time when what is held is replaced
+/// now: see [`Rule::early_after`].
+pub fn early<'a>(host: &Hostname, held: impl Iterator<Item = &'a Held>, rule: &Rule, now: Timestamp) -> u32 {
+    let of = held.filter_map(|held| Some((held.early, held.content.as_ref().ok()?)));
+    let best = of
+        .filter(|(_, facts)| facts.covers(host))
+        .max_by_key(|(_, facts)| facts.not_after);
+    best.map_or(0, |(early, facts)| rule.early_after(host, facts, early, now))
 }
 
 /// The certificate that a new one for `host` takes the place of: the one that serves longest, if the CA can know it.

@@ -109,13 +109,9 @@ fn third(lifetime: SignedDuration) -> SignedDuration {
     }
 }
 
-/// Until when a certificate that Faythe stored at `issued` is left alone though it is due: `issue_grace`, or a quarter of
-/// its lifetime where that is less.
-///
-/// A certificate that is due so soon is one of a clock that is wrong, or backdated by most of its life; another order
-/// would bring another like it (P17, P20).
+/// `issue_grace` after `issued`, or a quarter of the lifetime where that is less.
 #[must_use]
-pub fn settled_at(
+pub(crate) fn settled_at(
     issued: Timestamp,
     not_before: Timestamp,
     not_after: Timestamp,

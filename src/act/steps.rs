@@ -19,7 +19,7 @@ use super::{Issued, Outcome, Progress, Then, Work};
 use crate::ca::{CaError, CaOrder};
 use crate::dns::Foreign;
 use crate::sealed::Sealed;
-use crate::store::{Saved, Slot, StoreError};
+use crate::store::{Saved, Slot, Stamp, StoreError};
 use crate::x509::{self, KeyType, Unfit};
 
 /// How long the CA may take for one state of an order before the order rests.
@@ -341,12 +341,13 @@ impl Work<'_> {
                 Fault::bad_chain(&error)
             });
         }
-        let made_by = self.directory();
-        let kept = self
-            .outside
-            .store
-            .act()?
-            .keep(host, slot, &chain, key, made_by, now);
+        let stamp = Stamp {
+            at: now,
+            by: self.directory(),
+            early: self.order.early,
+        };
+        let store = self.outside.store.act()?;
+        let kept = store.keep(host, slot, &chain, key, stamp);
         match kept.await {
             Ok(held) => {
                 self.order.place = Some(Place::Served);

@@ -20,6 +20,9 @@ pub const REVOKE: &str = "faythe/revoke";
 pub const REVOKE_AT: &str = "faythe/revoke-ca";
 /// The annotation that says which CA made the certificate: the URL of its directory.
 pub const MADE_BY: &str = "faythe/ca";
+/// The annotation that says how many certificates before this one in a row were replaced long before their time, since the
+/// CA said so; without it, none.
+pub const EARLY: &str = "faythe/early-renewals";
 
 /// The longest value of a label.
 const LABEL_MAX: usize = 63;

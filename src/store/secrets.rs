@@ -9,7 +9,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use faythe_core::Timestamp;
 use faythe_core::budget::Record;
 use faythe_core::cas::CaKey;
 use faythe_core::cert::Held;
@@ -26,10 +25,10 @@ use kube::core::ObjectMeta;
 use super::fault::Named;
 use super::ledger::Ledgers;
 use super::notes::Notes;
-use super::place::{HOST, ISSUED_AT, Layout, MADE_BY, Place, RENEW, value};
+use super::place::{EARLY, HOST, ISSUED_AT, Layout, MADE_BY, Place, RENEW, value};
 use super::windows::SavedWindows;
 use super::wish::Wish;
-use super::{Saved, SavedAccount, Slot, Store, StoreError};
+use super::{Saved, SavedAccount, Slot, Stamp, Store, StoreError};
 use crate::cluster::MANAGER;
 use crate::sealed::Sealed;
 use crate::watch::{News, Scope, follow};
@@ -170,8 +169,7 @@ impl Secrets {
         slot: &Slot,
         chain: &str,
         key: &Sealed,
-        made_by: &str,
-        now: Timestamp,
+        stamp: Stamp<'_>,
     ) -> Result<Held, StoreError> {
         let place = self.layout.place(host).map_err(|reason| StoreError::Refused {
             object: format!("certificate of {host}"),
@@ -179,8 +177,12 @@ impl Secrets {
         })?;
         let mut secret = self.desired(host, &place, chain, key);
         let annotations = secret.metadata.annotations.get_or_insert_default();
-        annotations.insert(ISSUED_AT.to_owned(), now.to_string());
-        annotations.insert(MADE_BY.to_owned(), made_by.to_owned());
+        annotations.insert(ISSUED_AT.to_owned(), stamp.at.to_string());
+        annotations.insert(MADE_BY.to_owned(), stamp.by.to_owned());
+        // What another hand has put there, as when restoring it, goes by no apply that does not name it.
+        if stamp.early > 0 || matches!(slot, Slot::Ours(held) if held.early > 0) {
+            annotations.insert(EARLY.to_owned(), stamp.early.to_string());
+        }
         let named = self.named(&place);
         let written = match slot {
             // Without a version to compare, an apply would overwrite whatever is there by now.
@@ -237,6 +239,7 @@ pub(super) fn held(secret: &Secret) -> Held {
     let entry = |key: &str| secret.data.as_ref()?.get(key).map(|bytes| bytes.0.as_slice());
     let content = x509::facts(entry(CERT), entry(KEY));
     let issued_at = value(metadata.annotations.as_ref(), ISSUED_AT).and_then(|text| text.parse().ok());
+    let early = value(metadata.annotations.as_ref(), EARLY);
     let wish = value(metadata.annotations.as_ref(), RENEW).and_then(Wish::read);
     let renew = wish
         .filter(|wish| wish.concerns(content.as_ref().ok(), issued_at))
@@ -248,6 +251,7 @@ pub(super) fn held(secret: &Secret) -> Held {
         issued_at,
         renew,
         made_by: value(metadata.annotations.as_ref(), MADE_BY).map(CaKey::of),
+        early: early.and_then(|count| count.parse().ok()).unwrap_or(0),
     }
 }
 
@@ -262,10 +266,9 @@ impl Store for Secrets {
         slot: &'a Slot,
         chain: &'a str,
         key: &'a Sealed,
-        made_by: &'a str,
-        now: Timestamp,
+        stamp: Stamp<'a>,
     ) -> BoxFuture<'a, Result<Held, StoreError>> {
-        self.write(host, slot, chain, key, made_by, now).boxed()
+        self.write(host, slot, chain, key, stamp).boxed()
     }
 
     fn notes(&self) -> BoxFuture<'_, Result<Vec<Saved>, StoreError>> {

@@ -4,8 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Mutex;
 
 use faythe::sealed::Sealed;
-use faythe::store::{Saved, SavedAccount, Slot, Store, StoreError};
-use faythe_core::Timestamp;
+use faythe::store::{Saved, SavedAccount, Slot, Stamp, Store, StoreError};
 use faythe_core::budget::Record;
 use faythe_core::cert::Held;
 use faythe_core::name::Hostname;
@@ -79,8 +78,7 @@ impl Store for Memory {
         _: &'a Slot,
         _: &'a str,
         _: &'a Sealed,
-        _: &'a str,
-        _: Timestamp,
+        _: Stamp<'a>,
     ) -> BoxFuture<'a, Result<Held, StoreError>> {
         not_asked_for()
     }

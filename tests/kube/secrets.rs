@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use faythe::sealed::Sealed;
-use faythe::store::{Slot, Store, StoreError};
+use faythe::store::{Slot, Stamp, Store, StoreError};
 use faythe_bed::kube::Kube;
 use faythe_bed::until;
 use faythe_core::Timestamp;
@@ -28,6 +28,14 @@ fn now() -> Timestamp {
     "2026-11-24T10:00:00Z".parse().unwrap()
 }
 
+fn stamp() -> Stamp<'static> {
+    Stamp {
+        at: now(),
+        by: CA,
+        early: 2,
+    }
+}
+
 async fn create(place: &Place, secret: Value) -> Secret {
     place
         .secrets()
@@ -49,7 +57,7 @@ async fn s12_a_certificate_is_created_in_one_write() {
     let (chain, key) = certificate("*.example.com");
     assert_eq!(store.slot(&host).await.unwrap(), Slot::Vacant);
     let held = store
-        .keep(&host, &Slot::Vacant, &chain, &key, CA, now())
+        .keep(&host, &Slot::Vacant, &chain, &key, stamp())
         .await
         .unwrap();
 
@@ -62,12 +70,13 @@ async fn s12_a_certificate_is_created_in_one_write() {
     let annotations = secret.metadata.annotations.clone().unwrap();
     assert_eq!(annotations["faythe/host"], "*.example.com");
     assert_eq!(annotations["faythe/issued-at"], "2026-11-24T10:00:00Z");
+    assert_eq!(annotations["faythe/early-renewals"], "2");
     assert_eq!(data(&secret, "cert"), Some(chain));
     assert_eq!(data(&secret, "key").unwrap().as_bytes(), key.open());
     let managers = secret.metadata.managed_fields.unwrap();
     assert_eq!(managers[0].manager.as_deref(), Some("faythe"));
 
-    assert_eq!(held.issued_at, Some(now()));
+    assert_eq!((held.issued_at, held.early), (Some(now()), 2));
     assert!(held.content.as_ref().unwrap().covers(&host));
     assert_eq!(store.slot(&host).await.unwrap(), Slot::Ours(held));
     assert_eq!(place.writes(1).await[0].verb, "create");
@@ -94,7 +103,7 @@ async fn s12_what_others_wrote_on_the_secret_stays() {
         let slot = store.slot(&host).await.unwrap();
         assert!(matches!(slot, Slot::Ours(_)), "{slot:?}");
         let (chain, key) = certificate("a.example.com");
-        let held = store.keep(&host, &slot, &chain, &key, CA, now()).await.unwrap();
+        let held = store.keep(&host, &slot, &chain, &key, stamp()).await.unwrap();
         assert!(held.content.is_ok(), "{held:?}");
 
         let secret = place.secrets().get("a.example.com").await.unwrap();
@@ -137,7 +146,7 @@ async fn s05_a_secret_without_the_label_is_never_touched() {
     for slot in [slot, Slot::Vacant] {
         let error = place
             .store()
-            .keep(&host, &slot, &chain, &key, CA, now())
+            .keep(&host, &slot, &chain, &key, stamp())
             .await
             .unwrap_err();
         assert!(matches!(error, StoreError::Conflict { .. }), "{error}");
@@ -172,14 +181,11 @@ async fn what_has_changed_since_it_was_seen_is_a_conflict() {
     let host: Hostname = "a.example.com".parse().unwrap();
     let (chain, key) = certificate("a.example.com");
     let conflict = async |slot: &Slot| {
-        let error = store
-            .keep(&host, slot, &chain, &key, CA, now())
-            .await
-            .unwrap_err();
+        let error = store.keep(&host, slot, &chain, &key, stamp()).await.unwrap_err();
         assert!(matches!(error, StoreError::Conflict { .. }), "{error:?}");
     };
     store
-        .keep(&host, &Slot::Vacant, &chain, &key, CA, now())
+        .keep(&host, &Slot::Vacant, &chain, &key, stamp())
         .await
         .unwrap();
     conflict(&Slot::Vacant).await;
@@ -208,7 +214,7 @@ async fn what_has_been_deleted_since_it_was_seen_is_made_anew() {
     let host: Hostname = "a.example.com".parse().unwrap();
     let (chain, key) = certificate("a.example.com");
     let first = store
-        .keep(&host, &Slot::Vacant, &chain, &key, CA, now())
+        .keep(&host, &Slot::Vacant, &chain, &key, stamp())
         .await
         .unwrap();
     place
@@ -217,7 +223,7 @@ async fn what_has_been_deleted_since_it_was_seen_is_made_anew() {
         .await
         .unwrap();
     let second = store
-        .keep(&host, &Slot::Ours(first), &chain, &key, CA, now())
+        .keep(&host, &Slot::Ours(first), &chain, &key, stamp())
         .await
         .unwrap();
     assert_eq!(store.slot(&host).await.unwrap(), Slot::Ours(second));
@@ -234,7 +240,7 @@ async fn s12_a_long_hostname_stands_in_full_in_the_annotation() {
     let host: Hostname = text.parse().unwrap();
     let (chain, key) = certificate(&text);
     let held = store
-        .keep(&host, &Slot::Vacant, &chain, &key, CA, now())
+        .keep(&host, &Slot::Vacant, &chain, &key, stamp())
         .await
         .unwrap();
     assert_eq!(store.slot(&host).await.unwrap(), Slot::Ours(held));
@@ -253,10 +259,7 @@ async fn a_refusal_hands_on_the_api_servers_words() {
     let refused = async |host: &str, words: &str| {
         let host: Hostname = host.parse().unwrap();
         let slot = store.slot(&host).await.unwrap();
-        let error = store
-            .keep(&host, &slot, &chain, &key, CA, now())
-            .await
-            .unwrap_err();
+        let error = store.keep(&host, &slot, &chain, &key, stamp()).await.unwrap_err();
         let StoreError::Refused { reason, .. } = &error else {
             panic!("{error:?}")
         };

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use faythe::ca::{Ca, CaError, CaOrder, NewOrder, Revocation};
 use faythe::sealed::Sealed;
-use faythe::store::{Saved, SavedAccount, Slot, Store, StoreError};
+use faythe::store::{Saved, SavedAccount, Slot, Stamp, Store, StoreError};
 use faythe::x509;
 use faythe_core::Timestamp;
 use faythe_core::ari::{CertificateId, RenewalInfo};
@@ -559,8 +559,7 @@ impl Store for Place {
         slot: &'a Slot,
         chain: &'a str,
         key: &'a Sealed,
-        made_by: &'a str,
-        now: Timestamp,
+        stamp: Stamp<'a>,
     ) -> BoxFuture<'a, Result<Held, StoreError>> {
         self.call(format!("keep {host}"), move |state| {
             let object = format!("Secret {host}");
@@ -579,9 +578,10 @@ impl Store for Place {
                 secret: host.to_string().into(),
                 version: state.version(),
                 content: x509::facts(Some(chain.as_bytes()), Some(key.open())),
-                issued_at: Some(now),
+                issued_at: Some(stamp.at),
                 renew: None,
-                made_by: Some(CaKey::of(made_by)),
+                made_by: Some(CaKey::of(stamp.by)),
+                early: stamp.early,
             };
             state.secrets.insert(host.clone(), held.clone());
             Ok(held)

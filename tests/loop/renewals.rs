@@ -60,3 +60,42 @@ async fn p22_a_wait_that_the_ca_names_keeps_all_questions_away_over_a_restart() 
     rig.pass(&mut heir, HOUR).await;
     assert!(asked() >= refused + 24, "{} after {refused}", asked());
 }
+
+#[tokio::test(start_paused = true)]
+async fn p20_a_ca_that_always_tells_windows_in_the_past_costs_few_certificates() {
+    let rig = rig(1);
+    rig.place.state().renewal = Some(info(0, 60));
+    let orders = || rig.place.state().orders.len();
+    let mut process = rig.process();
+    rig.pass(&mut process, 50 * HOUR).await;
+    // The second after a grace of 8 hours, the third after 16 more, the fourth after 32 more.
+    assert_eq!(orders(), 3);
+    drop(process);
+    let mut heir = rig.process();
+    rig.pass(&mut heir, 30 * HOUR).await;
+    assert_eq!(
+        orders(),
+        4,
+        "how many they are in a row is known to the next process"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn p21_what_has_only_just_been_stored_and_is_recalled_is_replaced_at_once() {
+    let rig = rig(3);
+    let often = |info: RenewalInfo| RenewalInfo {
+        retry_after: Some(HOUR / 6),
+        ..info
+    };
+    rig.place.state().renewal = Some(often(info(YEAR, 2 * YEAR)));
+    let mut process = rig.process();
+    rig.settled(&mut process).await;
+    rig.pass(&mut process, HOUR / 4).await;
+    assert_eq!(rig.place.state().orders.len(), 3);
+    rig.place.state().renewal = Some(often(info(0, 60)));
+    rig.pass(&mut process, HOUR / 4).await;
+    assert_eq!(rig.place.state().orders.len(), 6);
+    // Those that came after them were never told another window.
+    rig.pass(&mut process, 4 * HOUR).await;
+    assert_eq!(rig.place.state().orders.len(), 6, "it must not loop");
+}

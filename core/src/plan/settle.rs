@@ -1,12 +1,11 @@
 //! What keeps a certificate from being ordered again that was only just stored, and who may ask for that all the same.
 
-use jiff::Timestamp;
+use jiff::{Timestamp, Unit};
 
 use crate::activity::Hold;
 use crate::cert::Shortfall;
 use crate::name::Hostname;
 use crate::policy::Policy;
-use crate::schedule::settled_at;
 use crate::world::World;
 
 /// Leaves a certificate alone that is due although it has only just been stored; ordering again would not help (P20).
@@ -24,23 +23,37 @@ pub(super) fn settling(
     // what was stored since: that demand stays where it is, and would bring one order after the other.
     let asked = world.claims(host).filter(|held| held.is_demanded(now));
     let asked = asked.filter_map(|held| Some(held.renew.as_ref()?.at)).max();
-    let (issued, until) = world
+    let rule = world.rule(host, policy);
+    let (until, issued, early, facts) = world
         .claims(host)
         .filter(|held| !held.is_demanded(now))
-        .filter_map(|held| Some((held.issued_at?, held.content.as_ref().ok()?)))
-        .filter(|(issued, facts)| facts.covers(host) && asked.is_none_or(|asked| asked < *issued))
-        .map(|(issued, facts)| {
-            let until = settled_at(issued, facts.not_before, facts.not_after, policy.issue_grace);
-            (issued, until)
+        .filter_map(|held| Some((held.issued_at?, held.early, held.content.as_ref().ok()?)))
+        .filter(|(issued, _, facts)| facts.covers(host) && asked.is_none_or(|asked| asked < *issued))
+        .map(|(issued, early, facts)| {
+            let until = rule.settled_at(host, facts, issued, early, policy.issue_grace);
+            (until, issued, early, facts)
         })
-        .max_by_key(|(_, until)| *until)?;
+        .max_by_key(|(until, ..)| *until)?;
+    let issued = issued.round(Unit::Second).unwrap_or(issued);
+    let text = if rule.is_hurried(host, facts) {
+        let again = match early {
+            0 => String::new(),
+            1 => ", as it did of the one before".to_owned(),
+            more => format!(", as it did of the {more} before"),
+        };
+        format!(
+            "the CA says of this one, stored at {issued}, that it is to be replaced at once{again}; it serves meanwhile"
+        )
+    } else {
+        format!(
+            "it was stored only at {issued}: either a clock is wrong, or its lifetime is shorter than its use"
+        )
+    };
     Some(Hold {
         until,
         code: "due-at-once".to_owned(),
-        text: format!(
-            "it was stored only at {issued}: either a clock is wrong, or its lifetime is shorter than its use"
-        ),
-        tries: 1,
+        text,
+        tries: early.saturating_add(1),
         told: false,
     })
 }

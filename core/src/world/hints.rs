@@ -58,6 +58,7 @@ impl World {
         Some(Hint {
             of: place.of,
             window: place.window?,
+            moved: place.moved,
         })
     }
 
@@ -87,6 +88,12 @@ impl World {
             return None;
         }
         renewal::predecessor(host, self.claims(host), self.hint(host).as_ref())
+    }
+
+    /// How many certificates of `host` in a row will have been replaced long before their time, when it gets one now.
+    #[must_use]
+    pub fn early(&self, host: &Hostname, policy: &Policy, now: Timestamp) -> u32 {
+        renewal::early(host, self.claims(host), &self.rule(host, policy), now)
     }
 
     /// Whether the CA has said nothing of the certificate `of` of `host`, and has not failed to either.
@@ -182,7 +189,8 @@ impl World {
         let dropped = is_another && !place.is_untold();
         if is_another {
             (place.id, place.of) = (id.clone(), renewal::key(id));
-            (place.window, place.next, place.tries) = (None, now, 0);
+            (place.window, place.moved) = (None, false);
+            (place.next, place.tries) = (now, 0);
         }
         let stays = match place.waits {
             Waits::Again(minute) => !place.is_untold() && minute == minute_of(place.next),
@@ -257,7 +265,8 @@ impl World {
         let place = &mut hints.places[at as usize];
         place.ca = ca;
         (place.id, place.of) = (id.clone(), renewal::key(id));
-        (place.window, place.next, place.tries) = (Some(window), next, 0);
+        (place.window, place.moved) = (Some(window), false);
+        (place.next, place.tries) = (next, 0);
         if waits {
             hints.wait(at, Pressing::Routine);
         }

@@ -64,6 +64,8 @@ pub(super) struct Place {
     pub(super) of: u64,
     /// What the CA said last; `None` while it has said nothing that can be followed.
     pub(super) window: Option<Window>,
+    /// Whether the one before it was not over when the CA moved it into the past.
+    pub(super) moved: bool,
     /// When it is asked again.
     pub(super) next: Timestamp,
     /// How often in a row it has not answered.
@@ -112,6 +114,7 @@ impl Hints {
             id: id.clone(),
             of: renewal::key(id),
             window: None,
+            moved: false,
             next: now,
             tries: 0,
             asking: None,
@@ -194,9 +197,12 @@ impl Place {
 
     /// Takes in what the CA said; whether that is news.
     pub(super) fn take_in(&mut self, answer: Answer, now: Timestamp) -> bool {
-        let before = (self.window, self.is_untold());
+        let before = (self.window, self.moved, self.is_untold());
         let wait = match answer {
             Answer::Told { window, retry_after } => {
+                let is_past = window.end() <= now;
+                let was_ahead = self.window.is_some_and(|before| before.end() > now);
+                self.moved = is_past && (was_ahead || self.moved);
                 self.window = Some(window);
                 self.tries = 0;
                 within_bounds(retry_after.unwrap_or(USUAL))
@@ -213,7 +219,7 @@ impl Place {
             }
         };
         self.next = after(now, wait);
-        before != (self.window, self.is_untold())
+        before != (self.window, self.moved, self.is_untold())
     }
 }
 

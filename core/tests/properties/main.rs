@@ -5,6 +5,7 @@ mod budgets;
 mod holds;
 mod names;
 mod plans;
+mod renewals;
 mod worlds;
 
 use std::env;

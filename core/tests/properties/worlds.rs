@@ -189,6 +189,7 @@ pub(crate) fn held(host: usize) -> impl Strategy<Value = Held> {
                     2 => Some(CaKey::of("https://one.test/directory")),
                     _ => Some(CaKey::of("https://two.test/directory")),
                 },
+                early: version % 5,
             }
         },
     )

@@ -263,6 +263,7 @@ impl Fleet {
             issued_at: at,
             renew: None,
             made_by: None,
+            early: 0,
         };
         if self.world.is_known() {
             self.world.hold(Some(host.clone()), held);

@@ -72,6 +72,7 @@ fn world(certificates: &[(&str, &str)]) -> World {
             issued_at: Some(at(0)),
             renew: None,
             made_by: Some(CaKey::of(&directory(ca))),
+            early: 0,
         };
         (Some(host(name)), held)
     });
@@ -208,4 +209,39 @@ fn p22_who_cannot_be_asked_is_not_waited_for() {
     // It is asked before it is renewed by the plain rule; or renewed at once.
     assert_eq!(orders(false), (1, 0));
     assert_eq!(orders(true), (1, 1));
+}
+
+#[test]
+fn p20_who_is_left_alone_though_the_ca_wants_it_replaced_says_so() {
+    let said = |early: u32, days: &[i64]| {
+        let mut world = world(&[("a", "one")]);
+        let mut held = world.claims(&host("a")).next().unwrap().clone();
+        (held.version, held.early) = ("2".into(), early);
+        world.hold(Some(host("a")), held);
+        let mut planner = Planner::new();
+        follow(&mut world, &["a"]);
+        for (number, days) in (0..).zip(days) {
+            let now = at(number * (6 * HOUR + 60));
+            let (_, question) = world.next_question(now).unwrap();
+            world.hinted(question, told(*days), now);
+        }
+        planner.look(&mut world, &policy(), at(7 * HOUR));
+        let verdict = planner.verdict(&host("a")).unwrap();
+        (verdict.reason.next(), verdict.reason.to_string())
+    };
+    let (until, text) = said(0, &[-2]);
+    assert_eq!(until, Some(at(8 * HOUR)));
+    assert!(text.contains("is to be replaced at once; it serves"), "{text}");
+    let (until, text) = said(3, &[-2]);
+    assert_eq!(until, Some(at(64 * HOUR)));
+    assert!(text.contains("as it did of the 3 before"), "{text}");
+    // Never longer than it would be used without a word of the CA.
+    let (until, _) = said(30, &[-2]);
+    assert!(
+        (at(55 * DAY)..=at(60 * DAY)).contains(&until.unwrap()),
+        "{until:?}"
+    );
+    // Recalled: it waits for its turn, unless that has happened all the time.
+    assert_eq!(said(2, &[60, -2]).0, None);
+    assert_eq!(said(3, &[60, -2]).0, Some(at(64 * HOUR)));
 }
