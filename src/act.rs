@@ -213,7 +213,9 @@ impl Order {
     /// Whether the CA has made it and perhaps no note tells of it, so that nobody else can go on with it.
     #[must_use]
     pub fn is_unnoted(&self) -> bool {
-        self.session.is_some() && (self.note.is_none() || self.note_in_doubt)
+        // One that the CA does not let us read yet has no session.
+        let unread = self.note.as_ref().is_some_and(|note| note.values.is_empty());
+        (self.session.is_some() || unread) && (self.note.is_none() || self.note_in_doubt)
     }
 
     /// Whether a note tells of it, or may.

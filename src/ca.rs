@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use faythe_core::Timestamp;
 use faythe_core::ari::{CertificateId, RenewalInfo};
 use faythe_core::budget::Grant;
 use faythe_core::caa::Issuer;
@@ -47,6 +48,9 @@ pub trait Ca: Send + Sync {
     /// says for whom it is; there is no other way to an order (P17).
     ///
     /// The CA may hand out an order that it still holds for the same name.
+    ///
+    /// # Errors
+    /// [`CaError::Unread`] when the order is made, and its authorizations cannot be read.
     fn open<'a>(
         &'a self,
         grant: Grant,
@@ -151,6 +155,17 @@ pub enum CaError {
     /// Our account could not be read or saved.
     #[error("the ACME account cannot be kept")]
     Account(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The CA has made an order, but its authorizations could not be read: it is there, and can be taken up by its URL.
+    #[error("the CA has made an order, but does not let it be read")]
+    Unread {
+        /// The order's URL.
+        url: String,
+        /// When the CA will forget it.
+        expires: Option<Timestamp>,
+        /// Why it could not be read.
+        #[source]
+        source: Arc<Self>,
+    },
     /// The CA refused, with its reason.
     #[error("the CA refused: {0}")]
     Refused(Problem),
@@ -180,6 +195,7 @@ impl CaError {
             | Self::Garbled { .. }
             | Self::Gone { .. }
             | Self::NoLeave
+            | Self::Unread { .. }
             | Self::Unreachable { .. }
             | Self::Unregistered(_) => false,
         }

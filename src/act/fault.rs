@@ -73,6 +73,14 @@ impl Fault {
         let (code, pause) = match error {
             CaError::Refused(problem) => return Self::problem(problem, during),
             CaError::Unregistered(problem) => return Self::problem(problem, Exchange::NewAccount),
+            CaError::Unread { source, .. } => {
+                let mut fault = Self::ca(source, Exchange::Order);
+                if fault.pause == Pause::Abandon {
+                    // It was made a moment ago: one more look will tell whether it is lost.
+                    fault.pause = rest(None);
+                }
+                return fault;
+            }
             CaError::Gone { .. } => ("order-gone", Pause::Abandon),
             CaError::Garbled {
                 retry_after,

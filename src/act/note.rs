@@ -1,6 +1,7 @@
 //! Noting an order, which is also what keeps two instances from having one each; and what came of those before it.
 
-use faythe_core::order::Note;
+use faythe_core::Timestamp;
+use faythe_core::order::{CaView, ChallengeValue, Note};
 use faythe_core::schedule::GivenUp;
 
 use super::fault::Fault;
@@ -57,19 +58,43 @@ impl Work<'_> {
     fn new_note(&self) -> Option<Note> {
         let session = self.order.session.as_ref()?.read();
         let view = session.view();
-        Some(Note {
+        Some(self.note_of(session.url(), values_of(view), view.expires))
+    }
+
+    fn note_of(&self, url: &str, values: Vec<ChallengeValue>, expires: Option<Timestamp>) -> Note {
+        Note {
             host: self.order.host.clone(),
             route: self.order.route.clone(),
-            order_url: session.url().to_owned(),
+            order_url: url.to_owned(),
             directory: Some(self.directory().to_owned()),
-            values: view
-                .challenges
-                .iter()
-                .map(|challenge| challenge.value.clone())
-                .collect(),
+            values,
             created: (self.outside.now)(),
-            expires: view.expires,
-        })
+            expires,
+        }
+    }
+
+    /// Notes an order that the CA has made and does not let us read yet: it is taken up by its URL. Says whether it is the one
+    /// that goes on.
+    pub(super) async fn note_unread(&mut self, url: &str, expires: Option<Timestamp>) -> Result<bool, Fault> {
+        self.order.note = Some(self.note_of(url, Vec::new(), expires));
+        // It has yet to be saved, however often that takes.
+        self.order.note_in_doubt = true;
+        self.save_note().await?;
+        Ok(self.order.note.as_ref().is_some_and(|note| note.order_url == url))
+    }
+
+    /// Takes in what has to be published for an order that could not be read when it was noted. The note is saved anew before
+    /// it is.
+    pub(super) fn complete_note(&mut self, view: &CaView) {
+        let values = values_of(view);
+        if let Some(note) = &mut self.order.note
+            && note.values.is_empty()
+            && !values.is_empty()
+        {
+            note.values = values;
+            note.expires = view.expires.or(note.expires);
+            self.order.note_in_doubt = true;
+        }
     }
 
     /// Another instance was first to note an order for this host, by an accident that made two of them lead. Its order is
@@ -156,4 +181,10 @@ impl Work<'_> {
             text: fault.text.clone(),
         }
     }
+}
+
+/// What has to be published for an order.
+fn values_of(view: &CaView) -> Vec<ChallengeValue> {
+    let challenges = view.challenges.iter();
+    challenges.map(|challenge| challenge.value.clone()).collect()
 }

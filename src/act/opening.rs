@@ -47,12 +47,22 @@ impl Work<'_> {
             Err(CaError::NoLeave) => Spending::Ended,
             Err(CaError::Refused(_) | CaError::Unregistered(_) | CaError::Account(_)) => Spending::Refused,
             // An answer that was lost or cannot be read may have been a yes.
-            Err(CaError::Garbled { .. } | CaError::Gone { .. } | CaError::Unreachable { .. }) | Ok(_) => {
-                Spending::Ordered
-            }
+            Err(CaError::Garbled { .. } | CaError::Gone { .. } | CaError::Unreachable { .. })
+            | Err(CaError::Unread { .. })
+            | Ok(_) => Spending::Ordered,
         });
-        let session = opened.map_err(|error| Fault::ca(&error, Exchange::NewOrder))?;
         (self.order.counted, self.order.requested, self.order.refusals) = (false, false, 0);
+        let session = match opened {
+            Ok(session) => session,
+            Err(error) => {
+                if let CaError::Unread { url, expires, .. } = &error
+                    && !self.note_unread(url, *expires).await?
+                {
+                    return Ok(Then::GoOn);
+                }
+                return Err(Fault::ca(&error, Exchange::NewOrder));
+            }
+        };
         self.take_up(session, (self.outside.now)());
         self.ca_has_done_it();
         Ok(Then::GoOn)

@@ -82,7 +82,7 @@ impl Work<'_> {
                 .read()
                 .adopt(zone, note.record(value), &value.value);
         }
-        let expected = |value| note.values.contains(value);
+        let expected = |value| note.values.is_empty() || note.values.contains(value);
         if !session
             .view()
             .challenges
@@ -93,6 +93,7 @@ impl Work<'_> {
             return Err(Fault::strange_order(&note.order_url));
         }
         let created = note.created;
+        self.complete_note(session.view());
         if session.view().status == OrderStatus::Pending {
             // Now it is known how far the order was, whoever worked on it.
             self.outside.board.disclosed(&self.order.host);

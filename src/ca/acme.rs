@@ -4,15 +4,13 @@
 //! said by `problem`. One certificate costs seven requests: order, authorization, challenge, order, finalize, order,
 //! chain; nonces come with the answers.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use faythe_core::ari::{CertificateId, RenewalInfo};
 use faythe_core::budget::{self, Endpoint, Grant};
 use faythe_core::caa::Issuer;
 use faythe_core::name::Hostname;
-use faythe_core::order::OrderStatus;
 use faythe_core::problem::ProblemKind;
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -81,9 +79,6 @@ pub struct Acme {
     keeper: Arc<Keeper>,
     profile: Option<String>,
     preferred_chain: Option<Arc<str>>,
-    /// Orders that were made, but whose authorizations could not be read: the next try for the same host takes them up
-    /// instead of making another.
-    stranded: Mutex<BTreeMap<Hostname, AcmeOrder>>,
 }
 
 impl Acme {
@@ -116,7 +111,6 @@ impl Acme {
             keeper,
             profile,
             preferred_chain: preferred_chain.map(Arc::from),
-            stranded: Mutex::default(),
         })
     }
 
@@ -157,31 +151,14 @@ impl Acme {
     }
 
     async fn make(&self, grant: &Grant, wanted: NewOrder<'_>) -> Result<AcmeOrder, CaError> {
-        let host = grant.host();
-        if let Some(order) = self.stranded(|stranded| stranded.remove(host)) {
-            match self.explore(host, order).await {
-                Ok(order) if order.view().status != OrderStatus::Invalid => return Ok(order),
-                // It has ended meanwhile.
-                Ok(_) | Err(CaError::Gone { .. }) => {}
-                // It is not ours, or something else that will not pass.
-                Err(CaError::Refused(problem))
-                    if problem.status.is_some_and(|status| status < 500 && status != 429) => {}
-                Err(error) => return Err(error),
-            }
-            self.stranded(|stranded| stranded.remove(host));
-        }
-        let order = self.obtain(Wanted::New(grant, wanted)).await?;
-        self.explore(host, order).await
-    }
-
-    /// Reads the authorizations of a new order; it is kept for the next try where they cannot be had.
-    async fn explore(&self, host: &Hostname, mut order: AcmeOrder) -> Result<AcmeOrder, CaError> {
+        let mut order = self.obtain(Wanted::New(grant, wanted)).await?;
         match order.explore().await {
             Ok(()) => Ok(order),
-            Err(error) => {
-                self.stranded(|stranded| stranded.insert(host.clone(), order));
-                Err(error)
-            }
+            Err(error) => Err(CaError::Unread {
+                url: order.url().to_owned(),
+                expires: order.view().expires,
+                source: Arc::new(error),
+            }),
         }
     }
 
@@ -315,10 +292,6 @@ impl Acme {
             Err(CaError::Refused(problem)) if problem.kind == ProblemKind::AlreadyRevoked => Ok(()),
             Err(error) => Err(error),
         }
-    }
-
-    fn stranded<T>(&self, change: impl FnOnce(&mut BTreeMap<Hostname, AcmeOrder>) -> T) -> T {
-        change(&mut self.stranded.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

@@ -111,6 +111,11 @@ fn once_more(error: &Arc<CaError>) -> CaError {
         },
         CaError::Gone { url } => CaError::Gone { url: url.clone() },
         CaError::NoLeave => CaError::NoLeave,
+        CaError::Unread { url, expires, source } => CaError::Unread {
+            url: url.clone(),
+            expires: *expires,
+            source: Arc::clone(source),
+        },
         CaError::Unregistered(problem) => CaError::Unregistered(problem.clone()),
         CaError::Refused(problem) => CaError::Refused(problem.clone()),
         CaError::Unreachable { url, .. } => CaError::Unreachable {

@@ -260,9 +260,11 @@ fn failed(error: &CaError) -> Answer {
         CaError::Account(_) | CaError::NoLeave | CaError::Unreachable { .. } => {
             Answer::Busy { retry_after: None }
         }
-        CaError::Garbled { .. } | CaError::Gone { .. } | CaError::Refused(_) | CaError::Unregistered(_) => {
-            Answer::Refused
-        }
+        CaError::Garbled { .. }
+        | CaError::Gone { .. }
+        | CaError::Refused(_)
+        | CaError::Unread { .. }
+        | CaError::Unregistered(_) => Answer::Refused,
     }
 }
 

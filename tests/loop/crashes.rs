@@ -52,6 +52,23 @@ async fn p16_p18_a_crash_at_any_call_costs_no_certificate_and_leaves_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn p16_a_crash_around_an_order_that_cannot_be_read_yet_leaves_nothing() {
+    for at in 1..CALLS {
+        let rig = Rig::new(&["a.example.com"]);
+        rig.place.state().faults.ca_misses = vec!["read", "resume"];
+        rig.place.state().fuse = Some((at, Side::After));
+        rig.settled_or_crashed(rig.process()).await;
+        rig.settled(&mut rig.process()).await;
+        let state = rig.place.state();
+        let lost = state
+            .journal
+            .get(at - 1)
+            .is_some_and(|call| call.starts_with("open"));
+        assert_eq!(state.orders.len(), 1 + usize::from(lost), "call {at}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn p15_a_crash_in_the_middle_of_a_pair_settles_both() {
     for at in 1..2 * CALLS {
         let rig = Rig::new(&["a.example.com", "*.a.example.com"]);

@@ -66,6 +66,33 @@ async fn p17_a_certificate_that_may_yet_be_made_counts_when_its_order_is_given_u
 }
 
 #[tokio::test(start_paused = true)]
+async fn p17_p23_an_order_that_is_made_and_not_to_be_read_is_counted_and_kept() {
+    for (crash, mute) in [(false, 0), (true, 0), (false, 1)] {
+        let mut rig = Rig::new(&["a.example.com"]);
+        rig.limits.new_orders = Some(Limit::new(1, 168 * HOUR));
+        {
+            let faults = &mut rig.place.state().faults;
+            (faults.ca_misses, faults.mute_notes) = (vec!["read", "resume"], mute);
+        }
+        let mut process = rig.process();
+        if crash {
+            rig.reach(&mut process, |state| !state.notes.is_empty()).await;
+            drop(process);
+            process = rig.process();
+        }
+        rig.settled(&mut process).await;
+        assert!(rig.place.state().faults.ca_misses.is_empty());
+        // Another one would be one too many for the CA.
+        rig.show_requests(
+            &process,
+            &["a.example.com".to_owned(), "b.example.com".to_owned()],
+        );
+        rig.pass(&mut process, HOUR).await;
+        assert_eq!(rig.place.state().orders.len(), 1, "{crash} {mute}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn p23_an_order_that_is_past_when_it_is_made_tells_of_a_clock_alone() {
     let rig = Rig::new(&["a.example.com"]);
     rig.place.state().faults.expires = Some("2025-12-31T16:00:00Z".parse().unwrap());

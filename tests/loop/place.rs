@@ -283,7 +283,7 @@ impl Ca for Place {
     ) -> BoxFuture<'a, Result<Box<dyn CaOrder>, CaError>> {
         async move {
             let host = grant.host();
-            let number = self
+            let (number, unread) = self
                 .call(format!("open {host}"), |state| {
                     state.ca_answers("open")?;
                     if let Some(problem) = &state.faults.refuse_orders {
@@ -301,10 +301,16 @@ impl Ca for Place {
                         },
                         chain: None,
                     });
-                    Ok(number)
+                    Ok((number, state.ca_answers("read").err()))
                 })
                 .await?;
-            Ok(self.session(number))
+            unread.map_or(Ok(self.session(number)), |error| {
+                Err(CaError::Unread {
+                    url: number.to_string(),
+                    expires: None,
+                    source: Arc::new(error),
+                })
+            })
         }
         .boxed()
     }
