@@ -185,7 +185,8 @@ impl Planner {
         Some(self.queues.turn(standing, host, view(world, now)))
     }
 
-    /// The verdict on a certificate in full, with its turn where it waits for one.
+    /// The verdict on a certificate in full, with its turn where it waits for one, and the page on which the CA explains when
+    /// it wants the certificate renewed.
     #[must_use]
     pub fn explain(&self, host: &Hostname, world: &World, now: Timestamp) -> Option<String> {
         let reason = &self.verdict(host)?.reason;
@@ -207,6 +208,10 @@ impl Planner {
         }
         if let Some(turn) = self.turn_of(host, world, now) {
             text.push_str(&format!("; it is {turn}"));
+        }
+        if let Some(page) = world.explanation(host) {
+            text.push_str("; the CA explains that at ");
+            text.push_str(page);
         }
         Some(text)
     }

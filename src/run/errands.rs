@@ -21,7 +21,12 @@ use crate::store::{Saved, StoreError};
 #[derive(Debug)]
 pub(super) enum Errand {
     /// The CA has been asked about a certificate.
-    Asked { question: Question, answer: Answer },
+    Asked {
+        question: Question,
+        answer: Answer,
+        /// Where the CA explains it.
+        page: Option<String>,
+    },
     /// The ledger of a CA has been saved, or not; then what another instance has saved meanwhile.
     Saved(CaId, Result<(), Option<Record>>),
     /// The names of notes that are not known here, in this term; `None` where they cannot be told.
@@ -193,11 +198,10 @@ impl Loop {
         let outside = Arc::clone(&self.outside);
         self.errands.spawn(async move {
             let asked = outside.desk(ca).ca.read().renewal_info(&certificate).await;
+            let mut page = None;
             let answer = match asked {
                 Ok(Some(info)) => {
-                    if let Some(page) = &info.explanation {
-                        tracing::info!(%host, page, "the CA explains when it wants the certificate renewed");
-                    }
+                    page = info.explanation;
                     Answer::Told {
                         window: info.window,
                         retry_after: info.retry_after,
@@ -209,8 +213,25 @@ impl Loop {
                     failed(&error)
                 }
             };
-            Errand::Asked { question, answer }
+            Errand::Asked {
+                question,
+                answer,
+                page,
+            }
         });
+    }
+
+    /// What the CA says of a certificate is explained on this page, or on none.
+    fn explained(&mut self, question: Question, answer: Answer, page: Option<&str>) {
+        let Answer::Told { window, .. } = answer else {
+            return;
+        };
+        let host = self.world.asked_for(question).cloned();
+        if self.world.explained(question, window, page)
+            && let Some(host) = host
+        {
+            tracing::info!(%host, page, "the CA explains when it wants the certificate renewed");
+        }
     }
 
     /// The CA has been asked about a certificate.
@@ -230,7 +251,14 @@ impl Loop {
     pub(super) fn errand(&mut self, errand: Errand) {
         let now = self.now();
         match errand {
-            Errand::Asked { question, answer } => self.hinted(question, answer, now),
+            Errand::Asked {
+                question,
+                answer,
+                page,
+            } => {
+                self.explained(question, answer, page.as_deref());
+                self.hinted(question, answer, now);
+            }
             Errand::Strays(term, found) => self.strays(term, found),
             Errand::WindowsSaved(well) => self.world.windows_saved(well, now),
             Errand::Saved(ca, Ok(())) => self.world.ledger_mut(ca).saved(true, now),

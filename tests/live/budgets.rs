@@ -209,6 +209,15 @@ async fn p21_recalled_certificates_are_replaced_the_longest_overdue_first() {
     faythe.terminate();
     faythe.wait(SOON).await.unwrap();
     assert_eq!(ordered(&proxy).len(), count);
+    // Where each is explained has been told once, and is not told again by the next process.
+    let explained = |faythe: &Faythe| {
+        let log = faythe.log();
+        let lines = log.lines();
+        let told =
+            |line: &&str| line.contains("the CA explains when") && line.contains("https://ca.test/incident");
+        lines.filter(told).count()
+    };
+    assert_eq!(explained(&faythe), count);
 
     let faythe = bed
         .faythe(FAYTHE, with(config, json!({ "issue_grace": 1000 })))
@@ -228,6 +237,7 @@ async fn p21_recalled_certificates_are_replaced_the_longest_overdue_first() {
     .unwrap_or_else(|error| panic!("{error:#}; {}", faythe.process().log_tail()));
     clean(&bed, &faythe).await;
     issued(&bed, &faythe, &hosts).await;
+    assert_eq!(explained(&faythe), 0);
 
     // Each once, and the CA was told what each takes the place of.
     let orders = ordered(&proxy);

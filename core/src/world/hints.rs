@@ -149,6 +149,36 @@ impl World {
         }
     }
 
+    /// The CA answers with this window, and names the page that explains it, if there is one; before [`Self::hinted`]. Says
+    /// whether the page is news: each is once for a certificate, and what came with a window that an earlier process has
+    /// saved has been told by that one.
+    pub fn explained(&mut self, question: Question, window: Window, page: Option<&str>) -> bool {
+        let Some(host) = self.asked_for(question).cloned() else {
+            return false;
+        };
+        let place = &mut self.hints.places[question.place as usize];
+        if place.of != question.of {
+            return false;
+        }
+        let is_known = match &place.page {
+            Some(known) => known.as_deref() == page,
+            None => place
+                .window
+                .is_some_and(|known| known.in_seconds() == window.in_seconds()),
+        };
+        place.page = Some(page.map(Into::into));
+        if !is_known {
+            self.dirty.insert(host);
+        }
+        !is_known && page.is_some()
+    }
+
+    /// The page on which the CA explains its window for the certificate of `host`.
+    #[must_use]
+    pub fn explanation(&self, host: &Hostname) -> Option<&str> {
+        self.hints.place(host)?.page.as_ref()?.as_deref()
+    }
+
     /// For whom the certificate is that a question is about; nobody once he does not want it any more.
     #[must_use]
     pub fn asked_for(&self, question: Question) -> Option<&Hostname> {
@@ -189,7 +219,7 @@ impl World {
         let dropped = is_another && !place.is_untold();
         if is_another {
             (place.id, place.of) = (id.clone(), renewal::key(id));
-            (place.window, place.moved) = (None, false);
+            (place.window, place.moved, place.page) = (None, false, None);
             (place.next, place.tries) = (now, 0);
         }
         let stays = match place.waits {
@@ -265,7 +295,7 @@ impl World {
         let place = &mut hints.places[at as usize];
         place.ca = ca;
         (place.id, place.of) = (id.clone(), renewal::key(id));
-        (place.window, place.moved) = (Some(window), false);
+        (place.window, place.moved, place.page) = (Some(window), false, None);
         (place.next, place.tries) = (next, 0);
         if waits {
             hints.wait(at, Pressing::Routine);

@@ -66,6 +66,8 @@ pub(super) struct Place {
     pub(super) window: Option<Window>,
     /// Whether the one before it was not over when the CA moved it into the past.
     pub(super) moved: bool,
+    /// Where the CA explains its window, if it does; `None` where that has not been told to this process.
+    pub(super) page: Option<Option<Box<str>>>,
     /// When it is asked again.
     pub(super) next: Timestamp,
     /// How often in a row it has not answered.
@@ -115,6 +117,7 @@ impl Hints {
             of: renewal::key(id),
             window: None,
             moved: false,
+            page: None,
             next: now,
             tries: 0,
             asking: None,

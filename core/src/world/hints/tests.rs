@@ -212,6 +212,54 @@ fn p22_who_cannot_be_asked_is_not_waited_for() {
 }
 
 #[test]
+fn p21_where_a_window_is_explained_is_news_once_and_stands_in_the_verdict() {
+    let span = |days: i64| Window::new(at(days * DAY), at((days + 1) * DAY)).unwrap();
+    let mut world = world(&[("a", "one")]);
+    follow(&mut world, &["a"]);
+    let mut planner = Planner::new();
+    let mut now = 0;
+    let mut is_news = |world: &mut World, window: Window, page: Option<&str>| {
+        let (_, question) = world.next_question(at(now)).unwrap();
+        let news = world.explained(question, window, page);
+        let retry_after = None;
+        world.hinted(question, Answer::Told { window, retry_after }, at(now));
+        now += 7 * HOUR;
+        planner.look(world, &policy(), at(now));
+        let text = planner.explain(&host("a"), world, at(now)).unwrap();
+        assert_eq!(text.contains("https://ca.test/"), page.is_some(), "{text}");
+        (news, text)
+    };
+    let (one, two) = (Some("https://ca.test/one"), Some("https://ca.test/two"));
+    assert!(!is_news(&mut world, span(60), None).0);
+    let (news, text) = is_news(&mut world, span(60), one);
+    assert!(
+        news && text.ends_with("; the CA explains that at https://ca.test/one"),
+        "{text}"
+    );
+    // Neither the next poll nor another window of the same reason.
+    assert!(!is_news(&mut world, span(60), one).0);
+    assert!(!is_news(&mut world, span(50), one).0);
+    assert!(is_news(&mut world, span(50), two).0);
+    assert!(!is_news(&mut world, span(50), None).0);
+
+    // An earlier process has told what came with a window that it has saved.
+    for (window, expected) in [(span(60), false), (span(50), true)] {
+        let mut heir = self::world(&[("a", "one")]);
+        let of = renewal::key(&CertificateId::parse("issuer.a").unwrap());
+        let next = at(0);
+        heir.load_windows(&[SavedWindow {
+            of,
+            window: span(60),
+            next,
+        }]);
+        let mut planner = Planner::new();
+        planner.look(&mut heir, &policy(), at(0));
+        let (_, question) = heir.next_question(at(60)).unwrap();
+        assert_eq!(heir.explained(question, window, one), expected);
+    }
+}
+
+#[test]
 fn p20_who_is_left_alone_though_the_ca_wants_it_replaced_says_so() {
     let said = |early: u32, days: &[i64]| {
         let mut world = world(&[("a", "one")]);
