@@ -296,7 +296,7 @@ impl Sim {
                     *pending = pending.saturating_sub(1);
                 }
                 if let Some(shell) = &mut self.instances[at].shell {
-                    shell.watch(change, when);
+                    shell.watch(change, when, self.outside.clock());
                     self.turn_soon(at);
                 }
             }

@@ -6,7 +6,7 @@ use faythe_core::Timestamp;
 use faythe_core::cert::{Standing, standing};
 use faythe_core::name::Hostname;
 use faythe_core::order::OrderStatus;
-use faythe_core::schedule::{RESOLVER_CACHE, Threshold, ahead};
+use faythe_core::schedule::{GivenUp, RESOLVER_CACHE, Threshold, ahead};
 use jiff::SignedDuration;
 
 use crate::outside::{CaOrder, Outside};
@@ -49,6 +49,8 @@ pub(crate) struct Laws {
     pub(crate) doubled: usize,
     /// When the shell was last told that the CA makes no order.
     refused: BTreeMap<Hostname, Timestamp>,
+    /// When an order of no use was given up last, and until when none was to follow.
+    given_up: BTreeMap<Hostname, (Timestamp, Timestamp)>,
     stored: BTreeSet<usize>,
     pub(crate) stored_at: BTreeMap<Hostname, Timestamp>,
     /// Which processes have told the CA of an order while its value stood, and which one has finalized it.
@@ -136,6 +138,12 @@ impl Laws {
                 &format!("{host} is ordered within issue_grace"),
             );
         }
+        if let Some((at, until)) = self.given_up.get(host) {
+            // A process that dies before it is saved starts afresh.
+            let forgotten = self.last_crash.is_some_and(|crash| crash >= *at) || self.leaders > 1;
+            let words = format!("{host} is ordered before {until}, after one of no use");
+            self.law(*until <= now || forgotten, now, &words);
+        }
         if outside.ca.rejected.contains(host) {
             let before = self.refused.get(host).copied();
             let before = before.filter(|before| self.is_wanted_since(host, *before));
@@ -155,6 +163,12 @@ impl Laws {
     /// The CA has refused to make an order, and the shell is told.
     pub(crate) fn is_refused(&mut self, host: &Hostname, now: Timestamp) {
         self.refused.insert(host.clone(), now);
+    }
+
+    /// An order of no use was given up.
+    pub(crate) fn gives_up(&mut self, host: &Hostname, given_up: &GivenUp, outside: &Outside) {
+        let until = ahead(given_up.next_order(None), -outside.clock_ahead);
+        self.given_up.insert(host.clone(), (outside.now, until));
     }
 
     /// The CA has made an order, or handed one out again.

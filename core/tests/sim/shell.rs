@@ -14,7 +14,7 @@ use faythe_core::name::{Hostname, RecordName};
 use faythe_core::order::{CaLook, Goal, Stage, Step};
 use faythe_core::plan::{Action, Planner};
 use faythe_core::policy::Policy;
-use faythe_core::schedule::Failures;
+use faythe_core::schedule::{Failures, GivenUp};
 use faythe_core::verdict::Reason;
 use faythe_core::want::Asker;
 use faythe_core::world::World;
@@ -99,6 +99,7 @@ enum Done {
 enum Outcome {
     Blocked,
     Failed(Failures),
+    GivenUp(GivenUp),
     Rested(Fault),
     Settled,
     Stopped,
@@ -145,11 +146,10 @@ impl Shell {
     }
 
     pub(crate) fn list_secrets(&mut self, outside: &Outside) {
-        let all = outside.cluster.secrets.values();
-        self.world.hold_all(
-            all.map(|(host, held)| (Some(host.clone()), held.clone()))
-                .collect(),
-        );
+        let (all, now) = (outside.cluster.secrets.values(), outside.clock());
+        self.world.list_held();
+        let all = all.map(|(host, held)| (Some(host.clone()), held.clone().by(now)));
+        self.world.hold_all(all.collect());
         self.listed[1] = Some(outside.now);
     }
 
@@ -162,12 +162,15 @@ impl Shell {
         }
         let mut orders = Vec::new();
         let mut failures = Vec::new();
+        let mut useless = Vec::new();
         for (host, saved) in self.notes.all(outside) {
             let Saved {
                 order: noted,
                 failures: failed,
+                given_up,
             } = saved;
-            failures.extend(failed.map(|failed| (host.clone(), failed)));
+            failures.extend(failed.map(|failed| (host.clone(), failed.by(now))));
+            useless.extend(given_up.map(|given_up| (host.clone(), given_up.by(now))));
             let Some(note) = noted else { continue };
             let look = CaLook {
                 from: note.created,
@@ -182,13 +185,16 @@ impl Shell {
             orders.push(host);
         }
         self.world.note_all(orders, failures);
+        for (host, given_up) in useless {
+            self.world.set_given_up(&host, Some(given_up));
+        }
         // What was said before was said of other notes.
         self.said.clear();
         self.acts = true;
     }
 
-    /// What a watch tells of a change made at `when`.
-    pub(crate) fn watch(&mut self, change: Change, when: Timestamp) {
+    /// What a watch tells of a change made at `when`; our clock says `now`.
+    pub(crate) fn watch(&mut self, change: Change, when: Timestamp, now: Timestamp) {
         let kind = usize::from(matches!(change, Change::Secret(..)));
         if self.listed[kind].is_none_or(|listed| when <= listed) {
             return;
@@ -196,7 +202,7 @@ impl Shell {
         match change {
             Change::Ingress(name, Some(hosts)) => self.world.ask(asker(&name), &hosts),
             Change::Ingress(name, None) => self.world.stop_asking("web", &name),
-            Change::Secret(_, Some((host, held))) => self.world.hold(Some(host), held),
+            Change::Secret(_, Some((host, held))) => self.world.hold(Some(host), held.by(now)),
             Change::Secret(name, None) => self.world.release(&name),
         }
     }

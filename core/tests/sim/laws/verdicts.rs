@@ -161,14 +161,20 @@ impl Laws {
                 law(rest.until > now, "the rest is over")?;
                 let went_wrong = match rest.code.as_str() {
                     "store-unavailable" => lately(Trouble::Lost(Leg::Cluster)),
-                    "store-conflict" => lately(Trouble::Conflict),
+                    // To mark what is ours is not to be at it too.
+                    "store-conflict" => {
+                        let others = self.leaders > 1
+                            || self.was_meddled_with_since(host, ahead(outside.now, -LATELY));
+                        lately(Trouble::Conflict) && others
+                    }
                     "badkey" => lately(Trouble::Refused),
                     "dns-unreachable" | "dns-silent" => lately(Trouble::Lost(Leg::Dns)),
                     "not-visible" => lately(Trouble::Hidden),
                     // One that is given up for it is cleaned up first, too.
                     "ca-slow" => {
+                        let given_up = shell.world.given_up(host).is_some() || is_hopeless(rest.tries);
                         lately(Trouble::CaSlow)
-                            || (is_hopeless(rest.tries) && outside.trouble(host, Trouble::CaSlow).is_some())
+                            || (given_up && outside.trouble(host, Trouble::CaSlow).is_some())
                     }
                     "ca-unreachable" => lately(Trouble::Lost(Leg::Ca)),
                     // The order was cleaned up first, which may have taken its time.

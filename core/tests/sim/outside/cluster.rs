@@ -6,7 +6,7 @@ use faythe_core::budget::Record;
 use faythe_core::cert::Held;
 use faythe_core::name::Hostname;
 use faythe_core::order::Note;
-use faythe_core::schedule::Failures;
+use faythe_core::schedule::{Failures, GivenUp};
 
 /// Everything in the cluster; every change counts a version.
 #[derive(Default)]
@@ -22,6 +22,8 @@ pub(crate) struct Cluster {
     pub(crate) down: usize,
     /// Changes that watches have not told of.
     pub(crate) untold: Vec<(Vec<Hostname>, Change)>,
+    /// Hosts of which the program has written something.
+    pub(crate) written: Vec<Hostname>,
     version: u64,
 }
 
@@ -37,6 +39,7 @@ pub(crate) enum Change {
 pub(crate) struct Saved {
     pub(crate) order: Option<Note>,
     pub(crate) failures: Option<Failures>,
+    pub(crate) given_up: Option<GivenUp>,
 }
 
 /// Why the API server did not write.
@@ -95,6 +98,7 @@ impl Cluster {
         if other || self.is_taken(host) {
             return Err(Refusal::Conflict);
         }
+        self.written.push(host.clone());
         Ok(self.write(host, held))
     }
 
@@ -115,6 +119,7 @@ impl Cluster {
             (Some(known), Some((there, _))) if known != *there => return Err(Refusal::Conflict),
             (None, None) | (Some(_), Some(_)) => {}
         }
+        self.written.push(host.clone());
         Ok(self.put_note(host, saved))
     }
 

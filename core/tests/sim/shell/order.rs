@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use faythe_core::Timestamp;
-use faythe_core::budget::Grant;
+use faythe_core::budget::{Grant, Spending};
 use faythe_core::name::Hostname;
-use faythe_core::order::{CaView, Note, OrderStatus, Place, Published, Stage};
+use faythe_core::order::{CaView, Note, OrderStatus, Place, Published, Stage, deadline};
 use faythe_core::problem::{Exchange, Problem, Reaction, Scope};
-use faythe_core::schedule::{self, Failures, after, ahead};
+use faythe_core::schedule::{self, Failures, GivenUp, after, ahead};
 use jiff::SignedDuration;
 
-use super::{Done, Outcome};
+use super::{Done, Outcome, Progress};
 use crate::outside::CaFault;
 
 /// An order in memory.
@@ -28,6 +28,9 @@ pub(super) struct Order {
     pub(super) earlier_look: Option<Timestamp>,
     pub(super) doom: Option<Failures>,
     pub(super) abandoned: Option<Fault>,
+    /// Orders before it that were of no use, and the same with this one once that is saved.
+    pub(super) given_up: Option<GivenUp>,
+    pub(super) tallied: Option<GivenUp>,
     pub(super) stage: Stage,
     pub(super) tries: u32,
     /// Since when and how often something under way was looked at.
@@ -36,6 +39,8 @@ pub(super) struct Order {
     pub(super) grant: Option<Grant>,
     /// The ledger knows of the certificate.
     pub(super) counted: bool,
+    /// The CA makes a certificate of it, for all that is known.
+    pub(super) requested: bool,
 }
 
 #[derive(Clone)]
@@ -72,11 +77,14 @@ impl Order {
             earlier_look: None,
             doom: None,
             abandoned: None,
+            given_up: None,
+            tallied: None,
             stage: Stage::Ordering,
             tries: 0,
             polling: None,
             grant: None,
             counted: false,
+            requested: false,
         }
     }
 
@@ -109,9 +117,6 @@ impl Order {
     }
 
     pub(super) fn rested(&mut self, fault: Fault) -> Outcome {
-        if matches!(fault.pause, Pause::Abandon) {
-            self.is_uncertain();
-        }
         self.tries = self.tries.saturating_add(1);
         Outcome::Rested(fault)
     }
@@ -122,9 +127,9 @@ impl Order {
                 self.doom = Some(self.failure(fault.code, parked, wait, now));
                 None
             }
-            Pause::Abandon if self.note.is_some() && self.abandoned.is_none() => {
+            Pause::Abandon if self.abandoned.is_none() => {
                 self.abandoned = Some(fault);
-                (self.session, self.view) = (None, None);
+                self.is_uncertain();
                 None
             }
             Pause::Abandon | Pause::Rest { .. } => Some(self.rested(fault)),
@@ -150,6 +155,28 @@ impl Order {
             not_before: wait.map(|wait| after(now, wait)),
             parked,
             refused_by: Vec::new(),
+        }
+    }
+
+    /// Tells the ledger once that the CA has issued a certificate.
+    pub(super) fn count_issued(&mut self) -> Option<Progress> {
+        let first = !std::mem::replace(&mut self.counted, true);
+        first.then_some(Progress::Spent(Spending::Issued))
+    }
+
+    /// When the CA forgets it, as far as is known.
+    pub(super) fn deadline(&self) -> Option<Timestamp> {
+        deadline(self.view.as_ref()?, self.note.as_ref())
+    }
+
+    /// The orders of no use in a row, once this is one more.
+    pub(super) fn given_up(&self, fault: &Fault, now: Timestamp) -> GivenUp {
+        let before = self.given_up.as_ref().map_or(0, |before| before.count);
+        GivenUp {
+            count: before.saturating_add(1),
+            last: now,
+            code: fault.code.to_owned(),
+            text: fault.code.to_owned(),
         }
     }
 
@@ -185,12 +212,21 @@ impl Fault {
     }
 
     pub(super) fn waiting(code: &'static str, secs: u64) -> Self {
+        Self::own(code).after(Duration::from_secs(secs))
+    }
+
+    /// Our clock is behind the CA's: the certificate is stored when it has begun.
+    pub(super) fn slow_clock(now: Timestamp, from: Timestamp) -> Self {
+        const LONGEST: Duration = Duration::from_secs(300);
+        Self::own("slow-clock").after(now.duration_until(from).unsigned_abs().min(LONGEST))
+    }
+
+    /// The same, with the same order again after `wait`.
+    pub(super) fn after(self, wait: Duration) -> Self {
+        let (wait, hold) = (Some(wait), None);
         Self {
-            code,
-            pause: Pause::Rest {
-                wait: Some(Duration::from_secs(secs)),
-                hold: None,
-            },
+            pause: Pause::Rest { wait, hold },
+            ..self
         }
     }
 

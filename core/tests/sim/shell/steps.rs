@@ -9,7 +9,7 @@ use faythe_core::order::{
     CaView, Challenge, ChallengeStatus, End, Note, OrderStatus, Place, Published, Step,
 };
 use faythe_core::problem::{Exchange, ProblemKind};
-use faythe_core::schedule;
+use faythe_core::schedule::{self, GivenUp};
 use jiff::SignedDuration;
 
 use super::order::{Fault, Order, Pause};
@@ -93,6 +93,9 @@ impl Shell {
                     ca.finalize(session, *now, dice)?;
                     ca.view(session, *now)
                 });
+                // An answer that was lost may have been a yes.
+                order.requested =
+                    !matches!(&view, Err(fault) if !matches!(fault.code, "ca-unreachable" | "order-gone"));
                 order.view = Some(view.inspect_err(|_| order.is_uncertain())?);
                 order.doom_if_invalid(outside.clock());
                 progress.push(Progress::CaAnswered);
@@ -123,31 +126,29 @@ impl Shell {
             Step::RecordFailure => {
                 let failures = order.doom.clone().unwrap();
                 let saved = Saved {
-                    order: None,
                     failures: Some(failures.clone()),
+                    ..Saved::default()
                 };
                 self.notes.save(&host, &saved, outside)?;
                 return Ok(Done::Ended(Outcome::Failed(failures)));
             }
             Step::Forget => {
                 order.note_in_doubt = true;
-                match order.failures.clone() {
-                    Some(failures) => {
-                        let saved = Saved {
-                            order: None,
-                            failures: Some(failures),
-                        };
-                        self.notes.save(&host, &saved, outside)?;
-                    }
-                    None => self.notes.forget(&host, outside)?,
+                let now = outside.clock();
+                let given_up = order.abandoned.as_ref().map(|fault| order.given_up(fault, now));
+                if order.failures.is_some() || given_up.is_some() {
+                    self.save_history(order, given_up.clone(), outside)?;
+                } else {
+                    self.notes.forget(&host, outside)?;
                 }
+                order.tallied = given_up;
                 (order.note, order.note_in_doubt) = (None, false);
                 (order.session, order.view) = (None, None);
                 order.published = Published::No;
             }
             Step::End(end) => {
                 return Ok(Done::Ended(match (order.abandoned.take(), end) {
-                    (Some(fault), _) => order.rested(fault),
+                    (Some(fault), _) => self.give_up(order, &fault, outside),
                     (None, End::Blocked) => Outcome::Blocked,
                     (None, End::Settled) => Outcome::Settled,
                 }));
@@ -156,6 +157,31 @@ impl Shell {
         Ok(Done::GoOn(Duration::from_millis(
             outside.dice.between(1, 200).unsigned_abs(),
         )))
+    }
+
+    fn save_history(
+        &mut self,
+        order: &Order,
+        given_up: Option<GivenUp>,
+        outside: &mut Outside,
+    ) -> Result<(), Fault> {
+        let saved = Saved {
+            order: None,
+            failures: order.failures.clone(),
+            given_up,
+        };
+        self.notes.save(&order.host, &saved, outside)
+    }
+
+    /// Brings an order of no use to its end; that is counted in this process only where it cannot be saved.
+    fn give_up(&mut self, order: &mut Order, fault: &Fault, outside: &mut Outside) -> Outcome {
+        order.is_uncertain();
+        let given_up = order.tallied.take().unwrap_or_else(|| {
+            let given_up = order.given_up(fault, outside.clock());
+            let _ = self.save_history(order, Some(given_up.clone()), outside);
+            given_up
+        });
+        Outcome::GivenUp(given_up)
     }
 
     fn inspect(
@@ -171,6 +197,7 @@ impl Shell {
         };
         let found = outside.ask(Leg::Cluster, host, look);
         let (foreign, held) = found.ok_or_else(|| Fault::own("store-unavailable"))?;
+        let held = held.map(|held| held.by(outside.clock()));
         order.slot = held.as_ref().map(|held| held.version.clone());
         let served = standing(host, held.iter(), self.policy.threshold, outside.clock());
         order.place = Some(if foreign {
@@ -224,7 +251,7 @@ impl Shell {
             Some(Err(CaFault::Gone) | Ok(_)) | None => Spending::Ordered,
         }));
         let (session, view) = answered(&host, outside, opened, Exchange::NewOrder)?;
-        order.counted = false;
+        (order.counted, order.requested) = (false, false);
         self.take_up(order, session, view, outside, progress);
         progress.push(Progress::CaAnswered);
         order.tries = 0;
@@ -254,6 +281,7 @@ impl Shell {
         let saved = Saved {
             order: Some(note.clone()),
             failures: order.failures.clone(),
+            given_up: order.given_up.clone(),
         };
         let well = self.notes.save(&host, &saved, outside);
         // Whether or not it is known.
@@ -275,10 +303,14 @@ impl Shell {
         let there = self.notes.one(&host, outside)?;
         (order.session, order.view, order.place) = (None, None, None);
         (order.note, order.note_in_doubt) = (None, false);
+        if let Some(there) = &there {
+            order.given_up.clone_from(&there.given_up);
+        }
         match there {
             Some(Saved {
                 order: Some(note),
                 failures,
+                ..
             }) => {
                 (order.failures, order.note) = (failures, Some(note));
                 Ok(())
@@ -336,14 +368,14 @@ impl Shell {
         if before == OrderStatus::Pending && view.status == OrderStatus::Invalid {
             progress.push(Progress::Spent(Spending::Failed));
         }
-        if same && view.is_past(outside.clock()) {
+        order.view = Some(view);
+        if same && order.deadline().is_some_and(|at| at <= outside.clock()) {
             outside.went_wrong(&host, Trouble::Gone);
             return Err(Fault {
                 code: "order-expired",
                 pause: Pause::Abandon,
             });
         }
-        order.view = Some(view);
         if same {
             outside.went_wrong(&host, Trouble::CaSlow);
             let mut fault = Fault::own("ca-slow");
@@ -360,6 +392,8 @@ impl Shell {
         if before == OrderStatus::Pending {
             self.settled(&host, outside.clock());
         }
+        let valid = order.view.as_ref().unwrap().status == OrderStatus::Valid;
+        progress.extend(valid.then(|| order.count_issued()).flatten());
         order.doom_if_invalid(outside.clock());
         progress.push(Progress::CaAnswered);
         (order.tries, order.polling) = (0, None);
@@ -392,6 +426,9 @@ impl Shell {
         if view.status == OrderStatus::Invalid {
             progress.push(Progress::Spent(Spending::Failed));
         }
+        let valid = view.status == OrderStatus::Valid;
+        progress.extend(valid.then(|| order.count_issued()).flatten());
+        order.requested = view.status == OrderStatus::Processing;
         (order.session, order.view) = (Some(session), Some(view));
         order.doom_if_invalid(outside.clock());
     }
@@ -407,13 +444,25 @@ impl Shell {
         let facts = ask_ca(&host, outside, |outside| {
             outside.ca.certificate(session, outside.now)
         });
-        let facts = facts.inspect_err(|_| order.is_uncertain())?;
-        progress.push(Progress::CaAnswered);
-        if !std::mem::replace(&mut order.counted, true) {
-            progress.push(Progress::Spent(Spending::Issued));
-        }
         let now = outside.clock();
-        if facts.not_before > now || facts.not_after <= now {
+        let facts = match facts {
+            Ok(facts) => facts,
+            Err(fault) => {
+                let lapsed = order.deadline().is_some_and(|at| at <= now);
+                order.is_uncertain();
+                let again = matches!(fault.pause, Pause::Abandon) && !lapsed;
+                return Err(if again {
+                    fault.after(schedule::ca_rest(order.tries))
+                } else {
+                    fault
+                });
+            }
+        };
+        progress.push(Progress::CaAnswered);
+        if facts.not_before > now {
+            return Err(Fault::slow_clock(now, facts.not_before));
+        }
+        if facts.not_after <= now {
             outside.went_wrong(&host, Trouble::No);
             return Err(Fault {
                 code: "bad-chain",

@@ -34,6 +34,7 @@ impl Shell {
             .remove(&host)
             .unwrap_or_else(|| Order::new(host.clone()));
         order.failures = self.world.failures(&host).cloned();
+        order.given_up = self.world.given_up(&host).cloned();
         order.earlier_look = self.world.last_look(&host);
         (order.place, order.slot, order.polling) = (None, None, None);
         order.stage = Stage::Ordering;
@@ -111,14 +112,28 @@ impl Shell {
                 return Some(Then::After(pause));
             }
             Ok(Done::Ended(outcome)) => outcome,
-            Err(fault) => match running.order.settle(fault, now) {
-                Some(outcome) => outcome,
-                None => {
-                    self.running.insert(host.clone(), running);
-                    return Some(Then::After(Duration::ZERO));
+            Err(fault) => {
+                let order = &mut running.order;
+                let given_up = matches!(fault.pause, Pause::Abandon) && order.abandoned.is_none();
+                // What is made of it later counts for the CA, though nobody fetches it.
+                if given_up
+                    && order.requested
+                    && let Some(counted) = order.count_issued()
+                {
+                    self.progress(host, counted, now);
                 }
-            },
+                match running.order.settle(fault, now) {
+                    Some(outcome) => outcome,
+                    None => {
+                        self.running.insert(host.clone(), running);
+                        return Some(Then::After(Duration::ZERO));
+                    }
+                }
+            }
         };
+        if let Outcome::GivenUp(given_up) = &outcome {
+            laws.gives_up(host, given_up, outside);
+        }
         self.ended(running.order, outcome, outside);
         Some(Then::Ended)
     }
@@ -168,11 +183,15 @@ impl Shell {
             Progress::CaAnswered => self.world.clear_trouble(CaId::FIRST),
             Progress::Spent(what) => self.world.tell(host, what, now),
             Progress::Held { held, issued } => {
+                if issued {
+                    self.world.set_given_up(host, None);
+                }
+                let held = held.by(now);
                 let failures = self.world.failures(host);
                 if issued || failures.is_some_and(|failures| failures.is_ended_by(held.issued_at)) {
                     self.world.set_failures(host, None);
                 }
-                self.world.hold(Some(host.clone()), held);
+                self.world.hold_ours(host, held);
             }
         }
     }
@@ -183,7 +202,7 @@ impl Shell {
         let lives = match outcome {
             Outcome::Blocked | Outcome::Rested(_) => order.note.is_some(),
             Outcome::Stopped => true,
-            Outcome::Failed(_) | Outcome::Settled => false,
+            Outcome::Failed(_) | Outcome::GivenUp(_) | Outcome::Settled => false,
         };
         if !lives {
             self.world.tell(&host, Spending::Ended, now);
@@ -204,6 +223,11 @@ impl Shell {
             }
             Outcome::Failed(failures) => {
                 self.world.set_failures(&host, Some(failures));
+                self.world.set_given_up(&host, None);
+                None
+            }
+            Outcome::GivenUp(given_up) => {
+                self.world.set_given_up(&host, Some(given_up));
                 None
             }
             Outcome::Rested(fault) => Some(Activity::Resting(self.rest(&order, &fault, now))),
@@ -234,7 +258,7 @@ impl Shell {
                 }
                 wait.unwrap_or(usual)
             }
-            Pause::Abandon | Pause::Doom { .. } => usual.max(Duration::from_secs(60)),
+            Pause::Abandon | Pause::Doom { .. } => usual,
         };
         Rest {
             noted: order.note.is_some(),
