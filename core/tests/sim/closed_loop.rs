@@ -14,6 +14,7 @@ use faythe_core::schedule::{after, ahead};
 use jiff::SignedDuration;
 
 use self::course::{Course, course};
+use self::faults::{Faults, Relief};
 use self::life::Mend;
 use crate::dice::Dice;
 use crate::laws::Laws;
@@ -21,6 +22,7 @@ use crate::outside::{Ca, Change, Cluster, Dns, Habits, Outside, Ways, secs};
 use crate::shell::{FIRST_LOOK_FOR_STRAYS, Shell, Then, Turned};
 
 mod course;
+mod faults;
 mod life;
 mod scenarios;
 
@@ -35,13 +37,18 @@ enum Event {
     /// The CA looks, or makes the certificate.
     Ca(usize),
     Day,
+    /// Something goes wrong with machines or the ways between them.
+    Fault,
     Forget(Hostname, u64),
     Forgot(Hostname, u64),
     Ingress(String, Option<Vec<String>>),
     /// A process dies, and another one the next time, until everything is there.
     Kill(usize),
     List(u64, u8),
+    /// Another hand marks what there is of a host.
+    Mark(Hostname),
     Mishap,
+    Relief(Relief),
     Restart(usize),
     Save(u64, Record),
     Step(u64, Hostname, u64),
@@ -70,6 +77,8 @@ struct Sim {
     laws: Laws,
     end: Timestamp,
     books: (u64, u64),
+    /// How many other hands mark what is written.
+    marking: usize,
 }
 
 /// One of those who run the program.
@@ -111,6 +120,7 @@ impl Sim {
             laws: Laws::default(),
             end,
             books: (0, 0),
+            marking: 0,
         };
         sim.laws.leaders = course.leaders;
         for instance in 0..course.leaders {
@@ -135,6 +145,7 @@ impl Sim {
             self.set_ingress(&format!("first-{i}"), Some(hosts));
         }
         self.after(Duration::from_secs(3600), Event::Mishap);
+        self.after(Duration::from_secs(5000), Event::Fault);
         self
     }
 
@@ -230,7 +241,10 @@ impl Sim {
                 }
             }
             Event::List(life, kind) => self.list(life, kind),
+            Event::Fault => self.fault(),
+            Event::Mark(host) => self.mark(&host),
             Event::Mend(mend) => self.mend(&mend),
+            Event::Relief(relief) => self.relieve(&relief),
             Event::Mishap => self.mishap(),
             Event::Restart(at) => {
                 self.lives += 1;
@@ -305,6 +319,7 @@ impl Sim {
 
     /// What the outside has begun on its own account.
     fn pass_on(&mut self) {
+        self.mark_what_is_written();
         for (at, order) in std::mem::take(&mut self.outside.ca.agenda) {
             self.count += 1;
             self.queue.insert((at, self.count), Event::Ca(order));
@@ -547,6 +562,7 @@ fn hundreds_of_hosts_live_through_a_year() {
         starts_ms: 5_000,
         losses: 1,
         delays: 5,
+        faults: Faults::default(),
     };
     check(course, 1);
 }

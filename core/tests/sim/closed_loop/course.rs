@@ -5,6 +5,7 @@ use faythe_core::policy::Policy;
 use faythe_core::schedule::Threshold;
 use faythe_core::zone::{Rule, Zone, Zones};
 
+use super::faults::Faults;
 use crate::dice::Dice;
 use crate::laws::GRACE;
 use crate::outside::Habits;
@@ -26,6 +27,7 @@ pub(super) struct Course {
     /// How many exchanges in a thousand are lost, and how many take long, at all times.
     pub(super) losses: i64,
     pub(super) delays: i64,
+    pub(super) faults: Faults,
 }
 
 impl Course {
@@ -86,5 +88,6 @@ pub(super) fn course(seed: u64) -> Course {
         starts_ms: 5_000,
         losses: dice.between(0, 10),
         delays: dice.between(0, 20),
+        faults: Faults::of(seed),
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Course, Event, Sim, start};
+use super::{Course, Event, Faults, Sim, start};
 use crate::outside::Habits;
 use crate::scenarios::{Began, report, scaled, seed};
 
@@ -28,6 +28,7 @@ fn course(count: usize, days: i64, leaders: usize, reuses: bool) -> Course {
         starts_ms: 500,
         losses: 0,
         delays: 0,
+        faults: Faults::default(),
     }
 }
 

@@ -1,0 +1,56 @@
+//! What goes wrong with machines and the ways between them, each kind in a room of its own; a seed's plan says which there
+//! are, by dice of its own, so that a kind more leaves the rest of the plan as it is.
+
+use super::{DAY_SECS, Event, Sim};
+use crate::dice::Dice;
+
+mod marks;
+
+/// Which kinds there are.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Faults {
+    /// Other hands put their marks on what is written.
+    pub(super) marks: bool,
+}
+
+/// What ends by itself.
+pub(super) enum Relief {
+    Marks,
+}
+
+impl Faults {
+    /// Those that a seed chooses.
+    pub(super) fn of(seed: u64) -> Self {
+        let mut dice = Dice::new(seed ^ 0xFA_0175);
+        Self {
+            marks: dice.chance(300),
+        }
+    }
+
+    fn kinds(self) -> Vec<fn(&mut Sim)> {
+        let all: [(bool, fn(&mut Sim)); 1] = [(self.marks, Sim::let_others_mark)];
+        let there = all.into_iter().filter(|(is_there, _)| *is_there);
+        there.map(|(_, begin)| begin).collect()
+    }
+}
+
+impl Sim {
+    /// One of them begins, about as often as other mishaps.
+    pub(super) fn fault(&mut self) {
+        let kinds = self.course.faults.kinds();
+        let Some(begin) = self.outside.dice.pick(&kinds).copied() else {
+            return;
+        };
+        if self.is_quiet() {
+            return;
+        }
+        self.soon(1, DAY_SECS / self.course.mishaps * 4, Event::Fault);
+        begin(self);
+    }
+
+    pub(super) fn relieve(&mut self, relief: &Relief) {
+        match relief {
+            Relief::Marks => self.marking -= 1,
+        }
+    }
+}
