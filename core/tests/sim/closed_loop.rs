@@ -14,12 +14,12 @@ use faythe_core::schedule::{after, ahead};
 use jiff::SignedDuration;
 
 use self::course::{Course, course};
-use self::faults::{Faults, Relief};
+use self::faults::{Faults, Relief, STALE_SECS};
 use self::life::Mend;
 use crate::dice::Dice;
 use crate::laws::Laws;
 use crate::outside::{Ca, Change, Cluster, Dns, Habits, Outside, Ways, secs};
-use crate::shell::{FIRST_LOOK_FOR_STRAYS, Shell, Then, Turned};
+use crate::shell::{FIRST_LOOK_FOR_STRAYS, Listing, Shell, Then, Turned};
 
 mod course;
 mod faults;
@@ -45,10 +45,14 @@ enum Event {
     /// A process dies, and another one the next time, until everything is there.
     Kill(usize),
     List(u64, u8),
+    /// A list that was begun anew has come.
+    Listed(u64, Box<Listing>),
     /// Another hand marks what there is of a host.
     Mark(Hostname),
     Mishap,
     Relief(Relief),
+    /// A watch ends, and lists anew.
+    Relist(u64, u8),
     Restart(usize),
     Save(u64, Record),
     Step(u64, Hostname, u64),
@@ -122,7 +126,8 @@ impl Sim {
             books: (0, 0),
             marking: 0,
         };
-        sim.laws.leaders = course.leaders;
+        (sim.laws.leaders, sim.laws.orders_at_once) = (course.leaders, course.cap);
+        sim.laws.stale = SignedDuration::from_secs(if course.faults.watches { STALE_SECS } else { 0 });
         for instance in 0..course.leaders {
             sim.instances.push(Instance {
                 shell: None,
@@ -180,6 +185,7 @@ impl Sim {
             self.outside.now = now;
             self.happen(event);
             self.laws.check_foreign(&self.outside);
+            self.laws.check_restraint(&self.outside);
             self.pass_on();
             let mut shells = self
                 .instances
@@ -241,6 +247,8 @@ impl Sim {
                 }
             }
             Event::List(life, kind) => self.list(life, kind),
+            Event::Listed(life, listing) => self.listed(life, *listing),
+            Event::Relist(life, kind) => self.list_anew(life, kind),
             Event::Fault => self.fault(),
             Event::Mark(host) => self.mark(&host),
             Event::Mend(mend) => self.mend(&mend),
@@ -248,6 +256,7 @@ impl Sim {
             Event::Mishap => self.mishap(),
             Event::Restart(at) => {
                 self.lives += 1;
+                self.laws.starts.push(now);
                 let shell = Shell::new(self.course.policy(), self.course.limits(), self.lives);
                 let instance = &mut self.instances[at];
                 (instance.life, instance.shell, instance.turn_at) = (self.lives, Some(shell), None);
@@ -457,11 +466,12 @@ impl Sim {
             self.soon(1, 5, Event::List(life, kind));
             return;
         }
+        let now = self.outside.clock();
         let shell = self.instances[at].shell.as_mut().unwrap();
-        match kind {
-            0 => shell.list_ingresses(&self.outside),
-            1 => shell.list_secrets(&self.outside),
-            _ => shell.read_notes(&self.outside),
+        if kind == 2 {
+            shell.read_notes(&self.outside);
+        } else if let Some(listing) = shell.begin_list(kind, &self.outside) {
+            shell.finish_list(listing, now);
         }
         self.turn_soon(at);
     }

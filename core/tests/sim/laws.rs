@@ -14,6 +14,7 @@ use crate::outside::{CaOrder, Outside};
 mod expiry;
 mod limits;
 mod rest;
+mod restraint;
 mod verdicts;
 
 /// The `issue_grace` of every simulation.
@@ -23,6 +24,9 @@ const DAY: SignedDuration = SignedDuration::from_hours(24);
 const LATE: SignedDuration = SignedDuration::from_mins(20);
 /// A change in the cluster may cross an order on its way.
 const CROSSING: SignedDuration = SignedDuration::from_secs(5);
+
+/// So long before its end an order cannot be brought to its end any more.
+const LAST_MINUTE: SignedDuration = SignedDuration::from_mins(10);
 
 /// The books of a simulation, and every law that was broken.
 #[derive(Default)]
@@ -40,9 +44,15 @@ pub(crate) struct Laws {
     pub(crate) untold: BTreeSet<usize>,
     /// Since when somebody has asked for it without a break.
     pub(crate) wanted: BTreeMap<Hostname, Timestamp>,
+    /// How far watches may lag behind.
+    pub(crate) stale: SignedDuration,
     /// When somebody else last meddled with the Secret or its place.
     pub(crate) meddled: BTreeMap<Hostname, Timestamp>,
     pub(crate) last_crash: Option<Timestamp>,
+    /// How many orders a process may work on.
+    pub(crate) orders_at_once: usize,
+    /// When processes began.
+    pub(crate) starts: Vec<Timestamp>,
     /// How many instances lead, all but one of them by accident.
     pub(crate) leaders: usize,
     /// Orders that were made while another one for the host was under way.
@@ -85,7 +95,7 @@ impl Laws {
     fn is_wanted_since(&self, host: &Hostname, time: Timestamp) -> bool {
         self.wanted
             .get(host)
-            .is_some_and(|since| ahead(*since, LATE) <= time)
+            .is_some_and(|since| ahead(*since, LATE + self.stale) <= time)
     }
 
     fn was_meddled_with_since(&self, host: &Hostname, time: Timestamp) -> bool {
@@ -322,7 +332,12 @@ impl Laws {
         for (url, order) in outside.ca.orders.iter().enumerate() {
             let lost =
                 !self.noted.contains(&url) && self.last_crash.is_some_and(|crash| crash >= order.created);
+            // It lapsed while the CA was away.
+            let last_minute = ahead(order.expires, -LAST_MINUTE);
+            let lapsed = order.expires <= outside.now
+                && outside.ca.was_there(last_minute, order.expires) < LAST_MINUTE;
             let excused = order.status == OrderStatus::Invalid
+                || lapsed
                 || self.stored.contains(&url)
                 || !self.is_wanted_since(&order.host, order.created)
                 || self.was_meddled_with_since(&order.host, order.created)

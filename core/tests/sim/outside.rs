@@ -1,6 +1,6 @@
 //! What surrounds the shell: a CA, name servers, a cluster. Each does what the real one does, and no more than matters.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use faythe_core::Timestamp;
@@ -50,6 +50,8 @@ pub(crate) struct Ways {
     troubles: BTreeMap<(Hostname, Trouble), Timestamp>,
     /// When the last exchange with each was in vain.
     lost: BTreeMap<Leg, Timestamp>,
+    /// When the CA was asked in vain within the last hour.
+    pub(crate) in_vain: VecDeque<Timestamp>,
 }
 
 /// Something that went wrong for a host.
@@ -82,6 +84,7 @@ impl Ways {
             late: Duration::ZERO,
             troubles: BTreeMap::new(),
             lost: BTreeMap::new(),
+            in_vain: VecDeque::new(),
         }
     }
 }
@@ -104,6 +107,11 @@ impl Outside {
             Leg::Cluster => self.cluster.down > 0,
             Leg::Dns => false,
         };
+        if down && leg == Leg::Ca {
+            let hour = ahead(self.now, SignedDuration::from_hours(-1));
+            self.ways.in_vain.retain(|at| *at > hour);
+            self.ways.in_vain.push_back(self.now);
+        }
         let time_out = TIME_OUTS[leg as usize];
         let lost = !down && self.ways.losses > 0 && self.dice.chance(self.ways.losses);
         let answer = if down || (lost && self.dice.chance(500)) {

@@ -20,6 +20,7 @@ use faythe_core::want::Asker;
 use faythe_core::world::World;
 
 use self::board::Board;
+pub(crate) use self::lists::Listing;
 use self::order::{Fault, Order};
 use self::store::Notes;
 pub(crate) use self::strays::FIRST as FIRST_LOOK_FOR_STRAYS;
@@ -28,6 +29,7 @@ use crate::laws::Laws;
 use crate::outside::{Change, Leg, Outside, Saved};
 
 mod board;
+mod lists;
 mod order;
 mod steps;
 mod store;
@@ -40,7 +42,9 @@ pub(crate) struct Shell {
     pub(crate) planner: Planner,
     pub(crate) wake_at: Option<Timestamp>,
     /// When Ingresses and Secrets were listed; what watches tell of earlier is old.
-    pub(crate) listed: [Option<Timestamp>; 2],
+    listed: [Option<Timestamp>; 2],
+    /// Whether lists of them are coming in.
+    listing: [bool; 2],
     pub(crate) policy: Policy,
     /// Which process it is.
     pub(crate) life: u64,
@@ -119,6 +123,7 @@ impl Shell {
             planner: Planner::new(),
             wake_at: None,
             listed: [None; 2],
+            listing: [false; 2],
             policy,
             life,
             acts: false,
@@ -137,21 +142,6 @@ impl Shell {
     }
 
     // ---- what is seen ----
-
-    pub(crate) fn list_ingresses(&mut self, outside: &Outside) {
-        let all = outside.cluster.ingresses.iter();
-        self.world
-            .ask_all(all.map(|(name, hosts)| (asker(name), hosts.clone())).collect());
-        self.listed[0] = Some(outside.now);
-    }
-
-    pub(crate) fn list_secrets(&mut self, outside: &Outside) {
-        let (all, now) = (outside.cluster.secrets.values(), outside.clock());
-        self.world.list_held();
-        let all = all.map(|(host, held)| (Some(host.clone()), held.clone().by(now)));
-        self.world.hold_all(all.collect());
-        self.listed[1] = Some(outside.now);
-    }
 
     pub(crate) fn read_notes(&mut self, outside: &Outside) {
         let now = outside.clock();

@@ -5,17 +5,26 @@ use super::{DAY_SECS, Event, Sim};
 use crate::dice::Dice;
 
 mod marks;
+mod outages;
+mod watches;
+
+pub(super) use watches::STALE_SECS;
 
 /// Which kinds there are.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Faults {
     /// Other hands put their marks on what is written.
     pub(super) marks: bool,
+    /// The CA is away for days.
+    pub(super) outages: bool,
+    /// Watches tell nothing for minutes.
+    pub(super) watches: bool,
 }
 
 /// What ends by itself.
 pub(super) enum Relief {
     Marks,
+    Outage,
 }
 
 impl Faults {
@@ -24,11 +33,17 @@ impl Faults {
         let mut dice = Dice::new(seed ^ 0xFA_0175);
         Self {
             marks: dice.chance(300),
+            outages: dice.chance(300),
+            watches: dice.chance(300),
         }
     }
 
     fn kinds(self) -> Vec<fn(&mut Sim)> {
-        let all: [(bool, fn(&mut Sim)); 1] = [(self.marks, Sim::let_others_mark)];
+        let all: [(bool, fn(&mut Sim)); 3] = [
+            (self.marks, Sim::let_others_mark),
+            (self.outages, Sim::take_the_ca_away),
+            (self.watches, Sim::hold_a_watch_back),
+        ];
         let there = all.into_iter().filter(|(is_there, _)| *is_there);
         there.map(|(_, begin)| begin).collect()
     }
@@ -51,6 +66,7 @@ impl Sim {
     pub(super) fn relieve(&mut self, relief: &Relief) {
         match relief {
             Relief::Marks => self.marking -= 1,
+            Relief::Outage => self.outside.ca.comes_back(self.outside.now),
         }
     }
 }

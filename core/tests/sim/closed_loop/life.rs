@@ -76,7 +76,7 @@ impl Sim {
                 self.die(at, 120);
             }
             1 => {
-                self.outside.ca.down += 1;
+                self.outside.ca.goes(self.outside.now);
                 self.soon(10, 7200, Event::Mend(Mend::Ca));
             }
             2 => {
@@ -173,7 +173,7 @@ impl Sim {
 
     pub(super) fn mend(&mut self, mend: &Mend) {
         match mend {
-            Mend::Ca => self.outside.ca.down -= 1,
+            Mend::Ca => self.outside.ca.comes_back(self.outside.now),
             Mend::Cluster => self.outside.cluster.down -= 1,
             Mend::Curse(host) => drop(self.outside.ca.cursed.remove(host)),
             Mend::Dns => self.outside.dns.refusing -= 1,

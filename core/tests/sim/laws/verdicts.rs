@@ -6,6 +6,7 @@
 use faythe_core::cas::CaId;
 use faythe_core::cert::{Shortfall, Standing, standing};
 use faythe_core::name::Hostname;
+use faythe_core::order::Stage;
 use faythe_core::plan::Planner;
 use faythe_core::schedule::{Threshold, ahead, is_hopeless};
 use faythe_core::verdict::Reason;
@@ -95,7 +96,9 @@ impl Laws {
         let law = |holds: bool, words: &str| if holds { Ok(()) } else { Err(words.to_owned()) };
         match reason {
             Reason::Conflict { .. } => law(
+                // And it is what was seen last while it is being looked at again, which waits for the CA's trouble to pass.
                 outside.cluster.is_taken(host)
+                    || shell.stage_of(host) == Some(Stage::Ordering)
                     || self.was_meddled_with_since(host, ahead(outside.now, -PLACE_FREED)),
                 "the place is free",
             ),

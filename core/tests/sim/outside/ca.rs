@@ -21,6 +21,8 @@ pub(crate) struct Ca {
     pub(crate) habits: Habits,
     /// How many outages it has at once; it does not answer while there is one.
     pub(crate) down: usize,
+    /// When it was away, the last time until then at least.
+    away: Vec<(Timestamp, Timestamp)>,
     /// Hosts whose validation always fails.
     pub(crate) cursed: BTreeSet<Hostname>,
     /// Hosts for which it will not issue.
@@ -88,6 +90,7 @@ impl Ca {
             orders: Vec::new(),
             habits,
             down: 0,
+            away: Vec::new(),
             cursed: BTreeSet::new(),
             rejected: BTreeSet::new(),
             agenda: Vec::new(),
@@ -98,6 +101,43 @@ impl Ca {
             noes: BTreeMap::new(),
         }
     }
+
+    // ---- outages ----
+
+    /// It is away from now on.
+    pub(crate) fn goes(&mut self, now: Timestamp) {
+        if self.down == 0 {
+            self.away.push((now, Timestamp::MAX));
+        }
+        self.down += 1;
+    }
+
+    /// One of its outages is over.
+    pub(crate) fn comes_back(&mut self, now: Timestamp) {
+        self.down -= 1;
+        if self.down == 0
+            && let Some((_, until)) = self.away.last_mut()
+        {
+            *until = now;
+        }
+    }
+
+    /// For how long it was there between two times.
+    pub(crate) fn was_there(&self, from: Timestamp, until: Timestamp) -> SignedDuration {
+        let away = self.away.iter().map(|(gone, back)| {
+            let (gone, back) = ((*gone).max(from), (*back).min(until));
+            gone.duration_until(back).max(SignedDuration::ZERO)
+        });
+        away.fold(from.duration_until(until), |there, away| there - away)
+    }
+
+    /// Since when it is away, if it is.
+    pub(crate) fn away_since(&self) -> Option<Timestamp> {
+        let (since, _) = self.away.last().filter(|_| self.down > 0)?;
+        Some(*since)
+    }
+
+    // ---- what it is asked ----
 
     /// new-order: answers which order, and whether it is a new one.
     pub(crate) fn open(&mut self, host: &Hostname, now: Timestamp) -> Result<(usize, bool), CaFault> {
