@@ -61,6 +61,8 @@ pub(crate) struct Shell {
     said: BTreeMap<Hostname, Reason>,
     parked: BTreeMap<Hostname, Order>,
     running: BTreeMap<Hostname, Running>,
+    /// Hosts of which everything is being forgotten.
+    forgetting: BTreeSet<Hostname>,
     board: BTreeMap<RecordName, Board>,
     works: u64,
     /// How often the ledger had been saved when it was seen last.
@@ -135,6 +137,7 @@ impl Shell {
             said: BTreeMap::new(),
             parked: BTreeMap::new(),
             running: BTreeMap::new(),
+            forgetting: BTreeSet::new(),
             board: BTreeMap::new(),
             works: 0,
             saves: 0,
@@ -229,7 +232,10 @@ impl Shell {
                         running.goal = goal;
                     }
                 }
-                Action::Forget(host) => forgotten.push(host),
+                Action::Forget(host) => {
+                    self.forgetting.insert(host.clone());
+                    forgotten.push(host);
+                }
                 // Certificates of the model have no name at their CA.
                 Action::AskHint { .. } => laws.break_law(outside.now, "asked the CA about a certificate"),
             }
@@ -255,6 +261,7 @@ impl Shell {
 
     /// That has come to its end.
     pub(crate) fn forgot(&mut self, host: &Hostname) {
+        self.forgetting.remove(host);
         self.world.set_activity(host, None);
     }
 
@@ -265,7 +272,9 @@ impl Shell {
 
     /// How far the work on `host` is.
     pub(crate) fn stage_of(&self, host: &Hostname) -> Option<Stage> {
-        self.running.get(host).map(|running| running.order.stage)
+        let forgetting = self.forgetting.contains(host).then_some(Stage::CleaningUp);
+        let running = self.running.get(host).map(|running| running.order.stage);
+        running.or(forgetting)
     }
 
     /// Whether an order for `host` is being worked on.

@@ -21,6 +21,9 @@ pub(super) struct Faults {
     pub(super) watches: bool,
 }
 
+/// How one of them begins.
+type Begin = fn(&mut Sim);
+
 /// What ends by itself.
 pub(super) enum Relief {
     Marks,
@@ -38,8 +41,8 @@ impl Faults {
         }
     }
 
-    fn kinds(self) -> Vec<fn(&mut Sim)> {
-        let all: [(bool, fn(&mut Sim)); 3] = [
+    fn kinds(self) -> Vec<Begin> {
+        let all: [(bool, Begin); 3] = [
             (self.marks, Sim::let_others_mark),
             (self.outages, Sim::take_the_ca_away),
             (self.watches, Sim::hold_a_watch_back),
