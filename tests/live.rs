@@ -41,6 +41,7 @@ mod live {
     mod stage;
     mod step_ca;
     mod sweep;
+    mod waits;
     mod ways;
     mod zones;
 }

@@ -163,6 +163,7 @@ impl World {
             return;
         }
         let before = self.drop_ask(&key);
+        let is_the_same = before.as_ref().is_some_and(|before| before.asker == asker);
         let (before, refused) = before.map_or_else(Default::default, |ask| (ask.certificates, ask.refusals));
         for host in before.difference(&ask.certificates) {
             self.unask(host, &key);
@@ -185,6 +186,9 @@ impl World {
                 .retain(|old| (&old.namespace, &old.name) != (&key.0, &key.1));
             want.askers.insert(Arc::clone(&asker));
             self.dirty.insert(host.clone());
+            if !(is_the_same && before.contains(host)) {
+                self.try_again(host);
+            }
         }
         self.asks.insert(key, ask);
     }
@@ -316,6 +320,16 @@ impl World {
                 rest.until = now;
                 self.dirty.insert(host.clone());
             }
+        }
+    }
+
+    /// Somebody has asked for `host` anew: an update that it waits to send, which costs the CA nothing, is tried now (P22). To
+    /// look at servers it never waits for long.
+    fn try_again(&mut self, host: &Hostname) {
+        if let Some(Activity::Resting(rest)) = self.activities.get_mut(host)
+            && matches!(rest.stage, Stage::Publishing | Stage::CleaningUp)
+        {
+            rest.until = rest.until.min(self.passed);
         }
     }
 

@@ -331,3 +331,24 @@ async fn p22_a_mended_key_ends_the_wait_of_refused_updates_within_five_seconds()
         state.journal.iter().rev().take(5).collect::<Vec<_>>()
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn p22_an_ingress_that_is_made_anew_ends_the_wait_of_refused_updates_within_five_seconds() {
+    let rig = Rig::new(&["www.example.com"]);
+    let record = record("www.example.com");
+    rig.place.state().faults.refuse_updates.insert(record.clone());
+    let mut process = rig.process();
+    rig.pass(&mut process, Duration::from_secs(6 * 3600)).await;
+    // In the middle of a wait.
+    let tried = rig.place.state().calls("publish");
+    rig.reach(&mut process, |state| state.calls("publish") > tried)
+        .await;
+    rig.pass(&mut process, Duration::from_secs(2)).await;
+    rig.place.state().faults.refuse_updates.remove(&record);
+    rig.show_requests(&process, &[]);
+    rig.pass(&mut process, Duration::from_millis(100)).await;
+    rig.show_requests(&process, &["www.example.com".to_owned()]);
+    rig.pass(&mut process, Duration::from_secs(5)).await;
+    let state = rig.place.state();
+    assert_eq!((state.calls("finalize"), state.orders.len()), (1, 1));
+}

@@ -65,6 +65,45 @@ fn p22_what_rests_for_a_mended_reason_goes_on_and_other_rests_stay() {
     assert_eq!((until("a.example.com"), until("b.example.com")), (now, later));
 }
 
+#[test]
+fn p22_who_is_asked_for_anew_waits_for_nothing_in_the_dns_and_for_the_ca_as_before() {
+    let mut world = world();
+    let resting = |stage| {
+        Activity::Resting(Rest {
+            noted: true,
+            stage,
+            code: "refused".into(),
+            text: String::new(),
+            tries: 7,
+            until: Timestamp::MAX,
+        })
+    };
+    let waits = |world: &World, name: &str| match world.activity(&host(name)) {
+        Some(Activity::Resting(rest)) => rest.until == Timestamp::MAX,
+        other => panic!("{other:?}"),
+    };
+    let names = ["a.example.com", "b.example.com", "c.example.com"];
+    ask(&mut world, "shop", &names[..2]);
+    ask(&mut world, "blog", &names);
+    let stages = [Stage::Publishing, Stage::CleaningUp, Stage::Validating];
+    for (name, stage) in names.iter().zip(stages) {
+        world.set_activity(&host(name), Some(resting(stage)));
+    }
+    // The same again, and what one more host changes, concerns none of them.
+    ask(&mut world, "shop", &names[..2]);
+    ask(&mut world, "blog", &[&names[..], &["d.example.com"]].concat());
+    assert_eq!(names.map(|name| waits(&world, name)), [true; 3]);
+    // One is left out and comes back; then the other is there, made anew.
+    ask(&mut world, "blog", &names[..1]);
+    ask(&mut world, "blog", &[names[0], names[2]]);
+    assert_eq!(names.map(|name| waits(&world, name)), [true; 3]);
+    ask(&mut world, "shop", &names[..1]);
+    ask(&mut world, "shop", &names[..2]);
+    assert_eq!(names.map(|name| waits(&world, name)), [true, false, true]);
+    world.ask(asker("shop", "2"), &names.map(str::to_owned));
+    assert_eq!(names.map(|name| waits(&world, name)), [false, false, true]);
+}
+
 fn held(secret: &str, version: &str) -> Held {
     Held {
         secret: secret.into(),
