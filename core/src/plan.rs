@@ -5,6 +5,7 @@
 //! test holds the result equal to that of a planner that starts from nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
 
 use jiff::Timestamp;
 
@@ -13,7 +14,9 @@ use crate::ari::CertificateId;
 use crate::name::Hostname;
 use crate::order::Goal;
 use crate::policy::Policy;
-use crate::verdict::{Reason, State, Turn, Verdict};
+use crate::renewal::Rule;
+use crate::schedule::Threshold;
+use crate::verdict::{Gate, Reason, State, Turn, Verdict};
 use crate::world::{Changes, Pressing, Question, World};
 
 mod assess;
@@ -28,10 +31,10 @@ mod settle;
 
 pub use overdue::Overdue;
 
-use assess::{Assessment, assess, best, goal, has_order};
-use pace::{Flow, Flows};
+use assess::{Assessment, assess, best, earlier, goal, has_order};
+use pace::{Flow, Flows, Pace};
 use queues::{Queues, Standing, View};
-use rank::Urgency;
+use rank::{Urgency, endangered_at};
 
 /// Questions about renewal that may be under way at once.
 const POLLS_AT_ONCE: usize = 8;
@@ -86,9 +89,20 @@ pub struct Planner {
     fresh: BTreeSet<(u64, Hostname)>,
     running: BTreeMap<Hostname, Goal>,
     flows: Flows,
+    /// How the last plan was made.
+    manner: Manner,
     /// When one that waits too long may go to another CA that could not take it in the last turn.
     spills_at: Option<Timestamp>,
     counts: BTreeMap<State, usize>,
+}
+
+/// Those of the operator's choices by which it follows when somebody's turn comes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Manner {
+    threshold: Option<Threshold>,
+    spread: u32,
+    orders_at_once: usize,
+    renewals_per_minute: Option<NonZeroU32>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,6 +139,12 @@ impl Planner {
     /// The same with tied hands, for an instance that does not lead: it says what is true, and starts nothing.
     pub fn look(&mut self, world: &mut World, policy: &Policy, now: Timestamp) -> Plan {
         let mut plan = Plan::default();
+        self.manner = Manner {
+            threshold: Some(policy.threshold),
+            spread: policy.spread,
+            orders_at_once: policy.orders_at_once,
+            renewals_per_minute: policy.renewals_per_minute,
+        };
         if !world.is_known() {
             return plan;
         }
@@ -182,7 +202,26 @@ impl Planner {
     #[must_use]
     pub fn turn_of(&self, host: &Hostname, world: &World, now: Timestamp) -> Option<Turn> {
         let standing = self.assessed.get(host)?.place?;
-        Some(self.queues.turn(standing, host, view(world, now)))
+        let outlook = self.outlook(standing.ca, world);
+        let mut turn = self.queues.turn(standing, host, &outlook, view(world, now));
+        if turn.gate == Gate::Pace
+            && let Pace::Even(_) = standing.rank.pace
+            && let Some(hurries_at) = self.hurries_at(host, world)
+        {
+            turn.at = turn.at.min(hurries_at.max(now));
+        }
+        Some(turn)
+    }
+
+    /// When a renewal keeps the pace of the fleet no more: its time is over, or it has become urgent.
+    fn hurries_at(&self, host: &Hostname, world: &World) -> Option<Timestamp> {
+        let facts = best(host, world)?;
+        let rule = Rule {
+            threshold: self.manner.threshold?,
+            spread: self.manner.spread,
+            hint: world.hint(host),
+        };
+        earlier(rule.latest(facts), Some(endangered_at(facts)))
     }
 
     /// The verdict on a certificate in full, with its turn where it waits for one, and the page on which the CA explains when
@@ -208,6 +247,8 @@ impl Planner {
         }
         if let Some(turn) = self.turn_of(host, world, now) {
             text.push_str(&format!("; it is {turn}"));
+        } else if reason.state() == State::Queued {
+            text.push_str("; the CA is asked first whether it wants it renewed");
         }
         if let Some(page) = world.explanation(host) {
             text.push_str("; the CA explains that at ");
@@ -273,6 +314,9 @@ impl Planner {
         plan: &mut Plan,
     ) {
         self.steer(&host, world, plan);
+        if !self.running.contains_key(&host) {
+            world.turns_mut().end(&host, now);
+        }
         let before = self.remove(&host, view(world, now));
         if world.want(&host).is_none() {
             self.drop_unwanted(&host, world, policy, now);

@@ -6,7 +6,7 @@
 //! pace, and when the last routine renewal began is kept here, so that an outage or a mass event is not followed by a herd
 //! (P20).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -21,11 +21,21 @@ pub struct Turns {
     /// The turn of each namespace's last host, where it lies ahead.
     last: BTreeMap<Box<str>, u64>,
     of: BTreeMap<Hostname, u64>,
-    /// Those who are worked on again after a rest.
-    again: BTreeSet<Hostname>,
+    /// Those who are worked on.
+    under_way: BTreeMap<Hostname, UnderWay>,
+    /// How long work on one takes until it ends or comes to rest, as was seen lately.
+    usual: Option<SignedDuration>,
     /// When the last routine renewal began, and for how many the next one has to pause.
     last_renewal: Option<(Timestamp, i32)>,
     polls: Batch,
+}
+
+/// Work that has begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct UnderWay {
+    since: Timestamp,
+    /// After a rest.
+    again: bool,
 }
 
 /// So many that begin together, once in a second.
@@ -40,6 +50,8 @@ struct Batch {
 /// Questions about renewal in a second: all certificates of a large cluster four times a day, and far below what any CA
 /// allows (Let's Encrypt: 1,000 a second and address, 2026-08). They are asked together, so that nobody wakes up for each.
 const POLLS_PER_SECOND: u32 = 8;
+/// How long work on an order takes as far as nothing has been seen yet: about what Let's Encrypt and quick name servers need.
+const FIRST_USUAL: SignedDuration = SignedDuration::from_secs(10);
 
 impl Turns {
     /// The turn of `host`, if it has one.
@@ -63,22 +75,26 @@ impl Turns {
 
     /// How many are worked on again after a rest.
     pub(crate) fn under_way_again(&self) -> usize {
-        self.again.len()
+        self.under_way.values().filter(|work| work.again).count()
     }
 
-    /// Work on `host` begins again after a rest.
-    pub(crate) fn begin_again(&mut self, host: &Hostname) {
-        self.again.insert(host.clone());
+    /// Work on `host` begins.
+    pub(crate) fn begin(&mut self, host: &Hostname, again: bool, now: Timestamp) {
+        self.under_way
+            .insert(host.clone(), UnderWay { since: now, again });
     }
 
-    /// Work on `host` has ended, or has come to rest.
-    pub(crate) fn end(&mut self, host: &Hostname) {
-        self.again.remove(host);
+    /// Work on `host` has ended, or has come to rest, if there was any.
+    pub(crate) fn end(&mut self, host: &Hostname, now: Timestamp) {
+        if let Some(UnderWay { since, .. }) = self.under_way.remove(host) {
+            let took = since.duration_until(now).max(SignedDuration::ZERO);
+            self.usual = Some(self.usual.map_or(took, |usual| (usual * 7 + took) / 8));
+        }
     }
 
-    /// Nothing is worked on.
-    pub(crate) fn end_all(&mut self) {
-        self.again.clear();
+    /// How long work on one takes as a rule.
+    pub(crate) fn usual(&self) -> SignedDuration {
+        self.usual.unwrap_or(FIRST_USUAL)
     }
 
     /// It was the turn of `host`, or it does not wait any more.
@@ -130,6 +146,9 @@ impl Turns {
     pub(crate) fn mend(&mut self, now: Timestamp) {
         self.last_renewal = self.last_renewal.map(|(last, count)| (last.min(now), count));
         self.polls = Batch::default();
+        for work in self.under_way.values_mut() {
+            work.since = work.since.min(now);
+        }
     }
 }
 

@@ -83,11 +83,25 @@ pub struct Turn {
     pub nth: usize,
     /// Of how many that wait for the same.
     pub of: usize,
-    /// The limit that keeps it waiting, and when its turn comes if nothing else happens; `None` where it goes on as soon
-    /// as orders before it have.
-    pub limit: Option<(Kind, Timestamp)>,
-    /// The registered domain, where the limit is one of it.
+    /// About when its turn comes if nothing else happens.
+    pub at: Timestamp,
+    /// What keeps it waiting longest.
+    pub gate: Gate,
+    /// The registered domain, where that is a limit of it.
     pub domain: Option<Box<str>>,
+}
+
+/// What keeps a certificate waiting for its turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gate {
+    /// A limit of the CA.
+    Limit(Kind),
+    /// What has time begins one by one.
+    Pace,
+    /// No more orders are worked on at once.
+    Room,
+    /// One at a time asks whether the CA's trouble is over.
+    Trouble,
 }
 
 /// States of a certificate, for metrics.
@@ -309,9 +323,14 @@ impl fmt::Display for Reason {
 
 impl fmt::Display for Turn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of {}", self.nth, self.of)?;
-        if let Some((limit, when)) = &self.limit {
-            write!(f, ", at about {}: the CA limits {}", at(*when), limit.words())?;
+        write!(f, "{} of {}, at about {}: ", self.nth, self.of, at(self.at))?;
+        match self.gate {
+            Gate::Limit(limit) => write!(f, "the CA limits {}", limit.words())?,
+            Gate::Pace => f.write_str("renewals that have time begin one by one")?,
+            Gate::Room => f.write_str("orders before it go on first")?,
+            Gate::Trouble => {
+                f.write_str("the CA has trouble, and one at a time asks whether that is over")?
+            }
         }
         if let Some(domain) = &self.domain {
             write!(f, " ({domain})")?;

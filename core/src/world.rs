@@ -273,7 +273,6 @@ impl World {
             self.desks.forget(&host);
             self.dirty.insert(host);
         }
-        self.turns.end_all();
         for host in std::mem::take(&mut self.failures).into_keys() {
             self.dirty.insert(host);
         }
@@ -296,9 +295,6 @@ impl World {
             && (Stage::Publishing..=Stage::Storing).contains(stage)
         {
             self.taken.remove(host);
-        }
-        if !matches!(activity, Some(Activity::Running(_))) {
-            self.turns.end(host);
         }
         match activity {
             Some(activity) => self.activities.insert(host.clone(), activity),

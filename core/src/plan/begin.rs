@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::assess::{goal, has_order};
 use super::choice::spill;
 use super::pace::Pace;
-use super::queues::Opens;
+use super::queues::{Opens, Outlook};
 use super::{Action, Plan, Planner, view};
 use crate::activity::Activity;
 use crate::cas::CaId;
@@ -118,11 +118,20 @@ impl Planner {
 
     /// When those begin who keep a pace.
     pub(super) fn opens(&self, world: &World, policy: &Policy) -> Opens {
-        let pauses = self.flows.pauses(policy.renewals_per_minute);
-        let next = |pause| world.turns().next_renewal(pause);
-        Opens {
-            bounded: pauses.and_then(|pauses| next(pauses.bounded)),
-            even: pauses.and_then(|pauses| next(pauses.even)),
+        Opens::of(self.flows.pauses(policy.renewals_per_minute), world.turns())
+    }
+
+    /// What is known beside the queues of when those begin who wait.
+    pub(super) fn outlook(&self, ca: CaId, world: &World) -> Outlook {
+        let pauses = self.flows.pauses(self.manner.renewals_per_minute);
+        Outlook {
+            flows: self.flows,
+            renewals_per_minute: self.manner.renewals_per_minute,
+            opens: Opens::of(pauses, world.turns()),
+            most: self.manner.orders_at_once.max(1),
+            running: self.running.len(),
+            usual: world.turns().usual(),
+            is_full: self.is_full(ca, world),
         }
     }
 
@@ -165,9 +174,8 @@ impl Planner {
             }
         }
         world.turns_mut().leave(host, true);
-        if rank.is_some_and(|rank| rank.again) {
-            world.turns_mut().begin_again(host);
-        }
+        let again = rank.is_some_and(|rank| rank.again);
+        world.turns_mut().begin(host, again, now);
         let stage = if goal == Goal::Wanted || ordered {
             plan.actions.push(Action::Drive {
                 host: host.clone(),

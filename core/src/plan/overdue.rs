@@ -13,7 +13,7 @@ use crate::cert::{CertFacts, Shortfall};
 use crate::name::Hostname;
 use crate::policy::Policy;
 use crate::schedule::ahead;
-use crate::verdict::{Announcement, Reason, Severity, State, Verdict};
+use crate::verdict::{Announcement, Gate, Reason, Severity, State, Verdict};
 use crate::world::World;
 
 /// A state ends when its time has come, give or take what a busy machine needs.
@@ -79,7 +79,7 @@ impl Planner {
     /// Whether a limit of the CA keeps it waiting for its turn.
     fn is_limited(&self, host: &Hostname, world: &World, now: Timestamp) -> bool {
         self.turn_of(host, world, now)
-            .is_some_and(|turn| turn.limit.is_some())
+            .is_some_and(|turn| matches!(turn.gate, Gate::Limit(_)))
     }
 }
 

@@ -90,6 +90,37 @@ impl Flows {
             even: even.pause().max(bounded),
         })
     }
+
+    /// About how long it takes until `count` of `all` that keep the even pace have begun: the fewer wait, the slower they go.
+    ///
+    /// It is reckoned as if all had the same room, and as if of those that become due meanwhile, as many as the fleet takes
+    /// on the average, half went first: they have as little left as those who wait, or more.
+    pub(super) fn time_for(self, count: usize, all: usize, bound: Option<NonZeroU32>) -> SignedDuration {
+        let alone = Self {
+            waiting: Flow(0),
+            ..self
+        };
+        let Some(alone) = alone.pauses(bound) else {
+            return SignedDuration::ZERO;
+        };
+        let per_second = |flow: Flow| flow.0 as f64 * 1e3 / WHOLE_MS as f64;
+        let pace = |pause: SignedDuration| 1.0 / pause.as_secs_f64().max(1e-3);
+        let (slowest, fastest) = (pace(alone.even), pace(alone.bounded));
+        // The operator's bound may be less than what the fleet takes; then nobody knows.
+        let others = (per_second(self.usual) / 2.0).min(slowest / 2.0);
+        // What each adds.
+        let each = per_second(self.waiting).max(1e-12) / all.max(1) as f64;
+        let (count, all) = (count.min(all) as f64, all as f64);
+        // So many begin as fast as may be, then so many at a pace that falls, and the rest at the least.
+        let fast = (all - fastest / each).clamp(0.0, count);
+        let falling = (all - slowest / each).clamp(fast, count);
+        let mut secs = fast / (fastest - others) + (count - falling) / (slowest - others);
+        if falling > fast {
+            let left = |begun: f64| (all - begun) * each - others;
+            secs += (left(fast) / left(falling)).ln() / each;
+        }
+        SignedDuration::try_from_secs_f64(secs).unwrap_or(SignedDuration::MAX)
+    }
 }
 
 impl Pace {
@@ -151,5 +182,32 @@ mod tests {
         // And never goes faster than the operator says.
         assert!((pause(flows(100_000, 100_000)) - 1.0).abs() < 0.01);
         assert!(flows(100_000, 0).pauses(None).is_none());
+    }
+
+    #[test]
+    fn p17_who_keeps_the_pace_is_told_how_long_it_takes() {
+        for (hosts, all) in [
+            (100, 1),
+            (100, 50),
+            (100_000, 100),
+            (100_000, 10_000),
+            (100_000, 40_000),
+        ] {
+            let mut secs = 0.0;
+            for count in 1..=all {
+                // Half of those that become due meanwhile go first.
+                let others = hosts as f64 / (30.0 * 86_400.0) / 2.0;
+                secs += 1.0 / (1.0 / pause(flows(hosts, all + 1 - count)) - others);
+                if count % (all / 4).max(1) == 0 {
+                    let whole = |number: u64| usize::try_from(number).unwrap();
+                    let told = flows(hosts, all).time_for(whole(count), whole(all), NonZeroU32::new(60));
+                    let told = told.as_secs_f64();
+                    assert!(
+                        (told - secs).abs() <= 1.0 + secs / 50.0,
+                        "{count} of {all}: {told}, {secs}"
+                    );
+                }
+            }
+        }
     }
 }

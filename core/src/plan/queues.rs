@@ -11,14 +11,18 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::choice::stand_ins;
 use super::line::Line;
-use super::pace::Pace;
+use super::pace::{Pace, Pauses};
 use super::rank::Rank;
-use crate::budget::{Kind, registered_domain};
+use crate::budget::registered_domain;
 use crate::cas::CaId;
 use crate::name::Hostname;
 use crate::schedule::{after, ahead};
-use crate::verdict::Turn;
+use crate::turns::Turns;
 use crate::world::World;
+
+mod turn;
+
+pub(super) use turn::Outlook;
 
 /// How many are told of that wait too long: more than can begin at once.
 const LATE_AT_MOST: usize = 64;
@@ -102,6 +106,17 @@ pub(super) struct Opens {
 pub(super) struct View<'a> {
     pub(super) world: &'a World,
     pub(super) now: Timestamp,
+}
+
+impl Opens {
+    /// By these pauses, from when the last one began.
+    pub(super) fn of(pauses: Option<Pauses>, turns: &Turns) -> Self {
+        let next = |pause| turns.next_renewal(pause);
+        Self {
+            bounded: pauses.and_then(|pauses| next(pauses.bounded)),
+            even: pauses.and_then(|pauses| next(pauses.even)),
+        }
+    }
 }
 
 impl View<'_> {
@@ -249,42 +264,6 @@ impl Queues {
             .filter(|at| *at > view.now);
         let domains = self.due.first().map(|(at, _)| *at);
         gates.chain(domains).min()
-    }
-
-    /// Where a candidate stands, and when it begins if nothing else happens.
-    pub(super) fn turn(&self, standing: Standing, host: &Hostname, view: View<'_>) -> Turn {
-        let Standing { rank, ca, counted } = standing;
-        let ledger = view.world.ledger(ca);
-        let place = (rank, host.clone());
-        let domain = registered_domain(host.base());
-        if counted
-            && let Some(group) = self.domains.get(&(ca, domain.into()))
-            && !group.through.contains(&place)
-        {
-            let nth = group.through.len() + group.waiting.before(&place) + 1;
-            let at = ledger.domain_at(host, bounded(nth), view.now);
-            return Turn {
-                nth,
-                of: group.through.len() + group.waiting.len(),
-                limit: Some((Kind::CertificatesPerDomain, at)),
-                domain: Some(domain.into()),
-            };
-        }
-        let gates = gates(standing);
-        let before = |gates: &dyn Fn(&Gates) -> bool| -> usize {
-            let lines = self.lines.iter().filter(|(of, _)| gates(of));
-            lines.map(|(_, line)| line.before(&place)).sum()
-        };
-        let nth = before(&|of| of.account && of.ca == ca) + 1;
-        let free = ledger.free_orders(view.now);
-        let held = gates.account && free.is_some_and(|free| nth > free as usize);
-        let limit = held.then(|| (Kind::NewOrders, ledger.order_at(bounded(nth), view.now)));
-        Turn {
-            nth: before(&|_| true) + 1,
-            of: self.lines.values().map(Line::len).sum(),
-            limit: limit.filter(|(_, at)| *at > view.now),
-            domain: None,
-        }
     }
 
     fn let_through(&mut self, place: Place, gates: Gates) {

@@ -15,7 +15,7 @@ use faythe_core::plan::{Action, Plan, Planner};
 use faythe_core::policy::Policy;
 use faythe_core::problem::Scope;
 use faythe_core::schedule::{Demand, ahead};
-use faythe_core::verdict::State;
+use faythe_core::verdict::{Gate, State};
 use faythe_core::world::{Answer, Question, World};
 use jiff::SignedDuration;
 use proptest::collection::vec;
@@ -505,10 +505,11 @@ fn p24_who_goes_to_another_ca_takes_the_place_of_one_that_has_time_there() {
     let mut course = Course::new(4, cas(true), Counting::Alike, &[], &[]);
     let (one, two) = (course.ca(0), course.ca(1));
     let (b, c) = (hosts().swap_remove(2), hosts().swap_remove(3));
-    // Of example.com's certificates none are left at the first CA, and one at the second.
+    // Of example.com's certificates none are left at the first CA, and one at the second, and the next one only in hours.
+    let counted = ahead(start(), SignedDuration::from_hours(6));
     for (ca, issued) in [(one, 4), (two, 2)] {
         for host in &hosts()[4..4 + issued] {
-            course.world.ledger_mut(ca).tell(host, Spending::Issued, start());
+            course.world.ledger_mut(ca).tell(host, Spending::Issued, counted);
         }
     }
     // c.example.com may be renewed at the second CA only, and keeps the pace behind wild.net.
@@ -523,14 +524,11 @@ fn p24_who_goes_to_another_ca_takes_the_place_of_one_that_has_time_there() {
     for _ in 0..3 {
         course.checked_turn().unwrap();
     }
-    let limit = |course: &Course| {
-        course
-            .planner
-            .turn_of(&c, &course.world, course.now)
-            .unwrap()
-            .limit
+    let gate = |course: &Course| {
+        let turn = course.planner.turn_of(&c, &course.world, course.now);
+        turn.unwrap().gate
     };
-    assert_eq!(limit(&course), None, "only the pace holds it");
+    assert_eq!(gate(&course), Gate::Pace, "only the pace holds it");
     // Nothing serves for b.example.com.
     course.apply(Event::Ask(1, vec![2]));
     for _ in 0..3 {
@@ -538,7 +536,7 @@ fn p24_who_goes_to_another_ca_takes_the_place_of_one_that_has_time_there() {
     }
     assert!(course.is_running(&b));
     assert_eq!(course.world.ca_of(&b), two);
-    assert!(matches!(limit(&course), Some((Kind::CertificatesPerDomain, _))));
+    assert_eq!(gate(&course), Gate::Limit(Kind::CertificatesPerDomain));
 }
 
 /// So many of one limit in so many hours, and no other.

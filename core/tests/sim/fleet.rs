@@ -19,6 +19,7 @@ use faythe_core::policy::Policy;
 use faythe_core::problem::Scope;
 use faythe_core::renewal::SPREAD;
 use faythe_core::schedule::{self, Failures, Threshold, after};
+use faythe_core::verdict::Turn;
 use faythe_core::want::Asker;
 use faythe_core::world::{Answer, Question, World};
 use faythe_core::zone::{Rule, Zone, Zones};
@@ -332,6 +333,11 @@ impl Fleet {
         // Questions that were under way went with the process.
         self.queue.clear();
         self.begin();
+    }
+
+    /// What a host that waits for its turn is told.
+    pub(crate) fn told(&self, host: &Hostname) -> Option<Turn> {
+        self.planner.turn_of(host, &self.world, self.now)
     }
 
     /// Whether no order is under way.

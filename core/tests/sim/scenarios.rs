@@ -18,6 +18,7 @@ use crate::urgency::Law;
 
 mod rests;
 mod tenants;
+mod turns;
 
 const MINUTE: i64 = 60;
 const HOUR: i64 = 3_600;

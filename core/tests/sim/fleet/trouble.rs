@@ -25,6 +25,16 @@ impl Fleet {
         }
     }
 
+    /// Their certificates, which the CA has made for this account, have expired by now.
+    pub(crate) fn let_expire(&mut self, hosts: &[Hostname]) {
+        for host in hosts {
+            let life = self.ca.lifetime_of(host);
+            let at = ahead(self.now, SignedDuration::from_hours(-life - 1));
+            let facts = self.ca.make(host, at);
+            self.hold(host, facts, Some(at));
+        }
+    }
+
     /// The attempt ends without an order, and is made again after the usual rest.
     pub(super) fn come_to_rest(&mut self, host: &Hostname, code: &str) {
         self.world.tell(host, Spending::Ended, self.now);
