@@ -112,6 +112,11 @@ pub trait CaOrder: Send + Sync {
     /// The order's URL.
     fn url(&self) -> &str;
 
+    /// The profile that it is made with, where that is known; asks nobody.
+    fn profile(&self) -> Option<&str> {
+        None
+    }
+
     /// What the CA showed last; asks nobody.
     fn view(&self) -> &CaView;
 

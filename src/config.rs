@@ -100,6 +100,8 @@ pub struct CaConfig {
     pub proxy: Option<Proxy>,
     /// The profile to order with; `None` leaves it to the CA.
     pub profile: Option<String>,
+    /// What stands in for a profile that the CA does not offer; `None` where nothing does.
+    pub profile_fallback: Option<String>,
     /// Common name of the issuer that the chain should lead to.
     pub preferred_chain: Option<String>,
     /// Kind of key made for a new account.

@@ -380,6 +380,7 @@ fn settings(ca: &CaConfig) -> anyhow::Result<Settings> {
             binding: binding.transpose().context("the key of `eab`")?,
         },
         profile: ca.profile.clone(),
+        profile_fallback: ca.profile_fallback.clone(),
         preferred_chain: ca.preferred_chain.clone(),
         roots: ca.root_certificates.clone(),
         proxy: ca.proxy.clone(),

@@ -114,6 +114,8 @@ pub struct Stamp<'a> {
     pub by: &'a str,
     /// How many certificates before it in a row were replaced long before their time, since the CA said so.
     pub early: u32,
+    /// The profile that it was ordered with, where that is known.
+    pub profile: Option<&'a str>,
 }
 
 /// What stands where a certificate is to go.

@@ -146,7 +146,7 @@ fn held(i: usize, version: u64) -> Held {
         issued_at: Some(not_before),
         renew: None,
         made_by: None,
-        early: 0,
+        origin: None,
     }
 }
 

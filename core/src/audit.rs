@@ -86,7 +86,7 @@ pub fn may_order(host: &Hostname, ca: CaId, world: &World, policy: &Policy, now:
                     if facts.covers(host) && !held.is_demanded(now) && !asked_since(issued) =>
                 {
                     let rule = world.rule(host, policy);
-                    rule.settled_at(host, facts, issued, held.early, policy.issue_grace) <= now
+                    rule.settled_at(host, facts, issued, held.early(), policy.issue_grace) <= now
                 }
                 (Ok(_) | Err(_), _) => true,
             });

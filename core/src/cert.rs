@@ -67,9 +67,18 @@ pub struct Held {
     pub renew: Option<Box<Demand>>,
     /// The CA that made it, from the annotation `faythe/ca`; `None` where that is not known.
     pub made_by: Option<CaKey>,
+    /// What else is known of how it came to be; kept apart, since as a rule there is nothing.
+    pub origin: Option<Box<Origin>>,
+}
+
+/// How a certificate came to be, where there is anything to be said of that.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
     /// How many before it in a row were replaced long before their time since the CA's window said so, from the annotation
     /// `faythe/early-renewals`.
     pub early: u32,
+    /// The profile that it was ordered with, from the annotation `faythe/profile`.
+    pub profile: Option<Box<str>>,
 }
 
 /// How far the clock of another instance, or our own before it was set, may have been ahead for its stamps to be taken
@@ -77,6 +86,18 @@ pub struct Held {
 const CLOCKS_APART: SignedDuration = SignedDuration::from_mins(10);
 
 impl Held {
+    /// How many before it in a row were replaced long before their time since the CA's window said so.
+    #[must_use]
+    pub fn early(&self) -> u32 {
+        self.origin.as_ref().map_or(0, |origin| origin.early)
+    }
+
+    /// The profile that it was ordered with, where there is one.
+    #[must_use]
+    pub fn profile(&self) -> Option<&str> {
+        self.origin.as_ref()?.profile.as_deref()
+    }
+
     /// The same as far as it can be true by a clock that says `now`. A certificate that was stored later than now was
     /// stored by a clock that was ahead: the CA says when it was made.
     #[must_use]
@@ -201,6 +222,16 @@ impl Held {
     }
 }
 
+impl Origin {
+    /// What is kept of this: nothing where there is nothing to be said.
+    #[must_use]
+    pub fn of(early: u32, profile: Option<&str>) -> Option<Box<Self>> {
+        let profile = profile.map(Into::into);
+        let origin = Self { early, profile };
+        (origin != Self::default()).then(|| Box::new(origin))
+    }
+}
+
 impl CertFacts {
     /// Whether it serves `host`.
     #[must_use]
@@ -301,7 +332,7 @@ mod tests {
             issued_at: None,
             renew: None,
             made_by: None,
-            early: 0,
+            origin: None,
         }
     }
 

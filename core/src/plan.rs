@@ -250,6 +250,12 @@ impl Planner {
         } else if reason.state() == State::Queued {
             text.push_str("; the CA is asked first whether it wants it renewed");
         }
+        if reason.state() == State::Valid
+            && let Some(profile) = world.profile(host)
+        {
+            text.push_str("; of profile ");
+            text.push_str(profile);
+        }
         if let Some(page) = world.explanation(host) {
             text.push_str("; the CA explains that at ");
             text.push_str(page);

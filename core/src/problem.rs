@@ -184,6 +184,13 @@ impl Problem {
         is_limit && self.retry_after.is_none() && is_told
     }
 
+    /// Whether a new order was refused for its profile: the CA does not know it, or not for our account (Boulder, 2026-11).
+    #[must_use]
+    pub fn is_about_profile(&self) -> bool {
+        let is_told = || self.detail.to_ascii_lowercase().contains("profile");
+        self.kind == ProblemKind::InvalidProfile || self.kind == ProblemKind::Unauthorized && is_told()
+    }
+
     /// Whether a new order was refused for the certificate that it was to replace: it is replaced already, or the CA does
     /// not take it for one of ours (RFC 9773 §5; Boulder answers 400, 403 or 404 then, Pebble 400, 403 or 500, 2026-11).
     /// Asked for without it, once, the order may do.

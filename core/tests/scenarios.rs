@@ -356,7 +356,7 @@ impl Theater {
                 })
             }),
             made_by: option(how, "by").map(|ca| CaKey::of(&directory(ca))),
-            early: 0,
+            origin: None,
         };
         self.secrets
             .insert(name.to_owned(), (label.clone(), held.clone()));

@@ -342,10 +342,12 @@ impl Work<'_> {
                 Fault::bad_chain(&error)
             });
         }
+        let profile = session.read().profile().map(str::to_owned);
         let stamp = Stamp {
             at: now,
             by: self.directory(),
             early: self.order.early,
+            profile: profile.as_deref(),
         };
         let store = self.outside.store.act()?;
         let kept = store.keep(host, slot, &chain, key, stamp);

@@ -4,8 +4,9 @@
 //! said by `problem`. One certificate costs seven requests: order, authorization, challenge, order, finalize, order,
 //! chain; nonces come with the answers.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use faythe_core::ari::{CertificateId, RenewalInfo};
 use faythe_core::budget::{self, Endpoint, Grant};
@@ -31,6 +32,9 @@ use super::{Ca, CaError, CaOrder, Leave, NewOrder, Revocation, jws, renewal};
 use crate::store::Store;
 use crate::x509::KeyType;
 
+/// The fallback that leaves the choice of a profile to the CA, where the CA has none of that name.
+const OWN_CHOICE: &str = "default";
+
 /// What the operator chose about the CA.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -40,6 +44,9 @@ pub struct Settings {
     pub registration: Registration,
     /// The profile to ask for (draft-ietf-acme-profiles); `None` leaves the choice to the CA.
     pub profile: Option<String>,
+    /// The profile to ask for where the CA does not offer that one, or another one that is asked for; [`OWN_CHOICE`] leaves
+    /// the choice to the CA. `None` where nothing stands in.
+    pub profile_fallback: Option<String>,
     /// Common name of an issuer, a root as a rule, that the chain should lead to.
     pub preferred_chain: Option<String>,
     /// A PEM file with roots to trust for the CA's HTTPS besides the system's.
@@ -64,6 +71,7 @@ impl Settings {
                 binding: None,
             },
             profile: None,
+            profile_fallback: None,
             preferred_chain: None,
             roots: None,
             proxy: None,
@@ -78,6 +86,9 @@ pub struct Acme {
     exchange: Arc<Exchange>,
     keeper: Arc<Keeper>,
     profile: Option<String>,
+    profile_fallback: Option<String>,
+    /// The profiles for which another stands in, as has been told.
+    missed: Mutex<BTreeSet<String>>,
     preferred_chain: Option<Arc<str>>,
 }
 
@@ -97,6 +108,7 @@ impl Acme {
             directory,
             registration,
             profile,
+            profile_fallback,
             preferred_chain,
             roots,
             proxy,
@@ -110,6 +122,8 @@ impl Acme {
             exchange,
             keeper,
             profile,
+            profile_fallback,
+            missed: Mutex::default(),
             preferred_chain: preferred_chain.map(Arc::from),
         })
     }
@@ -180,43 +194,73 @@ impl Acme {
     }
 
     async fn ask(&self, account: &Arc<Account>, wanted: Wanted<'_>) -> Result<AcmeOrder, CaError> {
-        let (url, answer) = match wanted {
+        let (url, answer, profile) = match wanted {
             Wanted::Known(url) => {
                 let answer = self.exchange.read(account, Asked::Object(url)).await?;
-                (url.to_owned(), answer)
+                (url.to_owned(), answer, None)
             }
             Wanted::New(grant, wanted) => {
-                let answer = self.order(account, grant.host(), wanted).await?;
-                (location(&answer)?, answer)
+                let (answer, profile) = self.order(account, grant.host(), wanted).await?;
+                (location(&answer)?, answer, profile)
             }
         };
-        AcmeOrder::new(
+        let order = AcmeOrder::new(
             url,
             &answer,
             Arc::clone(account),
             &self.exchange,
             &self.keeper,
             self.preferred_chain.clone(),
-        )
+        )?;
+        Ok(order.with(profile))
     }
 
-    /// Asks for a new order (RFC 8555 §7.4), and once again without its predecessor if the CA does not want that
+    /// Asks for a new order (RFC 8555 §7.4), and once again with the profile that stands in where the CA does not take the one
+    /// that is wanted; says with which.
+    async fn order<'a>(
+        &'a self,
+        account: &Account,
+        host: &Hostname,
+        wanted: NewOrder<'a>,
+    ) -> Result<(super::http::Answer, Option<&'a str>), CaError> {
+        let wished = wanted.profile.or(self.profile.as_deref());
+        let (directory, profile) = self.directory_with(wished).await?;
+        let made = self
+            .order_of(account, host, &directory, profile, wanted.replaces)
+            .await;
+        match (made, profile) {
+            (Err(CaError::Refused(problem)), Some(refused)) if problem.is_about_profile() => {
+                // It may have gone since the directory was read.
+                let directory = self.exchange.directories.in_doubt().await?;
+                let Some(other) = self.stand_in(refused, &directory) else {
+                    return Err(CaError::Refused(problem));
+                };
+                let made = self
+                    .order_of(account, host, &directory, other, wanted.replaces)
+                    .await?;
+                Ok((made, other))
+            }
+            (made, profile) => Ok((made?, profile)),
+        }
+    }
+
+    /// Asks for a new order with this profile, and once again without its predecessor if the CA does not want that
     /// (RFC 9773 §5).
-    async fn order(
+    async fn order_of(
         &self,
         account: &Account,
         host: &Hostname,
-        wanted: NewOrder<'_>,
+        directory: &Directory,
+        profile: Option<&str>,
+        replaces: Option<&CertificateId>,
     ) -> Result<super::http::Answer, CaError> {
-        let profile = wanted.profile.or(self.profile.as_deref());
-        let directory = self.directory_with(profile).await?;
         let mut payload = json!({ "identifiers": [{ "type": "dns", "value": host.to_string() }] });
         if let Some(profile) = profile {
             payload["profile"] = profile.into();
         }
         let asked = Asked::Service(Endpoint::NewOrder, &directory.new_order);
         // A CA without ARI does not know the member, and might refuse it.
-        let replaces = wanted.replaces.filter(|_| directory.renewal_info.is_some());
+        let replaces = replaces.filter(|_| directory.renewal_info.is_some());
         if let Some(replaces) = replaces {
             let mut payload = payload.clone();
             payload["replaces"] = replaces.as_str().into();
@@ -230,24 +274,69 @@ impl Acme {
         self.exchange.send(account, asked, &payload).await
     }
 
-    /// The directory, which must have this profile on offer; it is read again where it has not.
-    async fn directory_with(&self, profile: Option<&str>) -> Result<Arc<Directory>, CaError> {
+    /// The directory, and the profile to ask for: the one that is wished for, which the CA must have on offer, or the one
+    /// that stands in for it. The directory is read again where it has not.
+    async fn directory_with<'a>(
+        &'a self,
+        wished: Option<&'a str>,
+    ) -> Result<(Arc<Directory>, Option<&'a str>), CaError> {
         let directory = self.exchange.directories.current().await?;
-        let Some(profile) = profile.filter(|profile| !directory.has_profile(profile)) else {
-            return Ok(directory);
+        let Some(profile) = wished.filter(|profile| !directory.has_profile(profile)) else {
+            self.offered(wished);
+            return Ok((directory, wished));
         };
         let directory = self.exchange.directories.in_doubt().await?;
         if directory.has_profile(profile) {
-            Ok(directory)
-        } else {
-            Err(directory.without_profile(profile))
+            self.offered(wished);
+            return Ok((directory, wished));
         }
+        match self.stand_in(profile, &directory) {
+            Some(other) => Ok((directory, other)),
+            None => Err(directory.without_profile(profile)),
+        }
+    }
+
+    /// What is asked for in the place of a profile that the CA does not take, if the operator wants that and it can be had;
+    /// `Some(None)` where the choice is left to the CA. It is told once for each profile.
+    fn stand_in(&self, profile: &str, directory: &Directory) -> Option<Option<&str>> {
+        let other = self
+            .profile_fallback
+            .as_deref()
+            .filter(|other| *other != profile)?;
+        let has = directory.has_profile(other);
+        if !has && other != OWN_CHOICE {
+            return None;
+        }
+        if self.missed(|missed| missed.insert(profile.to_owned())) {
+            let ca = self.exchange.directories.url();
+            tracing::warn!(
+                ca,
+                profile,
+                other,
+                "the CA does not offer the profile; `profile_fallback` stands in for it"
+            );
+        }
+        Some(Some(other).filter(|_| has))
+    }
+
+    /// The CA offers a profile, again perhaps.
+    fn offered(&self, profile: Option<&str>) {
+        if let Some(profile) = profile {
+            self.missed(|missed| missed.remove(profile));
+        }
+    }
+
+    fn missed<T>(&self, change: impl FnOnce(&mut BTreeSet<String>) -> T) -> T {
+        change(&mut self.missed.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     async fn look(&self) -> Result<(), CaError> {
         let directory = self.exchange.directories.ask().await?;
         match &self.profile {
-            Some(profile) if !directory.has_profile(profile) => Err(directory.without_profile(profile)),
+            Some(profile) if !directory.has_profile(profile) => match self.stand_in(profile, &directory) {
+                Some(_) => Ok(()),
+                None => Err(directory.without_profile(profile)),
+            },
             Some(_) | None => Ok(()),
         }
     }

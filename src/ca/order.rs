@@ -18,11 +18,15 @@ use super::http::Answer;
 use super::problem::{self, Asked};
 use super::{CaError, CaOrder, chain, jws};
 
+/// The longest name of a profile that is passed on, in bytes; those of Let's Encrypt have ten (2026-08).
+const PROFILE_MAX: usize = 64;
+
 /// An order at the CA, and what it showed last.
 pub(super) struct AcmeOrder {
     url: String,
     /// Its own parts at the CA.
     parts: Parts,
+    profile: Option<String>,
     view: CaView,
     /// Where the challenges of the view are answered, in their order.
     answered_at: Vec<String>,
@@ -51,6 +55,9 @@ struct Document {
     authorizations: Vec<String>,
     finalize: String,
     certificate: Option<String>,
+    /// Where the CA has profiles, and says which (draft-ietf-acme-profiles); whatever it is, the order is one without it.
+    #[serde(default)]
+    profile: serde_json::Value,
 }
 
 #[derive(Deserialize)]
@@ -66,6 +73,10 @@ enum Status {
 impl CaOrder for AcmeOrder {
     fn url(&self) -> &str {
         &self.url
+    }
+
+    fn profile(&self) -> Option<&str> {
+        self.profile.as_deref()
     }
 
     fn view(&self) -> &CaView {
@@ -125,6 +136,7 @@ impl AcmeOrder {
         let mut order = Self {
             url,
             parts: Parts::default(),
+            profile: None,
             view,
             answered_at: Vec::new(),
             preferred_chain,
@@ -134,6 +146,12 @@ impl AcmeOrder {
         };
         order.note(answer)?;
         Ok(order)
+    }
+
+    /// It was asked for with this profile, or without any.
+    pub(super) fn with(mut self, profile: Option<&str>) -> Self {
+        self.profile = self.profile.or_else(|| profile.map(str::to_owned));
+        self
     }
 
     /// Passes an outcome on, and tells the account's keeper of it first.
@@ -224,6 +242,12 @@ impl AcmeOrder {
         self.view.retry_after = answer.retry_after;
         let expires = document.expires.and_then(|text| text.parse::<Timestamp>().ok());
         self.view.expires = expires.or(self.view.expires);
+        // It is shown to people.
+        let presentable =
+            |name: &&str| name.len() <= PROFILE_MAX && name.bytes().all(|byte| byte.is_ascii_graphic());
+        if let Some(profile) = document.profile.as_str().filter(presentable) {
+            self.profile = Some(profile.to_owned());
+        }
         self.parts = Parts {
             authorizations: document.authorizations,
             finalize: document.finalize,

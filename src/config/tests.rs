@@ -118,6 +118,7 @@ fn s02_every_key_reaches_its_field() {
                 root_certificates: Some("roots.pem".into()),
                 proxy: None,
                 profile: None,
+                profile_fallback: None,
                 preferred_chain: None,
                 account_key_type: KeyType::EcdsaP256,
                 binding: None,

@@ -23,6 +23,8 @@ pub const MADE_BY: &str = "faythe/ca";
 /// The annotation that says how many certificates before this one in a row were replaced long before their time, since the
 /// CA said so; without it, none.
 pub const EARLY: &str = "faythe/early-renewals";
+/// The annotation that says which profile of the CA the certificate was ordered with, if any.
+pub const PROFILE: &str = "faythe/profile";
 
 /// The longest value of a label.
 const LABEL_MAX: usize = 63;

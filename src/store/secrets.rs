@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use faythe_core::budget::Record;
 use faythe_core::cas::CaKey;
-use faythe_core::cert::Held;
+use faythe_core::cert::{Held, Origin};
 use faythe_core::name::Hostname;
 use faythe_core::world::SavedWindow;
 use futures::future::{BoxFuture, FutureExt};
@@ -25,7 +25,7 @@ use kube::core::ObjectMeta;
 use super::fault::Named;
 use super::ledger::Ledgers;
 use super::notes::Notes;
-use super::place::{EARLY, HOST, ISSUED_AT, Layout, MADE_BY, Place, RENEW, value};
+use super::place::{EARLY, HOST, ISSUED_AT, Layout, MADE_BY, PROFILE, Place, RENEW, value};
 use super::windows::SavedWindows;
 use super::wish::Wish;
 use super::{Saved, SavedAccount, Slot, Stamp, Store, StoreError};
@@ -180,8 +180,11 @@ impl Secrets {
         annotations.insert(ISSUED_AT.to_owned(), stamp.at.to_string());
         annotations.insert(MADE_BY.to_owned(), stamp.by.to_owned());
         // What another hand has put there, as when restoring it, goes by no apply that does not name it.
-        if stamp.early > 0 || matches!(slot, Slot::Ours(held) if held.early > 0) {
+        if stamp.early > 0 || matches!(slot, Slot::Ours(held) if held.early() > 0) {
             annotations.insert(EARLY.to_owned(), stamp.early.to_string());
+        }
+        if stamp.profile.is_some() || matches!(slot, Slot::Ours(held) if held.profile().is_some()) {
+            annotations.insert(PROFILE.to_owned(), stamp.profile.unwrap_or_default().to_owned());
         }
         let named = self.named(&place);
         let written = match slot {
@@ -240,6 +243,9 @@ pub(super) fn held(secret: &Secret) -> Held {
     let content = x509::facts(entry(CERT), entry(KEY));
     let issued_at = value(metadata.annotations.as_ref(), ISSUED_AT).and_then(|text| text.parse().ok());
     let early = value(metadata.annotations.as_ref(), EARLY);
+    let profile = value(metadata.annotations.as_ref(), PROFILE);
+    let early = early.and_then(|count| count.parse().ok()).unwrap_or(0);
+    let profile = profile.filter(|name| !name.is_empty());
     let wish = value(metadata.annotations.as_ref(), RENEW).and_then(Wish::read);
     let renew = wish
         .filter(|wish| wish.concerns(content.as_ref().ok(), issued_at))
@@ -251,7 +257,7 @@ pub(super) fn held(secret: &Secret) -> Held {
         issued_at,
         renew,
         made_by: value(metadata.annotations.as_ref(), MADE_BY).map(CaKey::of),
-        early: early.and_then(|count| count.parse().ok()).unwrap_or(0),
+        origin: Origin::of(early, profile),
     }
 }
 

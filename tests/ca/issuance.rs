@@ -404,6 +404,39 @@ async fn a_validation_that_fails_makes_the_order_invalid_with_its_reason() {
 }
 
 #[tokio::test]
+async fn another_profile_stands_in_if_the_operator_says_so() {
+    let pebble = Pebble::start(&PLAIN);
+    let store = Arc::new(Memory::default());
+    let acme = |fallback: &str| {
+        acme_with(&pebble, &store, |settings| {
+            settings.profile = Some("eternal".to_owned());
+            settings.profile_fallback = Some(fallback.to_owned());
+        })
+    };
+    let short = acme("shortlived");
+    short.probe().await.unwrap();
+    let name = host("a.example.com");
+    let facts = issue(&short, &name).await.unwrap().facts;
+    let life = facts.not_before.duration_until(facts.not_after);
+    assert!(life.as_hours() <= 160, "{life}");
+    // Of a zone of its own, and one that the CA offers.
+    for (wanted, made) in [("everlasting", "shortlived"), ("default", "default")] {
+        let order = NewOrder {
+            profile: Some(wanted),
+            ..NewOrder::default()
+        };
+        let name = host(&format!("{wanted}.example.com"));
+        let order = short.open(grant(&name), order).await.unwrap();
+        assert_eq!(order.profile(), Some(made));
+        let again = short.resume(order.url()).await.unwrap();
+        assert_eq!(again.profile(), Some(made));
+    }
+    let gone = acme("also-gone");
+    let problem = refused(gone.open(grant(&name), NewOrder::default()).await);
+    assert_eq!(problem.kind, ProblemKind::InvalidProfile);
+}
+
+#[tokio::test]
 async fn the_profile_is_asked_for_if_there_is_one() {
     let pebble = Pebble::start(&PLAIN);
     let store = Arc::new(Memory::default());

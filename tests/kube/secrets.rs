@@ -33,6 +33,7 @@ fn stamp() -> Stamp<'static> {
         at: now(),
         by: CA,
         early: 2,
+        profile: Some("tlsserver"),
     }
 }
 
@@ -71,12 +72,14 @@ async fn s12_a_certificate_is_created_in_one_write() {
     assert_eq!(annotations["faythe/host"], "*.example.com");
     assert_eq!(annotations["faythe/issued-at"], "2026-11-24T10:00:00Z");
     assert_eq!(annotations["faythe/early-renewals"], "2");
+    assert_eq!(annotations["faythe/profile"], "tlsserver");
     assert_eq!(data(&secret, "cert"), Some(chain));
     assert_eq!(data(&secret, "key").unwrap().as_bytes(), key.open());
     let managers = secret.metadata.managed_fields.unwrap();
     assert_eq!(managers[0].manager.as_deref(), Some("faythe"));
 
-    assert_eq!((held.issued_at, held.early), (Some(now()), 2));
+    assert_eq!((held.issued_at, held.early()), (Some(now()), 2));
+    assert_eq!(held.profile(), Some("tlsserver"));
     assert!(held.content.as_ref().unwrap().covers(&host));
     assert_eq!(store.slot(&host).await.unwrap(), Slot::Ours(held));
     assert_eq!(place.writes(1).await[0].verb, "create");

@@ -237,6 +237,28 @@ async fn p17_a_limit_of_a_domain_holds_what_is_below_it() {
 }
 
 #[tokio::test]
+async fn p22_a_wait_for_questions_about_renewals_holds_them_and_no_order() {
+    let (bed, proxy, faythe) = behind_proxy(json!({})).await;
+    // A proxy of the CA's has no problem document.
+    let refused = Fault::Answer {
+        status: 503,
+        headers: vec![("retry-after", "3600".to_owned())],
+        body: "busy".to_owned(),
+    };
+    proxy.fault(1, "renewalInfo/", refused);
+    let all = hosts(&bed, 3);
+    ask(&bed, &all[..1]).await;
+    said(
+        &faythe,
+        &["WARN", "the CA wants to be asked about no renewal until then"],
+    )
+    .await;
+    ask(&bed, &all[1..]).await;
+    all_well(&bed, &faythe, &all).await;
+    assert_eq!(proxy.count("renewalInfo/"), 1);
+}
+
+#[tokio::test]
 async fn p17_a_name_that_is_paused_waits_for_a_person() {
     let (bed, proxy, faythe) = behind_proxy(json!({ "issue_grace": 1000 })).await;
     let words = "Your account is temporarily prevented from requesting certificates. Please visit: \

@@ -44,6 +44,7 @@ async fn p23_an_order_of_no_use_is_replaced() {
         (FINALIZE, refusal(403, "unauthorized"), "unauthorized"),
         (NEW_ORDER, refusal(409, "alreadyReplaced"), "alreadyReplaced"),
         (NEW_ORDER, refusal(404, "malformed"), "malformed"),
+        (FINALIZE, refusal(400, "invalidProfile"), "invalidProfile"),
         (FINALIZE, gone, "order-gone"),
         // The CA has failed inside, with the order in its hands.
         (ORDER, invalid(Some(error("serverInternal"))), "serverInternal"),

@@ -4,7 +4,7 @@
 //! does not give by itself; what needs no more than one exchange is tried in `tests/ca`.
 
 /// The rows of the table of problems, in their order, and their tests.
-const PROBLEMS: [(&str, &[&str]); 31] = [
+const PROBLEMS: [(&str, &[&str]); 32] = [
     (
         "any, with HTTP 503",
         &[
@@ -134,9 +134,15 @@ const PROBLEMS: [(&str, &[&str]); 31] = [
         ],
     ),
     (
+        "`invalidProfile`, to a request about an order",
+        &["p23_an_order_of_no_use_is_replaced"],
+    ),
+    (
         "`invalidProfile`",
         &[
             "the_profile_is_asked_for_if_there_is_one",
+            "another_profile_stands_in_if_the_operator_says_so",
+            "p22_a_profile_that_the_ca_does_not_take_is_stood_in_for",
             "p22_what_concerns_the_account_holds_everything_until_somebody_acts",
         ],
     ),
@@ -173,7 +179,7 @@ const PROBLEMS: [(&str, &[&str]); 31] = [
 ];
 
 /// The same of what may become of an order.
-const ORDERS: [(&str, &[&str]); 11] = [
+const ORDERS: [(&str, &[&str]); 12] = [
     (
         "no answer, a connection that is cut, or nothing whole within 30 s",
         &[
@@ -236,6 +242,10 @@ const ORDERS: [(&str, &[&str]); 11] = [
         &["p23_the_challenge_is_found_in_any_order"],
     ),
     (
+        "a question about a renewal (ARI) that is refused, HTTP 429 or 5xx, or gets no answer",
+        &["p22_a_wait_for_questions_about_renewals_holds_them_and_no_order"],
+    ),
+    (
         "Retry-After as seconds or as a date",
         &[
             "p22_a_busy_ca_is_left_alone_for_the_seconds_it_asks",
@@ -247,10 +257,11 @@ const ORDERS: [(&str, &[&str]); 11] = [
 ];
 
 const GUIDE: &str = include_str!("../../docs/problems.md");
-const TESTS: [&str; 6] = [
+const TESTS: [&str; 7] = [
     include_str!("ca_faults.rs"),
     include_str!("ca_orders.rs"),
     include_str!("ca_reactions.rs"),
+    include_str!("cas.rs"),
     include_str!("../ca/faults.rs"),
     include_str!("../ca/issuance.rs"),
     include_str!("../ca/services.rs"),

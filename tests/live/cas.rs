@@ -170,3 +170,53 @@ async fn p24_what_caa_records_exclude_is_not_ordered_and_is_told() {
     clean(&bed, &faythe).await;
     assert_eq!(bed.pebble.orders_created(), 1);
 }
+
+#[tokio::test]
+async fn p22_a_profile_that_the_ca_does_not_take_is_stood_in_for() {
+    let setup = Setup {
+        pebble: pebble::Setup::default().with_shortlived(),
+        ..Setup::default()
+    };
+    let bed = Bed::start_as(setup).await.unwrap();
+    let (proxy, config) = before_ca(&bed).await;
+    let keys = |profile: &str| json!({ "profile": profile, "profile_fallback": "shortlived" });
+    let start = async |profile: &str| {
+        let config = with_cas(config.clone(), keys(profile), []);
+        let faythe = bed.faythe(FAYTHE, config).await.unwrap();
+        faythe.ready(SOON).await.unwrap();
+        faythe
+    };
+    let serves = async |faythe: &Faythe, host: &str| {
+        bed.ingress(host, &[host]).await.unwrap();
+        issued(&bed, faythe, &[host.to_owned()]).await;
+        let secret = bed.secret_for(host).await.unwrap().unwrap();
+        let profile = secret.metadata.annotations.unwrap()["faythe/profile"].clone();
+        said(
+            faythe,
+            &["state=\"valid\"", host, &format!("; of profile {profile}")],
+        )
+        .await;
+        profile
+    };
+    // It is not on offer.
+    let faythe = start("eternal").await;
+    assert_eq!(serves(&faythe, &bed.host("a")).await, "shortlived");
+    assert_eq!(serves(&faythe, &bed.host("b")).await, "shortlived");
+    let told = |faythe: &Faythe| {
+        let log = faythe.log();
+        log.lines()
+            .filter(|line| line.contains("WARN") && line.contains("profile_fallback"))
+            .count()
+    };
+    assert_eq!(told(&faythe), 1);
+    faythe.terminate();
+    faythe.wait(SOON).await.unwrap();
+    // It is, but not to our account.
+    let faythe = start("default").await;
+    assert_eq!(serves(&faythe, &bed.host("c")).await, "default");
+    let words = "account ID 7 is not permitted to use certificate profile \"default\"";
+    proxy.fault(1, NEW_ORDER, Fault::problem(403, "unauthorized", words, None));
+    assert_eq!(serves(&faythe, &bed.host("d")).await, "shortlived");
+    assert_eq!(told(&faythe), 1);
+    assert_eq!(bed.pebble.certificates_issued(), 4);
+}

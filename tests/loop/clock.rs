@@ -84,7 +84,7 @@ async fn p20_a_certificate_that_was_stored_by_a_clock_that_was_ahead_is_renewed_
         issued_at: Some(after(now, 5 * 3 * GRACE)),
         renew: None,
         made_by: None,
-        early: 0,
+        origin: None,
     };
     rig.place.state().secrets.insert(name.clone(), held);
     let mut process = rig.process();

@@ -15,7 +15,7 @@ use faythe_core::ari::{CertificateId, RenewalInfo};
 use faythe_core::budget::{Grant, Record};
 use faythe_core::caa;
 use faythe_core::cas::CaKey;
-use faythe_core::cert::Held;
+use faythe_core::cert::{Held, Origin};
 use faythe_core::name::{Hostname, RecordName};
 use faythe_core::order::{CaView, ChallengeValue, OrderStatus};
 use faythe_core::problem::{Problem, ProblemKind};
@@ -587,7 +587,7 @@ impl Store for Place {
                 issued_at: Some(stamp.at),
                 renew: None,
                 made_by: Some(CaKey::of(stamp.by)),
-                early: stamp.early,
+                origin: Origin::of(stamp.early, stamp.profile),
             };
             state.secrets.insert(host.clone(), held.clone());
             Ok(held)

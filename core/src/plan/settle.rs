@@ -27,7 +27,7 @@ pub(super) fn settling(
     let (until, issued, early, facts) = world
         .claims(host)
         .filter(|held| !held.is_demanded(now))
-        .filter_map(|held| Some((held.issued_at?, held.early, held.content.as_ref().ok()?)))
+        .filter_map(|held| Some((held.issued_at?, held.early(), held.content.as_ref().ok()?)))
         .filter(|(issued, _, facts)| facts.covers(host) && asked.is_none_or(|asked| asked < *issued))
         .map(|(issued, early, facts)| {
             let until = rule.settled_at(host, facts, issued, early, policy.issue_grace);

@@ -26,7 +26,7 @@ pub(super) struct Row {
     pub(super) reaction: fn(&Problem) -> Reaction,
 }
 
-pub(super) const TABLE: [Row; 31] = [
+pub(super) const TABLE: [Row; 32] = [
     Row {
         problem: "any, with HTTP 503",
         says: "HOLD of everything, at Retry-After",
@@ -102,11 +102,10 @@ pub(super) const TABLE: [Row; 31] = [
     },
     Row {
         problem: "`unauthorized`, to a new order, because of its profile",
-        says: "HOLD of the zone whose hosts are ordered with it for a day: the configuration has to change",
+        says: "asked for once more with `cas[].profile_fallback`, if that is set; else HOLD of the zone whose hosts are ordered with it for a day: the configuration has to change",
         person: "name a profile that the account may use, then start Faythe anew",
         fits: |problem, during| {
-            let words = problem.detail.to_ascii_lowercase();
-            problem.kind == K::Unauthorized && during == Exchange::NewOrder && words.contains("profile")
+            problem.kind == K::Unauthorized && during == Exchange::NewOrder && problem.is_about_profile()
         },
         reaction: profile_refused,
     },
@@ -211,8 +210,15 @@ pub(super) const TABLE: [Row; 31] = [
         reaction: |_| Reaction::Renew,
     },
     Row {
+        problem: "`invalidProfile`, to a request about an order",
+        says: "RENEW",
+        person: "nothing: the CA has dropped the profile, and the new order is met with the row below",
+        fits: |problem, during| problem.kind == K::InvalidProfile && during == Exchange::Order,
+        reaction: |_| Reaction::Renew,
+    },
+    Row {
         problem: "`invalidProfile`",
-        says: "the directory is read again; if the profile is not in it, HOLD of the zone whose hosts are ordered with it for a day: the configuration has to change",
+        says: "the directory is read again; if the profile is not in it, ordered with `cas[].profile_fallback`, if that is set; else HOLD of the zone whose hosts are ordered with it for a day: the configuration has to change",
         person: "name a profile that the CA's directory offers, then start Faythe anew",
         fits: |problem, _| problem.kind == K::InvalidProfile,
         reaction: profile_refused,

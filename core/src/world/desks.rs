@@ -10,6 +10,7 @@ use super::World;
 use crate::activity::Hold;
 use crate::budget::{Exemption, Ledger, Limits, Record, SavedHold};
 use crate::cas::{CaId, Cas};
+use crate::cert::Held;
 use crate::name::Hostname;
 use crate::problem::{ProblemKind, Scope};
 use crate::schedule::{ahead, set_back};
@@ -233,6 +234,14 @@ impl World {
             Some(key) => self.desks.cas.find(key),
             None => self.cas_of(host).first().copied(),
         }
+    }
+
+    /// The profile that the certificate of `host` was ordered with.
+    #[must_use]
+    pub fn profile(&self, host: &Hostname) -> Option<&str> {
+        let facts = |held: &Held| held.content.as_ref().ok().map(|facts| facts.not_after);
+        let held = self.claims(host).max_by_key(|held| facts(held))?;
+        held.profile()
     }
 
     /// Takes over from another world what no look at the cluster tells: the ledgers, since when a CA is down and which has no

@@ -112,7 +112,7 @@ fn held(secret: &str, version: &str) -> Held {
         issued_at: None,
         renew: None,
         made_by: None,
-        early: 0,
+        origin: None,
     }
 }
 
@@ -476,7 +476,7 @@ fn p15_the_last_look_is_that_of_the_name_or_its_wildcard() {
         issued_at: Some(at),
         renew: None,
         made_by: None,
-        early: 0,
+        origin: None,
         ..held(secret, "1")
     };
     let wildcard = host("*.a.example.com");

@@ -462,7 +462,7 @@ fn due(host: usize, left: i64) -> Held {
         issued_at: None,
         renew: None,
         made_by: None,
-        early: 0,
+        origin: None,
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use faythe_core::Timestamp;
 use faythe_core::ari::{CertificateId, Window};
-use faythe_core::cert::{CertFacts, Held};
+use faythe_core::cert::{CertFacts, Held, Origin};
 use faythe_core::name::Hostname;
 use faythe_core::plan::{Action, Planner};
 use faythe_core::policy::Policy;
@@ -125,7 +125,7 @@ impl Course {
             issued_at: Some(self.now),
             renew: None,
             made_by: None,
-            early,
+            origin: Origin::of(early, None),
         };
         self.world.hold_ours(&self.host, held);
         self.world.set_activity(&self.host, None);

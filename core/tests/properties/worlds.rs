@@ -7,7 +7,7 @@ use faythe_core::Timestamp;
 use faythe_core::ari::{CertificateId, Window};
 use faythe_core::budget::{Limit, Limits};
 use faythe_core::cas::{Authority, CaKey, Cas};
-use faythe_core::cert::{CertFacts, Held, Unreadable};
+use faythe_core::cert::{CertFacts, Held, Origin, Unreadable};
 use faythe_core::name::Hostname;
 use faythe_core::policy::Policy;
 use faythe_core::problem::Scope;
@@ -189,7 +189,7 @@ pub(crate) fn held(host: usize) -> impl Strategy<Value = Held> {
                     2 => Some(CaKey::of("https://one.test/directory")),
                     _ => Some(CaKey::of("https://two.test/directory")),
                 },
-                early: version % 5,
+                origin: Origin::of(version % 5, None),
             }
         },
     )

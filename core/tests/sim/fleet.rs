@@ -264,7 +264,7 @@ impl Fleet {
             issued_at: at,
             renew: None,
             made_by: None,
-            early: 0,
+            origin: None,
         };
         if self.world.is_known() {
             self.world.hold(Some(host.clone()), held);

@@ -45,13 +45,15 @@ fn a_ca_needs_no_more_than_its_url() {
 fn everything_about_a_ca_can_be_said() {
     let ca = ca(
         r#""name": "ours", "url": "https://acme.example/dir", "email": "a@example.com",
-        "profile": "tlsserver", "preferred_chain": "ISRG Root X1", "proxy": "http://user:pass@proxy:3128",
+        "profile": "tlsserver", "profile_fallback": "classic",
+        "preferred_chain": "ISRG Root X1", "proxy": "http://user:pass@proxy:3128",
         "root_certificates": "roots.pem", "account_key_type": "rsa-2048",
         "eab": {"kid": "kid-1", "hmac_key_file": "hmac.key", "algorithm": "HS512"}"#,
     );
     assert_eq!(ca.name, "ours");
     assert_eq!(ca.email.as_deref(), Some("a@example.com"));
     assert_eq!(ca.profile.as_deref(), Some("tlsserver"));
+    assert_eq!(ca.profile_fallback.as_deref(), Some("classic"));
     assert_eq!(ca.preferred_chain.as_deref(), Some("ISRG Root X1"));
     assert_eq!(ca.proxy, Some("http://user:pass@proxy:3128".parse().unwrap()));
     assert_eq!(ca.root_certificates.as_deref(), Some(Path::new("roots.pem")));

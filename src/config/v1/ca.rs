@@ -77,6 +77,12 @@ const PROFILE: Key = Key {
     absent: Absent::Means("the CA's own choice"),
     purpose: "the profile that certificates are ordered with",
 };
+const PROFILE_FALLBACK: Key = Key {
+    name: "profile_fallback",
+    kind: Kind::String,
+    absent: Absent::Means("none: nothing is ordered"),
+    purpose: "the profile that is ordered with where the CA does not offer the one that is set",
+};
 const PROXY: Key = Key {
     name: "proxy",
     ..LETS_ENCRYPT_PROXY
@@ -109,6 +115,7 @@ pub(super) const CA: Section = Section {
         URL,
         EMAIL,
         PROFILE,
+        PROFILE_FALLBACK,
         PREFERRED_CHAIN,
         PROXY,
         ROOT_CERTIFICATES,
@@ -200,6 +207,7 @@ fn flat(reader: &mut Reader<'_, '_>) -> Option<CaConfig> {
         root_certificates,
         proxy: proxy?,
         profile: None,
+        profile_fallback: None,
         preferred_chain: None,
         account_key_type: KeyType::default(),
         binding: None,
@@ -213,6 +221,9 @@ fn entry(reader: &mut Reader<'_, '_>) -> Option<CaConfig> {
     let url = reader.string(&URL, syntax::directory);
     let email = optional(reader, &EMAIL, |reader, key| reader.string(key, syntax::email));
     let profile = optional(reader, &PROFILE, |reader, key| {
+        reader.string(key, syntax::some_text)
+    });
+    let profile_fallback = optional(reader, &PROFILE_FALLBACK, |reader, key| {
         reader.string(key, syntax::some_text)
     });
     let preferred_chain = optional(reader, &PREFERRED_CHAIN, |reader, key| {
@@ -243,6 +254,7 @@ fn entry(reader: &mut Reader<'_, '_>) -> Option<CaConfig> {
         root_certificates,
         proxy: proxy?,
         profile: profile?,
+        profile_fallback: profile_fallback?,
         preferred_chain: preferred_chain?,
         account_key_type: account_key_type?,
         binding: binding?,

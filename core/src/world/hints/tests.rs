@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::cas::{Authority, CaKey, Cas};
-use crate::cert::{CertFacts, Held};
+use crate::cert::{CertFacts, Held, Origin};
 use crate::plan::{Action, Planner};
 use crate::renewal::SPREAD;
 use crate::schedule::Threshold;
@@ -72,7 +72,7 @@ fn world(certificates: &[(&str, &str)]) -> World {
             issued_at: Some(at(0)),
             renew: None,
             made_by: Some(CaKey::of(&directory(ca))),
-            early: 0,
+            origin: None,
         };
         (Some(host(name)), held)
     });
@@ -264,7 +264,8 @@ fn p20_who_is_left_alone_though_the_ca_wants_it_replaced_says_so() {
     let said = |early: u32, days: &[i64]| {
         let mut world = world(&[("a", "one")]);
         let mut held = world.claims(&host("a")).next().unwrap().clone();
-        (held.version, held.early) = ("2".into(), early);
+        held.version = "2".into();
+        held.origin = Origin::of(early, None);
         world.hold(Some(host("a")), held);
         let mut planner = Planner::new();
         follow(&mut world, &["a"]);

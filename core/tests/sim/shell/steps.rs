@@ -479,7 +479,7 @@ impl Shell {
             issued_at: Some(now),
             renew: None,
             made_by: None,
-            early: 0,
+            origin: None,
         };
         let slot = order.slot.as_deref();
         let kept = outside.ask(Leg::Cluster, &host, |outside| {
