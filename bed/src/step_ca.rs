@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::ports::Port;
 use crate::process::Process;
@@ -19,8 +19,9 @@ use crate::{http, tools, until};
 
 /// What a start may take on a busy machine.
 const START: Duration = Duration::from_secs(60);
-/// The name of its ACME provisioner, which is in its URLs.
-const PROVISIONER: &str = "faythe";
+/// The names of its ACME provisioners, which are in its URLs.
+const USUAL: &str = "faythe";
+const BRIEF: &str = "brief";
 
 /// One server; it ends when dropped.
 #[derive(Debug)]
@@ -47,16 +48,7 @@ impl StepCa {
             "dnsNames": ["127.0.0.1", "localhost"],
             "logger": { "format": "text" },
             "db": { "type": "bbolt", "dataSource": scratch.path().join("db") },
-            "authority": { "provisioners": [{
-                "type": "ACME",
-                "name": PROVISIONER,
-                "challenges": ["dns-01"],
-                "claims": {
-                    "minTLSCertDuration": "5m",
-                    "maxTLSCertDuration": "2160h",
-                    "defaultTLSCertDuration": "2160h",
-                },
-            }]},
+            "authority": { "provisioners": [provisioner(USUAL, "2160h"), provisioner(BRIEF, "80s")] },
         });
         let config = scratch.write("ca.json", config.to_string())?;
         let mut command = Command::new(tools::step_ca()?);
@@ -68,7 +60,7 @@ impl StepCa {
             .current_dir(scratch.path());
         let log = scratch.path().join("step-ca.log");
         let process = Process::start("step-ca", &command, &log)?;
-        let url = directory_url(&port);
+        let url = directory_url(&port, USUAL);
         let roots = authority.root();
         until(START, "step-ca answers", async || match process.ended()? {
             Some(_) => Ok(Some(())),
@@ -85,9 +77,14 @@ impl StepCa {
         })
     }
 
-    /// The URL of its ACME directory.
+    /// The URL of its ACME directory, for certificates of 90 days.
     pub fn directory_url(&self) -> String {
-        directory_url(&self.port)
+        directory_url(&self.port, USUAL)
+    }
+
+    /// That of another one, whose certificates end 80 s after they are made; by their own words they are a minute older.
+    pub fn brief_directory_url(&self) -> String {
+        directory_url(&self.port, BRIEF)
     }
 
     /// A PEM file with its root, for `acme_root_certificates`.
@@ -101,6 +98,19 @@ impl StepCa {
     }
 }
 
-fn directory_url(port: &Port) -> String {
-    format!("https://{}/acme/{PROVISIONER}/directory", port.address())
+fn provisioner(name: &str, lifetime: &str) -> Value {
+    json!({
+        "type": "ACME",
+        "name": name,
+        "challenges": ["dns-01"],
+        "claims": {
+            "minTLSCertDuration": lifetime,
+            "maxTLSCertDuration": lifetime,
+            "defaultTLSCertDuration": lifetime,
+        },
+    })
+}
+
+fn directory_url(port: &Port, provisioner: &str) -> String {
+    format!("https://{}/acme/{provisioner}/directory", port.address())
 }

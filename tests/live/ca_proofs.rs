@@ -1,7 +1,8 @@
 //! Which tests have a server give the answers of which `docs/problems.md` tells (P17, P22, P23).
 //!
 //! The first of its tables is the table in the code, as a test there holds. A proxy before a real CA gives what that CA
-//! does not give by itself; what needs no more than one exchange is tried in `tests/ca`.
+//! does not give by itself; what needs no more than one exchange is tried in `tests/ca`. That CA is Pebble, and for some of
+//! the rows step-ca too, in `step_ca`.
 
 /// The rows of the table of problems, in their order, and their tests.
 const PROBLEMS: [(&str, &[&str]); 32] = [
