@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use faythe_core::Timestamp;
 use faythe_core::caa;
-use faythe_core::name::DnsName;
+use faythe_core::name::{DnsName, RecordName};
 use faythe_core::order::{Note, Published};
 use faythe_core::route::{Next, Route, Trail};
 use faythe_core::visibility::{self, Glance, Judgment, Sight};
@@ -95,6 +95,9 @@ impl Work<'_> {
         };
         let zone = self.zone_of(&note).clone();
         let (rule, servers) = self.rule(&zone).await?;
+        if rested {
+            self.restore(&zone, record, &values, &servers).await?;
+        }
         // An order that has rested once looks once and makes room again.
         let patience = if rested { Duration::ZERO } else { PATIENCE };
         let began = Instant::now();
@@ -137,6 +140,28 @@ impl Work<'_> {
                 () = self.stop.cancelled() => return Ok(()),
             }
         }
+    }
+
+    /// Puts the values back where they stood, if the update server has shown them and does not any more: somebody has taken
+    /// them away, and no look would find them before the order expires.
+    async fn restore(
+        &mut self,
+        zone: &DnsName,
+        record: &RecordName,
+        values: &[&str],
+        servers: &[Check],
+    ) -> Result<(), Fault> {
+        let stood = |check: &&Check| check.role == Role::Update && self.order.sight.shows(check);
+        let Some(check) = servers.iter().find(stood) else {
+            return Ok(());
+        };
+        let found = glance(self.outside.dns.read().look(zone, check, record).await, values);
+        if let Glance::Hidden { .. } = &found {
+            tracing::warn!(host = %self.order.host, %record, "somebody has removed the challenge; it is published again");
+            self.take_glance(check, found);
+            self.put().await?;
+        }
+        Ok(())
     }
 
     /// The rule for values in `zone`, and the servers that it asks.
@@ -251,7 +276,7 @@ impl Work<'_> {
 }
 
 /// The record that is looked at, and the values that have to stand there.
-fn wanted(note: &Note) -> Option<(&faythe_core::name::RecordName, Vec<&str>)> {
+fn wanted(note: &Note) -> Option<(&RecordName, Vec<&str>)> {
     let record = note.record(note.values.first()?);
     Some((
         record,

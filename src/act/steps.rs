@@ -145,6 +145,14 @@ impl Work<'_> {
     }
 
     pub(super) async fn publish(&mut self) -> Result<(), Fault> {
+        self.put().await?;
+        self.order.sight = Sight::new((self.outside.now)());
+        self.made_progress();
+        Ok(())
+    }
+
+    /// Puts the values of the note where they have to stand.
+    pub(super) async fn put(&mut self) -> Result<(), Fault> {
         let Some(note) = &self.order.note else {
             return Ok(());
         };
@@ -163,8 +171,6 @@ impl Work<'_> {
                 .await?;
         }
         self.order.published = Published::Hidden;
-        self.order.sight = Sight::new((self.outside.now)());
-        self.made_progress();
         Ok(())
     }
 

@@ -30,6 +30,22 @@ async fn s10_a_server_that_shows_it_late_is_noticed_within_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn s10_a_value_that_somebody_removes_while_it_is_waited_for_is_published_again() {
+    let rig = Rig::new(&["a.example.com"]);
+    rig.place.state().faults.lag = true;
+    let mut process = rig.process();
+    rig.pass(&mut process, Duration::from_secs(45)).await;
+    let published = || rig.place.state().calls("publish");
+    assert_eq!(published(), 1, "it stands where it was put");
+    rig.place.state().txt.clear();
+    rig.pass(&mut process, Duration::from_secs(60)).await;
+    assert_eq!(published(), 2);
+    rig.place.state().faults.lag = false;
+    rig.settled(&mut process).await;
+    assert_eq!((published(), rig.place.state().orders.len()), (2, 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn s06_many_that_are_stuck_hold_up_nobody() {
     let stuck: Vec<String> = (0..10 * AT_ONCE)
         .map(|number| format!("s{number}.example.com"))

@@ -91,6 +91,8 @@ pub(crate) struct Faults {
     pub(crate) refuse_updates: BTreeSet<RecordName>,
     /// No server shows anything.
     pub(crate) hide: bool,
+    /// The secondary shows nothing.
+    pub(crate) lag: bool,
     /// The CA does not answer.
     pub(crate) ca_is_away: bool,
     /// The CA does not answer the next calls that begin so.
@@ -343,10 +345,8 @@ impl Ca for Place {
         async {
             let mut state = self.state();
             state.questions += 1;
-            match &state.faults.refuse_questions {
-                Some(problem) => Err(CaError::Refused(problem.clone())),
-                None => Ok(state.renewal.clone()),
-            }
+            let refused = state.faults.refuse_questions.clone().map(CaError::Refused);
+            refused.map_or_else(|| Ok(state.renewal.clone()), Err)
         }
         .boxed()
     }

@@ -89,7 +89,7 @@ impl Dns for Place {
         record: &'a RecordName,
     ) -> BoxFuture<'a, Result<Answer, LookError>> {
         self.call(format!("look {} {record}", check.server), move |state| {
-            if state.faults.hide {
+            if state.faults.hide || state.faults.lag && check.server == "secondary" {
                 return Ok(Answer::default());
             }
             let values = state.txt.get(record).into_iter().flatten().cloned().collect();
