@@ -24,6 +24,7 @@ mod clock;
 mod desks;
 mod held;
 mod hints;
+mod left;
 mod places;
 mod purse;
 mod windows;

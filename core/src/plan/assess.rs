@@ -75,6 +75,14 @@ fn awaited(host: &Hostname, world: &World) -> Option<CaId> {
         .filter(|_| world.is_untold(host, renewal::key(id)))
 }
 
+/// Whether the CA has yet to say that, and can be asked, though it may not have answered at once.
+fn is_to_be_told(host: &Hostname, world: &World, now: Timestamp) -> bool {
+    let id = best(host, world).and_then(|facts| facts.id.as_ref());
+    let is_unanswered = id.is_some_and(|id| world.is_unanswered(host, renewal::key(id)));
+    let maker = world.maker(host).filter(|_| is_unanswered);
+    maker.is_some_and(|ca| world.unasked_until(ca, now).is_none())
+}
+
 /// The earlier of two moments, where there are any.
 pub(super) fn earlier(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {
     a.into_iter().chain(b).min()
@@ -134,6 +142,8 @@ fn assess_wanted(host: &Hostname, want: &Want, world: &World, policy: &Policy, n
                     (None, rest.until.min(renew_at))
                 }
                 Some(Activity::Resting(rest)) if !rest.noted => (None, renew_at),
+                // Whether it is left over, or renews what the CA has recalled, the CA is about to say.
+                Some(Activity::Noted) if is_to_be_told(host, world, now) => (None, renew_at),
                 Some(Activity::Noted | Activity::Resting(_)) => {
                     let (rank, changes) = tidying(host, want.arrival, world, now);
                     (Some(rank), changes.map_or(renew_at, |at| at.min(renew_at)))

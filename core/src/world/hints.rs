@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::left::{Left, Said};
 use super::places::{POLLS, Pressing, Waits, minute_of, within_bounds};
 use super::{SavedWindow, World};
 use crate::activity::Hold;
@@ -104,6 +105,15 @@ impl World {
             .is_none_or(|place| place.of != of || place.is_untold())
     }
 
+    /// Whether the CA has said nothing of the certificate `of` of `host`, and may do so soon: it has not been asked, or has
+    /// not answered.
+    #[must_use]
+    pub fn is_unanswered(&self, host: &Hostname, of: u64) -> bool {
+        self.hints
+            .place(host)
+            .is_none_or(|place| place.of != of || place.is_unanswered())
+    }
+
     /// The CA was asked this, and that is what it said.
     ///
     /// What has not changed concerns nobody: only the next question is put off.
@@ -192,8 +202,9 @@ impl World {
         self.hints.asking
     }
 
-    /// The certificate of `host` is to be asked about from now on, or nothing is. Says whether what the CA said of another
-    /// one has been dropped.
+    /// The certificate of `host` is to be asked about from now on, or nothing is. Says whether something else is known of
+    /// the CA's wishes than before: what it said of another one has been dropped, or what it said of this one has been
+    /// found again.
     pub(crate) fn follow(
         &mut self,
         host: &Hostname,
@@ -222,6 +233,13 @@ impl World {
             (place.window, place.moved, place.page) = (None, false, None);
             (place.next, place.tries) = (now, 0);
         }
+        let left = place
+            .is_untold()
+            .then(|| hints.left.take(place.of, now))
+            .flatten();
+        if let Some(said) = left {
+            (place.window, place.moved, place.next) = (Some(said.window), said.moved, said.next);
+        }
         let stays = match place.waits {
             Waits::Again(minute) => !place.is_untold() && minute == minute_of(place.next),
             Waits::First(known) => place.is_untold() && known == pressing,
@@ -232,7 +250,7 @@ impl World {
             hints.leave(at);
             hints.wait(at, pressing);
         }
-        dropped
+        dropped || left.is_some()
     }
 
     /// When the next question may be asked.
@@ -315,13 +333,22 @@ impl World {
         })
     }
 
-    /// Forgets what the CA said of a certificate that is of no interest any more.
+    /// A certificate is of no interest any more; what the CA said of it is kept until it may be asked again.
     pub(super) fn drop_hint(&mut self, host: &Hostname) {
         let hints = &mut self.hints;
         if let Some(at) = hints.of.remove(host) {
             hints.leave(at);
-            if hints.places[at as usize].asking.take().is_some() {
+            let place = &mut hints.places[at as usize];
+            if place.asking.take().is_some() {
                 hints.asking -= 1;
+            }
+            if let Some(window) = place.window {
+                let said = Said {
+                    window,
+                    moved: place.moved,
+                    next: place.next,
+                };
+                hints.left.keep(place.of, said);
             }
             hints.free.push(at);
         }
@@ -331,6 +358,7 @@ impl World {
     pub(super) fn mend_hints(&mut self, now: Timestamp) {
         let latest = after(now, POLLS.1);
         let hints = &mut self.hints;
+        hints.left = Left::default();
         let lists = hints.lists.values_mut();
         let again: Vec<_> = lists.flat_map(|lists| std::mem::take(&mut lists.again)).collect();
         for at in again.into_iter().flat_map(|(_, list)| list) {

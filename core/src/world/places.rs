@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::hints::Answer;
+use super::left::Left;
 use crate::ari::{CertificateId, Window};
 use crate::cas::CaId;
 use crate::name::Hostname;
@@ -16,6 +17,8 @@ use crate::schedule::after;
 pub(super) const POLLS: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(86_400));
 /// The time after which it is asked again where it says none, and after an error that will last (RFC 9773 §4.3.3).
 const USUAL: Duration = Duration::from_secs(6 * 3_600);
+/// So often in a row it may not answer until nobody counts on it any more: that takes about eight hours.
+const PATIENCE: u32 = 10;
 /// The first pause after an error that will pass; it doubles.
 const FIRST_RETRY: Duration = Duration::from_secs(60);
 
@@ -33,6 +36,8 @@ pub(super) struct Hints {
     pub(super) lists: BTreeMap<CaId, Lists>,
     /// How many questions are under way.
     pub(super) asking: usize,
+    /// What was said of those that nobody asks for any more.
+    pub(super) left: Left,
 }
 
 /// Those that wait to be asked about at one CA.
@@ -72,6 +77,8 @@ pub(super) struct Place {
     pub(super) next: Timestamp,
     /// How often in a row it has not answered.
     pub(super) tries: u32,
+    /// Its last answer was none that says anything.
+    pub(super) is_busy: bool,
     /// The certificate that it is being asked about.
     pub(super) asking: Option<u64>,
     /// Where it waits to be asked about.
@@ -120,6 +127,7 @@ impl Hints {
             page: None,
             next: now,
             tries: 0,
+            is_busy: false,
             asking: None,
             waits: Waits::Not,
         };
@@ -194,13 +202,24 @@ impl Next {
 }
 
 impl Place {
+    /// Whether it has said nothing, and is expected to: it has not answered yet, or not for long.
+    pub(super) fn is_unanswered(&self) -> bool {
+        self.is_untold() || (self.window.is_none() && self.is_busy && self.tries < PATIENCE)
+    }
+
     pub(super) fn is_untold(&self) -> bool {
         self.window.is_none() && self.tries == 0
     }
 
+    /// What concerns others.
+    fn state(&self) -> (Option<Window>, bool, bool, bool) {
+        (self.window, self.moved, self.is_untold(), self.is_unanswered())
+    }
+
     /// Takes in what the CA said; whether that is news.
     pub(super) fn take_in(&mut self, answer: Answer, now: Timestamp) -> bool {
-        let before = (self.window, self.moved, self.is_untold());
+        let before = self.state();
+        self.is_busy = matches!(answer, Answer::Busy { .. });
         let wait = match answer {
             Answer::Told { window, retry_after } => {
                 let is_past = window.end() <= now;
@@ -222,7 +241,7 @@ impl Place {
             }
         };
         self.next = after(now, wait);
-        before != (self.window, self.moved, self.is_untold())
+        before != self.state()
     }
 }
 

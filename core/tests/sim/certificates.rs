@@ -91,19 +91,11 @@ impl Ca {
         self.certify(number, now)
     }
 
-    /// The window as Boulder makes it: about the last third, or half of a short life, a fiftieth of the life to either
-    /// side.
     fn certify(&mut self, number: usize, now: Timestamp) -> CertFacts {
         let not_before = ahead(now, SignedDuration::from_hours(-1));
         let life = SignedDuration::from_hours(self.lifetime_of(&self.counts.name(number).host));
         let not_after = ahead(not_before, life);
-        let offset = if life < SignedDuration::from_hours(240) {
-            life / 2
-        } else {
-            life / 3
-        };
-        let ideal = ahead(not_after, -offset);
-        let window = Window::new(ahead(ideal, -(life / 50)), ahead(ideal, life / 50)).unwrap();
+        let window = window(not_before, not_after);
         let serial = format!("{:x}", self.certificates.len());
         self.certificates.push(Certificate {
             window,
@@ -154,8 +146,7 @@ impl Ca {
     fn window_of(&self, serial: usize, now: Timestamp) -> Window {
         let certificate = self.certificates[serial];
         if certificate.revoked {
-            let minutes = |count| ahead(now, -SignedDuration::from_mins(count));
-            return Window::new(minutes(60), minutes(30)).unwrap();
+            return recalled(now);
         }
         certificate.window
     }
@@ -163,4 +154,22 @@ impl Ca {
 
 fn serial(id: &CertificateId) -> Option<usize> {
     usize::from_str_radix(id.as_str().strip_prefix("issuer.")?, 16).ok()
+}
+
+/// The window as Boulder makes it: about the last third, or half of a short life, a hundredth of the life to either side.
+pub(crate) fn window(not_before: Timestamp, not_after: Timestamp) -> Window {
+    let life = not_before.duration_until(not_after);
+    let offset = if life < SignedDuration::from_hours(240) {
+        life / 2
+    } else {
+        life / 3
+    };
+    let ideal = ahead(not_after, -offset);
+    Window::new(ahead(ideal, -(life / 100)), ahead(ideal, life / 100)).unwrap()
+}
+
+/// The window of what is revoked, as Boulder says it at this time.
+pub(crate) fn recalled(now: Timestamp) -> Window {
+    let minutes = |count| ahead(now, -SignedDuration::from_mins(count));
+    Window::new(minutes(60), minutes(30)).unwrap()
 }

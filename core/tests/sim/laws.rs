@@ -3,16 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use faythe_core::Timestamp;
-use faythe_core::cert::{Standing, standing};
 use faythe_core::name::Hostname;
 use faythe_core::order::OrderStatus;
-use faythe_core::schedule::{GivenUp, RESOLVER_CACHE, Threshold, ahead};
+use faythe_core::schedule::{GivenUp, RESOLVER_CACHE, ahead};
 use jiff::SignedDuration;
 
 use crate::outside::{CaOrder, Outside};
 
 mod expiry;
 mod limits;
+mod renewal;
 mod rest;
 mod restraint;
 mod verdicts;
@@ -46,6 +46,8 @@ pub(crate) struct Laws {
     pub(crate) wanted: BTreeMap<Hostname, Timestamp>,
     /// How far watches may lag behind.
     pub(crate) stale: SignedDuration,
+    /// When an Ingress last began to ask for it.
+    pub(crate) asked_anew: BTreeMap<Hostname, Timestamp>,
     /// When somebody else last meddled with the Secret or its place.
     pub(crate) meddled: BTreeMap<Hostname, Timestamp>,
     pub(crate) last_crash: Option<Timestamp>,
@@ -74,6 +76,7 @@ pub(crate) struct Laws {
     pub(crate) restored: Option<Timestamp>,
     /// Certificates that are held, and what stood in the way of their renewal.
     pub(crate) expiry: expiry::Watch,
+    renewal: renewal::Watch,
     /// Answers 429, and until when whom each limit was said to hold.
     pub(crate) limited: usize,
     limits_told: BTreeMap<(u64, String), limits::Told>,
@@ -113,16 +116,8 @@ impl Laws {
     pub(crate) fn opens(&mut self, host: &Hostname, outside: &Outside) {
         let now = outside.now;
         self.opened += 1;
-        let served = matches!(
-            standing(
-                host,
-                outside.cluster.held(host).into_iter(),
-                Threshold::Default,
-                outside.clock()
-            ),
-            Standing::Fine { .. }
-        );
-        let crossed = self.was_meddled_with_since(host, ahead(now, -CROSSING));
+        let served = Self::is_fresh(host, outside);
+        let crossed = self.has_crossed(host, now);
         self.law(
             !served || crossed || (self.leaders > 1 && self.stored_lately(host, now)),
             now,
@@ -224,6 +219,7 @@ impl Laws {
         let words = format!("order {order} for {host} is finalized and not noted");
         let by = *self.finalized.entry(order).or_insert(life);
         self.law(noted || by != life, outside.now, &words);
+        self.replaces_once(order, outside);
     }
 
     /// The CA is about to be told that it may look for the value of `order`.
@@ -291,11 +287,7 @@ impl Laws {
     pub(crate) fn check_end(&mut self, outside: &Outside, verdicts: &BTreeMap<Hostname, String>) {
         let now = outside.now;
         for (host, since) in &self.wanted.clone() {
-            let held = outside.cluster.held(host).into_iter();
-            let served = matches!(
-                standing(host, held, Threshold::Default, now),
-                Standing::Fine { .. }
-            );
+            let served = Self::is_served(host, outside);
             let verdict = verdicts.get(host).map_or("no verdict", String::as_str);
             self.law(
                 served,

@@ -16,6 +16,7 @@ use crate::dice::Dice;
 mod ca;
 mod cluster;
 mod dns;
+mod renewal;
 
 /// Everything but the shell itself.
 pub(crate) struct Outside {
@@ -102,12 +103,14 @@ impl Outside {
         host: impl Into<Option<&'a Hostname>>,
         exchange: impl FnOnce(&mut Self) -> T,
     ) -> Option<T> {
+        let host = host.into();
         let down = match leg {
             Leg::Ca => self.ca.down > 0,
             Leg::Cluster => self.cluster.down > 0,
             Leg::Dns => false,
         };
-        if down && leg == Leg::Ca {
+        // Questions about renewals are about no order: each waits twice as long as the time before.
+        if down && leg == Leg::Ca && host.is_some() {
             let hour = ahead(self.now, SignedDuration::from_hours(-1));
             self.ways.in_vain.retain(|at| *at > hour);
             self.ways.in_vain.push_back(self.now);
@@ -137,7 +140,7 @@ impl Outside {
             self.ways.lost.insert(leg, after(self.now, self.ways.late));
         }
         if answer.is_none()
-            && let Some(host) = host.into()
+            && let Some(host) = host
         {
             self.went_wrong(host, Trouble::Lost(leg));
         }

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use faythe_core::Timestamp;
+use faythe_core::ari::CertificateId;
 use faythe_core::audit::audit;
 use faythe_core::budget::{Ledger, Limits, Record, Spending};
 use faythe_core::cas::CaId;
@@ -17,7 +18,7 @@ use faythe_core::policy::Policy;
 use faythe_core::schedule::{Failures, GivenUp};
 use faythe_core::verdict::Reason;
 use faythe_core::want::Asker;
-use faythe_core::world::World;
+use faythe_core::world::{Question, World};
 
 use self::board::Board;
 pub(crate) use self::lists::Listing;
@@ -29,6 +30,7 @@ use crate::laws::Laws;
 use crate::outside::{Change, Leg, Outside, Saved};
 
 mod board;
+mod hints;
 mod lists;
 mod order;
 mod steps;
@@ -75,6 +77,8 @@ pub(crate) struct Turned {
     pub(crate) begun: Vec<(Hostname, u64)>,
     /// Hosts of which everything is to be forgotten.
     pub(crate) forgotten: Vec<Hostname>,
+    /// Certificates about which the CA is asked.
+    pub(crate) asked: Vec<(Question, CertificateId)>,
     /// Hosts of which something else is said.
     pub(crate) changed: BTreeSet<Hostname>,
 }
@@ -221,6 +225,7 @@ impl Shell {
         }
         let mut begun = Vec::new();
         let mut forgotten = Vec::new();
+        let mut asked = Vec::new();
         for action in std::mem::take(&mut plan.actions) {
             match action {
                 Action::Drive { host, goal } => {
@@ -236,8 +241,10 @@ impl Shell {
                     self.forgetting.insert(host.clone());
                     forgotten.push(host);
                 }
-                // Certificates of the model have no name at their CA.
-                Action::AskHint { .. } => laws.break_law(outside.now, "asked the CA about a certificate"),
+                Action::AskHint {
+                    certificate,
+                    question,
+                } => asked.push((question, certificate)),
             }
         }
         for host in &plan.changed {
@@ -249,6 +256,7 @@ impl Shell {
         Turned {
             begun,
             forgotten,
+            asked,
             changed: plan.changed,
         }
     }

@@ -294,3 +294,75 @@ fn p20_who_is_left_alone_though_the_ca_wants_it_replaced_says_so() {
     assert_eq!(said(2, &[60, -2]).0, None);
     assert_eq!(said(3, &[60, -2]).0, Some(at(64 * HOUR)));
 }
+
+#[test]
+fn p18_who_asks_for_a_name_again_has_the_ca_asked_no_sooner() {
+    let mut world = world(&[("a", "one")]);
+    let id = CertificateId::parse("issuer.a").unwrap();
+    let follow = |world: &mut World, secs| world.follow(&host("a"), Some(&id), Pressing::Routine, at(secs));
+    follow(&mut world, 0);
+    let (_, question) = world.next_question(at(0)).unwrap();
+    world.hinted(question, told(60), at(0));
+    for cycle in 1..=10 {
+        world.drop_hint(&host("a"));
+        assert_eq!(world.hint(&host("a")), None);
+        assert!(follow(&mut world, cycle), "it is news again");
+        assert!(world.hint(&host("a")).is_some());
+        assert!(ask_all(&mut world, at(cycle)).is_empty());
+    }
+    world.drop_hint(&host("a"));
+    assert!(!follow(&mut world, 6 * HOUR), "it is time to ask");
+    assert_eq!(names(&ask_all(&mut world, at(6 * HOUR))), ["a"]);
+}
+
+/// A process that has died knew of a recall, its heir does not: to give up its order would bring a second one.
+#[test]
+fn p18_no_order_is_given_up_before_the_ca_has_said_whether_it_is_of_use() {
+    let turn = |world: &mut World, planner: &mut Planner, secs| {
+        let plan = planner.turn(world, &policy(), at(secs));
+        let actions = plan.actions.into_iter();
+        let question = actions.clone().find_map(|action| match action {
+            Action::AskHint { question, .. } => Some(question),
+            Action::Drive { .. } | Action::Forget(_) | Action::Steer { .. } => None,
+        });
+        let drives = actions
+            .filter(|action| matches!(action, Action::Drive { .. }))
+            .count();
+        (question, drives)
+    };
+    let recalled = Answer::Told {
+        window: Window::new(at(0), at(HOUR)).unwrap(),
+        retry_after: None,
+    };
+    for (answer, drives) in [
+        (recalled, 1),
+        // It is over then, and cleaned up.
+        (told(60), 1),
+        (Answer::Refused, 1),
+        (Answer::Busy { retry_after: None }, 0),
+    ] {
+        let mut world = world(&[("a", "one")]);
+        world.note_all(vec![host("a")], Vec::new());
+        let mut planner = Planner::new();
+        let (question, before) = turn(&mut world, &mut planner, DAY);
+        assert_eq!(before, 0, "{answer:?}");
+        world.hinted(question.unwrap(), answer, at(DAY));
+        assert_eq!(turn(&mut world, &mut planner, DAY + 1).1, drives, "{answer:?}");
+    }
+    // Who does not answer for long is not waited for.
+    let mut world = world(&[("a", "one")]);
+    world.note_all(vec![host("a")], Vec::new());
+    let mut planner = Planner::new();
+    let mut minute = DAY / 60;
+    let waited = loop {
+        minute += 1;
+        let (question, drives) = turn(&mut world, &mut planner, minute * 60);
+        if drives > 0 {
+            break minute - DAY / 60;
+        }
+        if let Some(question) = question {
+            world.hinted(question, Answer::Busy { retry_after: None }, at(minute * 60));
+        }
+    };
+    assert!((6 * 60..14 * 60).contains(&waited), "{waited} minutes");
+}

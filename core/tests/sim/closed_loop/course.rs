@@ -67,20 +67,24 @@ impl Course {
 /// A course that the seed chooses.
 pub(super) fn course(seed: u64) -> Course {
     let mut dice = Dice::new(seed ^ 0xFA17);
-    let days = *dice.pick(&[10, 45, 90]).unwrap();
+    let life = *dice.pick(&[10, 45, 90]).unwrap();
+    let (hosts, days) = (dice.between(5, 60), dice.between(40, 150));
     Course {
-        hosts: usize::try_from(dice.between(5, 60)).unwrap(),
-        days: dice.between(40, 150),
+        hosts: usize::try_from(hosts).unwrap(),
+        days,
         cap: usize::try_from(dice.between(1, 20)).unwrap(),
         habits: Habits {
-            lifetime_hours: days * 24,
+            lifetime_hours: life * 24,
             reuses: dice.chance(500),
             orders_in_three_hours: Some(usize::try_from(dice.between(20, 300)).unwrap())
                 .filter(|_| dice.chance(500)),
             order_hours: *dice.pick(&[8, 24, 7 * 24]).unwrap(),
             authorization_hours: *dice.pick(&[7, 10 * 24, 30 * 24]).unwrap(),
             hiccups: dice.between(0, 50),
-            stuck: if days > 20 && dice.chance(300) { 20 } else { 0 },
+            // Six hours as Let's Encrypt says; where there would be many questions, up to a day.
+            renewal_info: Some((hosts * days / 250).clamp(6, 20))
+                .filter(|_| Dice::new(seed ^ 0x9773).chance(600)),
+            stuck: if life > 20 && dice.chance(300) { 20 } else { 0 },
         },
         mishaps: dice.between(1, 12),
         lag_secs: dice.between(0, 30),

@@ -45,6 +45,9 @@ impl Sim {
             .unwrap_or_default();
         let after = hosts.clone().unwrap_or_default();
         self.outside.cluster.set_ingress(name, hosts);
+        for host in after.iter().filter(|host| !before.contains(*host)) {
+            self.laws.asked_anew.insert(host.parse().unwrap(), now);
+        }
         for host in before.into_iter().chain(after) {
             let host: Hostname = host.parse().unwrap();
             if self.outside.cluster.wants(&host) {
@@ -169,6 +172,20 @@ impl Sim {
             self.outside.cluster.foreign.insert(secret_name(&host), held);
             self.soon(60, DAY_SECS, Event::Mend(Mend::Place(host)));
         }
+    }
+
+    /// The CA recalls everything that it has issued, or half of it.
+    pub(super) fn recall(&mut self) {
+        let some = self.outside.dice.chance(500);
+        let held = self.outside.cluster.secrets.values();
+        let held = held.filter_map(|(_, held)| held.content.as_ref().ok()?.id.clone());
+        let held: Vec<_> = held
+            .enumerate()
+            .filter(|(place, _)| !some || place % 2 == 0)
+            .map(|(_, id)| id)
+            .collect();
+        let hosts = self.outside.ca.revoke(held.iter());
+        self.laws.recalls(hosts, &self.outside);
     }
 
     pub(super) fn mend(&mut self, mend: &Mend) {

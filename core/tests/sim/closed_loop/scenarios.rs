@@ -21,6 +21,7 @@ fn course(count: usize, days: i64, leaders: usize, reuses: bool) -> Course {
             authorization_hours: 7,
             hiccups: 0,
             stuck: 0,
+            renewal_info: Some(6),
         },
         mishaps: 0,
         lag_secs: 3,

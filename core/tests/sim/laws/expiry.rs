@@ -94,13 +94,11 @@ impl Laws {
             if name != secret_name(&host) || !self.wanted.contains_key(&host) {
                 continue;
             }
-            let clear = self.clear_time(&host, from, end, outside);
+            let due = renew_at(from, end, Threshold::Default);
+            let clear = self.clear_time(&host, due, from, end, outside);
             self.expiry.expired += 1;
             let words = format!("{host} expires, though nothing stood in the way for {clear:#}");
-            let most = ca.habits.orders_in_three_hours;
-            let turns = most.map_or(0, |most| self.wanted.len().div_ceil(most));
-            let enough = ENOUGH + TURNS * i32::try_from(turns).unwrap();
-            self.law(clear < enough, now, &words);
+            self.law(clear < self.enough(outside), now, &words);
         }
     }
 
@@ -132,15 +130,22 @@ impl Laws {
         }
     }
 
-    /// For how long the way was free between when it was due and its end.
-    fn clear_time(
+    /// For how long a free way is enough.
+    pub(super) fn enough(&self, outside: &Outside) -> SignedDuration {
+        let most = outside.ca.habits.orders_in_three_hours;
+        let turns = most.map_or(0, |most| self.wanted.len().div_ceil(most));
+        ENOUGH + TURNS * i32::try_from(turns).unwrap()
+    }
+
+    /// For how long the way was free between when it was due and the end; `from` says when the CA's noes begin to count.
+    pub(super) fn clear_time(
         &self,
         host: &Hostname,
+        due: Timestamp,
         from: Timestamp,
         end: Timestamp,
         outside: &Outside,
     ) -> SignedDuration {
-        let due = renew_at(from, end, Threshold::Default);
         let Some(wanted) = self.wanted.get(host) else {
             return SignedDuration::ZERO;
         };

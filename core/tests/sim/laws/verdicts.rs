@@ -8,11 +8,11 @@ use faythe_core::cert::{Shortfall, Standing, standing};
 use faythe_core::name::Hostname;
 use faythe_core::order::Stage;
 use faythe_core::plan::Planner;
-use faythe_core::schedule::{Threshold, ahead, is_hopeless};
+use faythe_core::schedule::{ahead, is_hopeless};
 use faythe_core::verdict::Reason;
 use jiff::SignedDuration;
 
-use super::{GRACE, Laws};
+use super::{GRACE, LATE, Laws};
 use crate::outside::{Leg, Outside, Trouble};
 use crate::shell::Shell;
 
@@ -45,6 +45,16 @@ impl Laws {
     pub(crate) fn check_begin(&mut self, host: &Hostname, before: Option<&Reason>, outside: &Outside) {
         let next = match before {
             Some(Reason::Failed { next, .. }) => Some(*next),
+            // Who asks anew ends a wait for an update.
+            Some(Reason::Stalled { rest, .. })
+                if matches!(rest.stage, Stage::Publishing | Stage::CleaningUp)
+                    && self
+                        .asked_anew
+                        .get(host)
+                        .is_some_and(|at| ahead(*at, LATE) > outside.now) =>
+            {
+                None
+            }
             Some(Reason::Stalled { rest, .. }) => Some(rest.until),
             Some(_) | None => None,
         };
@@ -84,7 +94,9 @@ impl Laws {
     ) -> Result<(), String> {
         let now = outside.clock();
         let held = outside.cluster.held(host);
-        let truth = standing(host, held.into_iter(), Threshold::Default, now);
+        Self::check_hint(host, shell, outside)?;
+        let rule = shell.world.rule(host, &shell.policy);
+        let truth = standing(host, held.into_iter(), rule, now);
         let is_short = |short: &Shortfall| match &truth {
             Standing::Short(true_one) if true_one == short => Ok(()),
             Standing::Short(_) | Standing::Fine { .. } => Err(format!("the truth is {truth:?}")),
@@ -154,8 +166,11 @@ impl Laws {
                 let full = shell.planner.running() >= shell.policy.orders_at_once;
                 let spent = ledger.free_orders(now) == Some(0) || ledger.free_in_domain(host, now) == Some(0);
                 let trouble = shell.world.ca_is_in_trouble(CaId::FIRST) && shell.planner.running() > 0;
+                let spent = spent && !Self::is_exempt(host, shell, outside);
+                let id = held.and_then(|held| held.content.as_ref().ok()?.id.as_ref());
+                let untold = id.is_some_and(|id| shell.world.is_untold(host, faythe_core::renewal::key(id)));
                 law(
-                    full || spent || trouble || !shell.acts(),
+                    full || spent || trouble || untold || !shell.acts(),
                     "nothing keeps it waiting",
                 )
             }

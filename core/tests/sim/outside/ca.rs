@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use faythe_core::Timestamp;
+use faythe_core::ari::CertificateId;
 use faythe_core::cert::CertFacts;
 use faythe_core::name::{Hostname, RecordName};
 use faythe_core::order::{CaView, Challenge, ChallengeStatus, ChallengeValue, OrderStatus};
@@ -10,7 +11,7 @@ use faythe_core::problem::{Problem, ProblemKind};
 use faythe_core::schedule::{RESOLVER_CACHE, ahead};
 use jiff::SignedDuration;
 
-use super::Dns;
+use super::{Dns, renewal};
 use crate::dice::Dice;
 use crate::limits::{Counts, Limited};
 
@@ -53,6 +54,8 @@ pub(crate) struct Habits {
     pub(crate) hiccups: i64,
     /// How many orders in a thousand never leave `processing`.
     pub(crate) stuck: i64,
+    /// It says when certificates are to be renewed (RFC 9773), and wants to be asked again after about so many hours.
+    pub(crate) renewal_info: Option<i64>,
 }
 
 /// One order as the CA has it.
@@ -65,7 +68,11 @@ pub(crate) struct CaOrder {
     /// The certificate was fetched.
     pub(crate) fetched: bool,
     /// When it was issued.
-    issued: Timestamp,
+    pub(super) issued: Timestamp,
+    /// Its certificate was revoked.
+    pub(super) revoked: bool,
+    /// The order whose certificate it said to replace.
+    pub(crate) replaces: Option<usize>,
     /// It stays in `processing` for ever.
     pub(crate) stuck: bool,
     /// It was finalized.
@@ -140,19 +147,31 @@ impl Ca {
     // ---- what it is asked ----
 
     /// new-order: answers which order, and whether it is a new one.
-    pub(crate) fn open(&mut self, host: &Hostname, now: Timestamp) -> Result<(usize, bool), CaFault> {
-        let opened = self.make(host, now);
+    pub(crate) fn open(
+        &mut self,
+        host: &Hostname,
+        replaces: Option<&CertificateId>,
+        now: Timestamp,
+    ) -> Result<(usize, bool), CaFault> {
+        let predecessor = replaces.map(|id| self.predecessor(host, id, now)).transpose()?;
+        let opened = self.make(host, predecessor, now);
         if opened.is_err() {
             self.noes.entry(host.clone()).or_default().push(now);
         }
         opened
     }
 
-    fn make(&mut self, host: &Hostname, now: Timestamp) -> Result<(usize, bool), CaFault> {
+    fn make(
+        &mut self,
+        host: &Hostname,
+        predecessor: Option<(usize, bool)>,
+        now: Timestamp,
+    ) -> Result<(usize, bool), CaFault> {
         if self.rejected.contains(host) {
             return Err(refused(ProblemKind::RejectedIdentifier, 400, None));
         }
-        let renewal = self.count(host, now)?;
+        let in_window = predecessor.is_some_and(|(_, within)| within);
+        let renewal = self.count(host, in_window, now)?;
         let open = |order: &CaOrder| {
             order.host == *host
                 && order.expires > now
@@ -176,6 +195,8 @@ impl Ca {
             failed: None,
             fetched: false,
             issued: now,
+            revoked: false,
+            replaces: predecessor.map(|(number, _)| number),
             stuck: false,
             finalized: false,
             expires: ahead(now, SignedDuration::from_hours(self.habits.order_hours)),
@@ -187,12 +208,12 @@ impl Ca {
     }
 
     /// Counts a new order against what is allowed; answers whether it is a renewal.
-    fn count(&mut self, host: &Hostname, now: Timestamp) -> Result<bool, CaFault> {
+    fn count(&mut self, host: &Hostname, in_window: bool, now: Timestamp) -> Result<bool, CaFault> {
         let Some(most) = self.habits.orders_in_three_hours else {
             let number = self.counts.number(host);
             return self
                 .counts
-                .open(number, false, now)
+                .open(number, in_window, now)
                 .map_err(|limited| match limited {
                     Limited::Paused => refused(ProblemKind::RateLimited, 429, None),
                     Limited::Until(at, words) => {
@@ -301,7 +322,7 @@ impl Ca {
             not_after: ahead(not_before, SignedDuration::from_hours(self.habits.lifetime_hours)),
             serial: format!("{order:x}"),
             issuer: "Model".into(),
-            id: None,
+            id: self.habits.renewal_info.map(|_| renewal::id(order)),
         })
     }
 
@@ -357,6 +378,6 @@ fn problem(kind: ProblemKind, status: Option<u16>, retry_after: Option<std::time
     }
 }
 
-fn refused(kind: ProblemKind, status: u16, retry_after: Option<std::time::Duration>) -> CaFault {
+pub(super) fn refused(kind: ProblemKind, status: u16, retry_after: Option<std::time::Duration>) -> CaFault {
     CaFault::Refused(problem(kind, Some(status), retry_after))
 }

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use faythe_core::Timestamp;
+use faythe_core::ari::CertificateId;
 use faythe_core::budget::{Grant, Spending};
 use faythe_core::name::Hostname;
 use faythe_core::order::{CaView, Note, OrderStatus, Place, Published, Stage, deadline};
 use faythe_core::problem::{Exchange, Problem, Reaction, Scope};
-use faythe_core::schedule::{self, Failures, GivenUp, after, ahead};
+use faythe_core::renewal::Rule;
+use faythe_core::schedule::{self, Failures, GivenUp, Threshold, after, ahead};
 use jiff::SignedDuration;
 
 use super::{Done, Outcome, Progress};
@@ -35,6 +37,9 @@ pub(super) struct Order {
     pub(super) tries: u32,
     /// Since when and how often something under way was looked at.
     pub(super) polling: Option<(Timestamp, u32)>,
+    /// What a new one would take the place of, and when certificates are due.
+    pub(super) replaces: Option<CertificateId>,
+    pub(super) rule: Rule,
     /// Leave to make an order.
     pub(super) grant: Option<Grant>,
     /// The ledger knows of the certificate.
@@ -82,6 +87,8 @@ impl Order {
             stage: Stage::Ordering,
             tries: 0,
             polling: None,
+            replaces: None,
+            rule: Threshold::Default.into(),
             grant: None,
             counted: false,
             requested: false,

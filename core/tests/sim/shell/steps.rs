@@ -199,7 +199,7 @@ impl Shell {
         let (foreign, held) = found.ok_or_else(|| Fault::own("store-unavailable"))?;
         let held = held.map(|held| held.by(outside.clock()));
         order.slot = held.as_ref().map(|held| held.version.clone());
-        let served = standing(host, held.iter(), self.policy.threshold, outside.clock());
+        let served = standing(host, held.iter(), order.rule, outside.clock());
         order.place = Some(if foreign {
             Place::Taken
         } else if matches!(served, Standing::Fine { .. }) {
@@ -227,7 +227,18 @@ impl Shell {
         let (mut made, mut limited) = (None, None);
         let opened = outside.ask(Leg::Ca, &host, |outside| {
             laws.opens(&host, outside);
-            let opened = outside.ca.open(&host, outside.now);
+            let replaces = order
+                .replaces
+                .as_ref()
+                .filter(|_| outside.ca.habits.renewal_info.is_some());
+            laws.names(&host, replaces, outside);
+            let mut opened = outside.ca.open(&host, replaces, outside.now);
+            // Once again without it.
+            if let (Some(_), Err(CaFault::Refused(problem))) = (replaces, &opened)
+                && problem.is_about_predecessor()
+            {
+                opened = outside.ca.open(&host, None, outside.now);
+            }
             if let Err(CaFault::Refused(problem)) = &opened {
                 limited = (problem.kind == ProblemKind::RateLimited).then(|| problem.clone());
             }

@@ -39,6 +39,8 @@ impl Shell {
         (order.place, order.slot, order.polling) = (None, None, None);
         order.stage = Stage::Ordering;
         order.grant = self.world.grant(&host);
+        order.replaces = self.world.predecessor(&host, CaId::FIRST);
+        order.rule = self.world.rule(&host, &self.policy);
         self.board_of(&host).preparing.insert(host.clone(), outside.now);
         self.works += 1;
         self.running.insert(
