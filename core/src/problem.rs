@@ -143,6 +143,29 @@ pub enum Scope {
     Zone(Option<DnsName>),
 }
 
+impl Reaction {
+    /// How much it keeps from being done, so that of several reasons the one can be obeyed that leaves none of them
+    /// unheeded.
+    fn gravity(&self) -> u32 {
+        match self {
+            Self::Hold { scope, .. } => match scope {
+                Scope::Account => 11,
+                Scope::Zone(_) => 10,
+                Scope::Orders => 9,
+                Scope::Below(_) => 8,
+                Scope::Name => 6,
+                Scope::Order(_) | Scope::Questions => 3,
+            },
+            Self::Stop => 7,
+            Self::Later => 5,
+            Self::NewKey => 4,
+            Self::Renew => 2,
+            Self::Reread => 1,
+            Self::Soon => 0,
+        }
+    }
+}
+
 impl Scope {
     /// Whether an order for `name` in the zone `apex` is held back. A limit on one name is kept with that name's failures
     /// instead.
@@ -158,6 +181,20 @@ impl Scope {
             Self::Zone(zone) => zone.as_ref() == apex,
         }
     }
+}
+
+/// Of several problems that one order has at the same time, the one whose reaction keeps most from being done: a new order
+/// would meet the others too, and what is tried for the sake of a lesser one would be in vain. The first of equals.
+#[must_use]
+pub fn gravest(problems: impl IntoIterator<Item = Problem>, during: Exchange) -> Option<Problem> {
+    let gravity = |problem: &Problem| problem.reaction(during).gravity();
+    problems.into_iter().reduce(|grave, other| {
+        if gravity(&other) > gravity(&grave) {
+            other
+        } else {
+            grave
+        }
+    })
 }
 
 impl Problem {

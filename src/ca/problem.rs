@@ -4,9 +4,10 @@
 //! done about a fault; that is `faythe_core::problem`'s.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use faythe_core::budget::Endpoint;
-use faythe_core::problem::{Problem, ProblemKind};
+use faythe_core::problem::{Exchange, Problem, ProblemKind, gravest};
 use http::StatusCode;
 use serde::Deserialize;
 
@@ -30,6 +31,15 @@ impl<'a> Asked<'a> {
     pub(super) fn url(self) -> &'a str {
         let (Self::Object(url) | Self::Service(_, url)) = self;
         url
+    }
+
+    /// What a refusal is then about.
+    fn exchange(self) -> Exchange {
+        match self {
+            Self::Object(_) => Exchange::Order,
+            Self::Service(Endpoint::NewAccount, _) => Exchange::NewAccount,
+            Self::Service(_, _) => Exchange::NewOrder,
+        }
     }
 
     /// The kind of address, which has a pace of its own.
@@ -68,11 +78,14 @@ pub(super) fn refusal(answer: &Answer, asked: Asked<'_>) -> CaError {
         };
     }
     match serde_json::from_slice::<Document>(&answer.body) {
-        Ok(document) if document.urn.is_some() || document.detail.is_some() => CaError::Refused(Problem {
-            status: Some(answer.status.as_u16()),
-            retry_after,
-            ..document.problem()
-        }),
+        Ok(document) if document.urn.is_some() || document.detail.is_some() => {
+            let frame = Frame {
+                status: Some(answer.status.as_u16()),
+                retry_after,
+                during: asked.exchange(),
+            };
+            CaError::Refused(document.problem_in(frame))
+        }
         Ok(_) | Err(_) => CaError::Garbled {
             url: answer.url.clone(),
             what: format!("HTTP {} without a problem document", answer.status),
@@ -102,6 +115,25 @@ pub(super) struct Document {
     subproblems: Vec<Subproblem>,
 }
 
+/// What tells about a problem besides its document, and holds for its subproblems too.
+#[derive(Clone, Copy, Debug)]
+struct Frame {
+    status: Option<u16>,
+    retry_after: Option<Duration>,
+    during: Exchange,
+}
+
+impl Frame {
+    fn problem(self, kind: ProblemKind, detail: String) -> Problem {
+        Problem {
+            status: self.status,
+            kind,
+            detail,
+            retry_after: self.retry_after,
+        }
+    }
+}
+
 /// What is wrong with one identifier (RFC 8555 §6.7.1).
 #[derive(Clone, Debug, Deserialize)]
 struct Subproblem {
@@ -121,27 +153,40 @@ impl Document {
         kind(self.urn.as_deref())
     }
 
-    /// Reduces it. An order has one identifier, so a subproblem says what the whole order suffers from, and says it
-    /// better where the document as such says little: the first one of a type that we know.
+    /// Reduces what stands in an order or a challenge.
     pub(super) fn problem(&self) -> Problem {
+        self.problem_in(Frame {
+            status: None,
+            retry_after: None,
+            during: Exchange::Validation,
+        })
+    }
+
+    /// Reduces it. An order has one identifier, so a subproblem says what the whole order suffers from, and says it
+    /// better where the document as such says little: of those of a type that we know, the gravest.
+    fn problem_in(&self, frame: Frame) -> Problem {
         let mut kind = self.kind();
         let mut detail = tidy(self.detail.as_deref().unwrap_or_default());
-        let known = |sub: &&Subproblem| sub.kind() != ProblemKind::Unknown;
-        let precise = self.subproblems.iter().find(known);
-        if let Some(sub) = precise.or_else(|| self.subproblems.first()) {
-            let vague = matches!(
-                kind,
-                ProblemKind::Compound | ProblemKind::Malformed | ProblemKind::Unknown
-            );
+        let mut parts = self.subproblems.iter().map(|sub| {
             let words = tidy(sub.detail.as_deref().unwrap_or_default());
-            if vague && precise.is_some() {
-                kind = sub.kind();
-                if !words.is_empty() {
-                    detail = words;
+            frame.problem(sub.kind(), words)
+        });
+        let known = parts.clone().filter(|part| part.kind != ProblemKind::Unknown);
+        let vague = matches!(
+            kind,
+            ProblemKind::Compound | ProblemKind::Malformed | ProblemKind::Unknown
+        );
+        match gravest(known, frame.during) {
+            Some(part) if vague => {
+                kind = part.kind;
+                if !part.detail.is_empty() {
+                    detail = part.detail;
                 }
-            } else if detail.is_empty() {
-                detail = words;
             }
+            part if detail.is_empty() => {
+                detail = part.or_else(|| parts.next()).map_or(detail, |part| part.detail);
+            }
+            Some(_) | None => {}
         }
         if kind == ProblemKind::UserActionRequired
             && let Some(instance) = &self.instance
@@ -162,12 +207,7 @@ impl Document {
                 tidy(urn)
             );
         }
-        Problem {
-            status: None,
-            kind,
-            detail,
-            retry_after: None,
-        }
+        frame.problem(kind, detail)
     }
 }
 
@@ -214,8 +254,6 @@ fn without_token(word: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use bytes::Bytes;
     use proptest::prelude::*;
 
@@ -292,6 +330,41 @@ mod tests {
             format!(r#"{{"type":"urn:ietf:params:acme:error:caa","detail":"no","subproblems":{sub}}}"#);
         assert_eq!(refused(403, &clear).kind, ProblemKind::Caa);
         assert_eq!(refused(403, &clear).detail, "no");
+    }
+
+    #[test]
+    fn p22_of_several_subproblems_the_gravest_is_obeyed_wherever_it_stands() {
+        let several = |kinds: &[&str]| {
+            let subs: Vec<_> = kinds
+                .iter()
+                .map(|kind| format!(r#"{{"type":"urn:ietf:params:acme:error:{kind}","detail":"of {kind}"}}"#))
+                .collect();
+            format!(
+                r#"{{"type":"urn:ietf:params:acme:error:compound","detail":"several","subproblems":[{}]}}"#,
+                subs.join(",")
+            )
+        };
+        for (kinds, gravest) in [
+            (["dns", "caa"], "caa"),
+            (["serverInternal", "caa"], "caa"),
+            (["orderNotReady", "dns"], "dns"),
+            (["brandNew", "badCSR"], "badCSR"),
+            // What keeps every order from being made keeps this one.
+            (["rejectedIdentifier", "userActionRequired"], "userActionRequired"),
+            // Of two that are equally grave, the first.
+            (["rejectedIdentifier", "caa"], "rejectedIdentifier"),
+        ] {
+            let [first, second] = kinds;
+            for kinds in [[first, second], [second, first]] {
+                let refused = refused(400, &several(&kinds));
+                let equal = gravest == "rejectedIdentifier" && kinds[0] == "caa";
+                let expected = if equal { "caa" } else { gravest };
+                assert_eq!(refused.kind.as_str(), expected, "for {kinds:?}");
+                assert_eq!(refused.detail, format!("of {expected}"));
+            }
+        }
+        let inside: Document = serde_json::from_str(&several(&["dns", "caa"])).unwrap();
+        assert_eq!(inside.problem().kind, ProblemKind::Caa);
     }
 
     #[test]

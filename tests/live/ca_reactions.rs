@@ -35,10 +35,10 @@ async fn p17_what_will_not_succeed_stops_one_name_and_no_other() {
         let code = if kind == "brandNew" { "unknown" } else { kind };
         stops(&mut front, NEW_ORDER, refusal(status, kind), code).await;
     }
-    // Of several problems, what is known of them.
+    // Of several problems, the gravest that is known.
     for (kind, known) in [("compound", "caa"), ("malformed", "rejectedIdentifier")] {
         let mut several = error(kind);
-        several["subproblems"] = json!([error("brandNew"), error(known)]);
+        several["subproblems"] = json!([error("brandNew"), error("dns"), error(known)]);
         let fault = Fault::answer(400, &several.to_string());
         stops(&mut front, NEW_ORDER, fault, known).await;
     }

@@ -246,7 +246,7 @@ pub(super) const TABLE: [Row; 32] = [
     },
     Row {
         problem: "`compound`",
-        says: "what the first subproblem of a type that we know says; without one, STOP",
+        says: "what the gravest of its subproblems says, of those of a type that we know; without one, STOP",
         person: "see the CA's words",
         fits: |problem, _| problem.kind == K::Compound,
         reaction: |_| Reaction::Stop,
