@@ -171,6 +171,10 @@ pub enum CaError {
         #[source]
         source: Arc<Self>,
     },
+    /// The CA does not take the order in the place of the certificate that it has to replace; without that it would be one that
+    /// counts, for which its grant gives no leave.
+    #[error("the CA does not take the order in the place of another certificate: {0}")]
+    Irreplaceable(Problem),
     /// The CA refused, with its reason.
     #[error("the CA refused: {0}")]
     Refused(Problem),
@@ -199,6 +203,7 @@ impl CaError {
             Self::Account(_)
             | Self::Garbled { .. }
             | Self::Gone { .. }
+            | Self::Irreplaceable(_)
             | Self::NoLeave
             | Self::Unread { .. }
             | Self::Unreachable { .. }

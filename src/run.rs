@@ -351,6 +351,7 @@ impl Loop {
             Progress::CaAnswered(ca) => self.world.clear_trouble(ca),
             Progress::Caa(host, ca, None) => self.world.permit(&host, ca),
             Progress::Caa(host, ca, Some(text)) => self.exclude(&host, ca, text),
+            Progress::Irreplaceable(host) => self.world.set_irreplaceable(&host),
             Progress::Spent(host, what) => {
                 let now = self.now();
                 self.world.tell(&host, what, now);

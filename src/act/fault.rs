@@ -71,7 +71,9 @@ impl Fault {
             hold: Some((Scope::Account, wait)),
         };
         let (code, pause) = match error {
-            CaError::Refused(problem) => return Self::problem(problem, during),
+            CaError::Irreplaceable(problem) | CaError::Refused(problem) => {
+                return Self::problem(problem, during);
+            }
             CaError::Unregistered(problem) => return Self::problem(problem, Exchange::NewAccount),
             CaError::Unread { source, .. } => {
                 let mut fault = Self::ca(source, Exchange::Order);

@@ -45,7 +45,8 @@ impl Work<'_> {
         self.spent(match &opened {
             // It was not asked for.
             Err(CaError::NoLeave) => Spending::Ended,
-            Err(CaError::Refused(_) | CaError::Unregistered(_) | CaError::Account(_)) => Spending::Refused,
+            Err(CaError::Refused(_) | CaError::Irreplaceable(_))
+            | Err(CaError::Unregistered(_) | CaError::Account(_)) => Spending::Refused,
             // An answer that was lost or cannot be read may have been a yes.
             Err(CaError::Garbled { .. } | CaError::Gone { .. } | CaError::Unreachable { .. })
             | Err(CaError::Unread { .. })
@@ -54,6 +55,13 @@ impl Work<'_> {
         (self.order.counted, self.order.requested, self.order.refusals) = (false, false, 0);
         let session = match opened {
             Ok(session) => session,
+            Err(CaError::Irreplaceable(problem)) => {
+                let host = self.order.host.clone();
+                tracing::debug!(%host, %problem, "ordered anew without the certificate that it replaces");
+                // Nobody listens only when the process is about to end.
+                let _ = self.progress.send(Progress::Irreplaceable(host));
+                return Ok(Then::End(Outcome::Settled));
+            }
             Err(error) => {
                 if let CaError::Unread { url, expires, .. } = &error
                     && !self.note_unread(url, *expires).await?

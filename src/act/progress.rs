@@ -18,6 +18,8 @@ pub enum Progress {
     CaAnswered(CaId),
     /// CAA records say whether a CA may issue for a name, and why not.
     Caa(Hostname, CaId, Option<String>),
+    /// The CA does not take a host's certificate for one that another may take the place of.
+    Irreplaceable(Hostname),
     /// Something has become of an order that the ledger has to know.
     Spent(Hostname, Spending),
     /// It has come to another stage.

@@ -9,10 +9,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use faythe_core::ari::{CertificateId, RenewalInfo};
-use faythe_core::budget::{self, Endpoint, Grant};
+use faythe_core::budget::{self, Endpoint, Exemption, Grant};
 use faythe_core::caa::Issuer;
-use faythe_core::name::Hostname;
-use faythe_core::problem::ProblemKind;
+use faythe_core::problem::{Problem, ProblemKind};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde_json::json;
@@ -200,7 +199,7 @@ impl Acme {
                 (url.to_owned(), answer, None)
             }
             Wanted::New(grant, wanted) => {
-                let (answer, profile) = self.order(account, grant.host(), wanted).await?;
+                let (answer, profile) = self.order(account, grant, wanted).await?;
                 (location(&answer)?, answer, profile)
             }
         };
@@ -220,13 +219,13 @@ impl Acme {
     async fn order<'a>(
         &'a self,
         account: &Account,
-        host: &Hostname,
+        grant: &Grant,
         wanted: NewOrder<'a>,
     ) -> Result<(super::http::Answer, Option<&'a str>), CaError> {
         let wished = wanted.profile.or(self.profile.as_deref());
         let (directory, profile) = self.directory_with(wished).await?;
         let made = self
-            .order_of(account, host, &directory, profile, wanted.replaces)
+            .order_of(account, grant, &directory, profile, wanted.replaces)
             .await;
         match (made, profile) {
             (Err(CaError::Refused(problem)), Some(refused)) if problem.is_about_profile() => {
@@ -236,7 +235,7 @@ impl Acme {
                     return Err(CaError::Refused(problem));
                 };
                 let made = self
-                    .order_of(account, host, &directory, other, wanted.replaces)
+                    .order_of(account, grant, &directory, other, wanted.replaces)
                     .await?;
                 Ok((made, other))
             }
@@ -245,15 +244,16 @@ impl Acme {
     }
 
     /// Asks for a new order with this profile, and once again without its predecessor if the CA does not want that
-    /// (RFC 9773 §5).
+    /// (RFC 9773 §5) and the grant is for an order that counts.
     async fn order_of(
         &self,
         account: &Account,
-        host: &Hostname,
+        grant: &Grant,
         directory: &Directory,
         profile: Option<&str>,
         replaces: Option<&CertificateId>,
     ) -> Result<super::http::Answer, CaError> {
+        let host = grant.host();
         let mut payload = json!({ "identifiers": [{ "type": "dns", "value": host.to_string() }] });
         if let Some(profile) = profile {
             payload["profile"] = profile.into();
@@ -261,15 +261,27 @@ impl Acme {
         let asked = Asked::Service(Endpoint::NewOrder, &directory.new_order);
         // A CA without ARI does not know the member, and might refuse it.
         let replaces = replaces.filter(|_| directory.renewal_info.is_some());
+        // Only what replaces one is not counted.
+        let has_to_replace = grant.exemption() == Exemption::Window;
         if let Some(replaces) = replaces {
             let mut payload = payload.clone();
             payload["replaces"] = replaces.as_str().into();
             match self.exchange.send(account, asked, &payload).await {
                 Err(CaError::Refused(problem)) if problem.is_about_predecessor() => {
+                    if has_to_replace {
+                        return Err(CaError::Irreplaceable(problem));
+                    }
                     tracing::debug!(%host, %problem, "ordered without the certificate that it replaces");
                 }
                 other => return other,
             }
+        } else if has_to_replace {
+            return Err(CaError::Irreplaceable(Problem {
+                status: None,
+                kind: ProblemKind::AlreadyReplaced,
+                detail: "it offers no renewal information any more".to_owned(),
+                retry_after: None,
+            }));
         }
         self.exchange.send(account, asked, &payload).await
     }

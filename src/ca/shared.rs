@@ -110,6 +110,7 @@ fn once_more(error: &Arc<CaError>) -> CaError {
             status: *status,
         },
         CaError::Gone { url } => CaError::Gone { url: url.clone() },
+        CaError::Irreplaceable(problem) => CaError::Irreplaceable(problem.clone()),
         CaError::NoLeave => CaError::NoLeave,
         CaError::Unread { url, expires, source } => CaError::Unread {
             url: url.clone(),

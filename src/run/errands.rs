@@ -290,6 +290,7 @@ fn failed(error: &CaError) -> Answer {
         }
         CaError::Garbled { .. }
         | CaError::Gone { .. }
+        | CaError::Irreplaceable(_)
         | CaError::Refused(_)
         | CaError::Unread { .. }
         | CaError::Unregistered(_) => Answer::Refused,

@@ -40,10 +40,13 @@ pub(crate) fn acme(pebble: &Pebble, store: &Arc<Memory>) -> Acme {
 
 /// Leave to order, of a ledger without limits.
 pub(crate) fn grant(host: &Hostname) -> Grant {
+    grant_of(host, Exemption::Nothing)
+}
+
+/// Leave to order what is exempt from limits.
+pub(crate) fn grant_of(host: &Hostname, exemption: Exemption) -> Grant {
     let mut ledger = Ledger::new(Limits::default());
-    ledger
-        .reserve(host, Exemption::Nothing, Timestamp::UNIX_EPOCH)
-        .unwrap();
+    ledger.reserve(host, exemption, Timestamp::UNIX_EPOCH).unwrap();
     ledger.grant(host).unwrap()
 }
 

@@ -11,7 +11,7 @@ use faythe::sealed::Sealed;
 use faythe::x509::{self, KeyType};
 use faythe_core::Timestamp;
 use faythe_core::ari::CertificateId;
-use faythe_core::budget::Limit;
+use faythe_core::budget::{Exemption, Limit};
 use faythe_core::order::OrderStatus;
 use faythe_core::problem::ProblemKind;
 use rustls_pki_types::CertificateDer;
@@ -19,7 +19,7 @@ use rustls_pki_types::pem::PemObject;
 use serde_json::json;
 
 use crate::hostile::{Hostile, Reply, opened};
-use crate::issuance::{PLAIN, acme, acme_with, finish, grant, host, issue, refused};
+use crate::issuance::{PLAIN, acme, acme_with, finish, grant, grant_of, host, issue, refused};
 use crate::memory::Memory;
 use crate::pebble::Pebble;
 use crate::tunnel::Proxy;
@@ -132,6 +132,25 @@ async fn p21_what_replaces_is_asked_for_once_more_without() {
         [None, Some("a.b"), None, Some("a.b"), None, Some("a.b"), None]
     );
 
+    // Without it the order would count, which a grant for what is inside a window gives no leave for.
+    let asked_before = server.count("POST /new");
+    server.once(
+        "/new",
+        Reply::Whole(409, "", document("alreadyReplaced", "it has a successor")),
+    );
+    let inside = || grant_of(&host, Exemption::Window);
+    let named = acme(&server).open(inside(), order).await.err().unwrap();
+    assert!(
+        matches!(&named, CaError::Irreplaceable(problem) if problem.kind == ProblemKind::AlreadyReplaced)
+    );
+    let unnamed = acme(&server)
+        .open(inside(), NewOrder::default())
+        .await
+        .err()
+        .unwrap();
+    assert!(matches!(unnamed, CaError::Irreplaceable(_)), "{unnamed:?}");
+    assert_eq!(server.count("POST /new"), asked_before + 1);
+
     // What is refused for another reason is not asked for twice.
     server.on(
         "/new",
@@ -139,7 +158,7 @@ async fn p21_what_replaces_is_asked_for_once_more_without() {
     );
     let problem = refused(acme(&server).open(grant(&host), order).await);
     assert_eq!(problem.kind, ProblemKind::RejectedIdentifier);
-    assert_eq!(server.count("POST /new"), 8);
+    assert_eq!(server.count("POST /new"), 9);
 
     let window = r#"{"suggestedWindow":{"start":"2026-01-02T00:00:00Z","end":"2026-01-03T00:00:00Z"}}"#;
     server.on("/ari/a.b", Reply::Whole(200, "", window.to_owned()));

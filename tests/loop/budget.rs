@@ -162,3 +162,35 @@ async fn p21_a_window_that_moves_into_the_past_renews_at_once_and_once() {
     rig.pass(&mut process, Duration::from_secs(3_600)).await;
     assert_eq!(rig.place.state().orders.len(), 24, "it must not loop");
 }
+
+#[tokio::test(start_paused = true)]
+async fn p17_what_the_ca_does_not_take_for_a_replacement_counts_for_its_set() {
+    let mut rig = rig(1);
+    let hour = 3_600;
+    // The first certificate leaves no room for a second, for half a day.
+    rig.limits = Limits {
+        certificates_per_set: Some(Limit::new(1, Duration::from_secs(12 * hour))),
+        ..Limits::default()
+    };
+    {
+        let mut state = rig.place.state();
+        state.renewal = Some(info(9 * hour, 11 * hour));
+        state.faults.begins = Some(1);
+    }
+    let mut process = rig.process();
+    rig.settled(&mut process).await;
+    rig.place.state().faults.refuse_orders = Some(Problem {
+        status: Some(409),
+        kind: ProblemKind::AlreadyReplaced,
+        detail: "it has a successor".to_owned(),
+        retry_after: None,
+    });
+    rig.pass(&mut process, Duration::from_secs(11 * hour)).await;
+    // Inside its window it needs no room, but where it cannot name what it replaces.
+    assert_eq!(rig.place.state().calls("open"), 2);
+    rig.place.state().faults.refuse_orders = None;
+    rig.pass(&mut process, Duration::from_secs(hour - 60)).await;
+    assert_eq!(counts(&rig), (1, 0));
+    rig.pass(&mut process, Duration::from_secs(600)).await;
+    assert_eq!(counts(&rig), (2, 0));
+}

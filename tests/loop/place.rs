@@ -12,7 +12,7 @@ use faythe::store::{Saved, SavedAccount, Slot, Stamp, Store, StoreError};
 use faythe::x509;
 use faythe_core::Timestamp;
 use faythe_core::ari::{CertificateId, RenewalInfo};
-use faythe_core::budget::{Grant, Record};
+use faythe_core::budget::{Exemption, Grant, Record};
 use faythe_core::caa;
 use faythe_core::cas::CaKey;
 use faythe_core::cert::{Held, Origin};
@@ -289,7 +289,9 @@ impl Ca for Place {
                 .call(format!("open {host}"), |state| {
                     state.ca_answers("open")?;
                     if let Some(problem) = &state.faults.refuse_orders {
-                        return Err(CaError::Refused(problem.clone()));
+                        let named = grant.exemption() == Exemption::Window;
+                        let refused = [CaError::Refused, CaError::Irreplaceable][usize::from(named)];
+                        return Err(refused(problem.clone()));
                     }
                     state.replacing += usize::from(wanted.replaces.is_some());
                     let number = state.orders.len();
@@ -306,13 +308,10 @@ impl Ca for Place {
                     Ok((number, state.ca_answers("read").err()))
                 })
                 .await?;
-            unread.map_or(Ok(self.session(number)), |error| {
-                Err(CaError::Unread {
-                    url: number.to_string(),
-                    expires: None,
-                    source: Arc::new(error),
-                })
-            })
+            let (url, expires) = (number.to_string(), None);
+            let unread = unread.map(Arc::new);
+            let unread = unread.map(|source| CaError::Unread { url, expires, source });
+            unread.map_or(Ok(self.session(number)), Err)
         }
         .boxed()
     }

@@ -204,7 +204,7 @@ pub(super) const TABLE: [Row; 32] = [
     },
     Row {
         problem: "`alreadyReplaced`",
-        says: "asked for once more without naming the certificate that is replaced; then RENEW",
+        says: "asked for once more without naming the certificate that is replaced, as one that the limits count; then RENEW",
         person: "nothing",
         fits: |problem, _| problem.kind == K::AlreadyReplaced,
         reaction: |_| Reaction::Renew,

@@ -16,7 +16,7 @@ use crate::name::Hostname;
 use crate::policy::Policy;
 use crate::problem::Scope;
 use crate::renewal::{self, Hint, Rule};
-use crate::schedule::{after, ahead};
+use crate::schedule::{after, ahead, back};
 
 /// A CA without renewal information may have learned it by then.
 const WITHOUT: SignedDuration = SignedDuration::from_hours(24);
@@ -74,12 +74,34 @@ impl World {
     }
 
     /// What an order for `host` would be exempt from at a CA; nothing at one that has not made what is held.
+    ///
+    /// A clock that is ahead may show a window that has not begun at the CA: it has to have begun by the API server's too.
+    /// And whoever cannot name the certificate of the window orders a renewal like others.
     #[must_use]
     pub fn exemption(&self, host: &Hostname, ca: CaId, now: Timestamp) -> Exemption {
         if self.maker(host) != Some(ca) {
             return Exemption::Nothing;
         }
-        renewal::exemption(host, self.claims(host), self.hint(host).as_ref(), now)
+        let hint = self.hint(host);
+        let of = |hint: Option<&Hint>, at| renewal::exemption(host, self.claims(host), hint, at);
+        let found = of(hint.as_ref(), now);
+        if found != Exemption::Window {
+            return found;
+        }
+        let named = self.predecessor(host, ca).map(|id| renewal::key(&id));
+        let hint = hint.filter(|hint| Some(hint.of) == named);
+        let witnessed = back(now, self.desks.clock_ahead.max(SignedDuration::ZERO));
+        of(hint.as_ref(), now).min(of(hint.as_ref(), witnessed))
+    }
+
+    /// The CA does not take the certificate of `host` for one that another may take the place of: another is ordered without
+    /// naming it, and counts.
+    pub fn set_irreplaceable(&mut self, host: &Hostname) {
+        if let Some(&at) = self.hints.of.get(host) {
+            let place = &mut self.hints.places[at as usize];
+            place.irreplaceable = Some(place.of);
+            self.dirty.insert(host.clone());
+        }
     }
 
     /// The certificate that a new one for `host` from the same CA takes the place of.
@@ -88,7 +110,9 @@ impl World {
         if self.maker(host) != Some(ca) {
             return None;
         }
-        renewal::predecessor(host, self.claims(host), self.hint(host).as_ref())
+        let found = renewal::predecessor(host, self.claims(host), self.hint(host).as_ref())?;
+        let refused = self.hints.place(host).and_then(|place| place.irreplaceable);
+        (refused != Some(renewal::key(&found))).then_some(found)
     }
 
     /// How many certificates of `host` in a row will have been replaced long before their time, when it gets one now.

@@ -79,6 +79,8 @@ pub(super) struct Place {
     pub(super) tries: u32,
     /// Its last answer was none that says anything.
     pub(super) is_busy: bool,
+    /// The certificate that the CA does not take for one that another may take the place of (RFC 9773 §5).
+    pub(super) irreplaceable: Option<u64>,
     /// The certificate that it is being asked about.
     pub(super) asking: Option<u64>,
     /// Where it waits to be asked about.
@@ -128,6 +130,7 @@ impl Hints {
             next: now,
             tries: 0,
             is_busy: false,
+            irreplaceable: None,
             asking: None,
             waits: Waits::Not,
         };

@@ -648,3 +648,53 @@ fn p21_windows_are_saved_when_some_are_new_and_taken_over_by_the_next_process() 
         );
     }
 }
+
+#[test]
+fn p21_who_cannot_name_the_certificate_of_the_window_orders_a_renewal_like_others() {
+    let day = |days: i64| Timestamp::from_second(days * 86_400).unwrap();
+    let (name, now) = (host("a.example.com"), day(51));
+    let mut world = world();
+    let hold = |world: &mut World, secret: &str, id: &str, begun: i64| {
+        let facts = CertFacts {
+            names: vec![name.clone()],
+            not_before: day(begun),
+            not_after: day(begun + 90),
+            serial: String::new(),
+            issuer: String::new(),
+            id: CertificateId::parse(id).ok(),
+        };
+        let held = Held {
+            content: Ok(facts),
+            issued_at: Some(day(begun)),
+            ..held(secret, "1")
+        };
+        world.hold(Some(name.clone()), held);
+    };
+    let tell = |world: &mut World, id: &str| {
+        let id = CertificateId::parse(id).unwrap();
+        let window = Window::new(day(50), day(52)).unwrap();
+        world.know_window(&name, &id, window, day(60));
+    };
+    let of = |world: &World| {
+        let named = world.predecessor(&name, CaId::FIRST);
+        (world.exemption(&name, CaId::FIRST, now), named.is_some())
+    };
+    hold(&mut world, "a", "key.01", 0);
+    tell(&mut world, "key.01");
+    assert_eq!(of(&world), (Exemption::Window, true));
+    // By the API server's clock the window has not begun.
+    world.set_clock_ahead(SignedDuration::from_hours(48));
+    assert_eq!(of(&world), (Exemption::Renewal, true));
+    world.set_clock_ahead(SignedDuration::from_hours(-48));
+    assert_eq!(of(&world), (Exemption::Window, true));
+
+    drop(world.take_changes());
+    world.set_irreplaceable(&name);
+    assert_eq!(of(&world), (Exemption::Renewal, false));
+    assert!(world.take_changes().dirty.contains(&name));
+    // That is so for this certificate alone, and the window has to be that of the one that is replaced.
+    hold(&mut world, "b", "key.02", 1);
+    assert_eq!(of(&world), (Exemption::Renewal, true));
+    tell(&mut world, "key.02");
+    assert_eq!(of(&world), (Exemption::Window, true));
+}
