@@ -321,7 +321,8 @@ impl Planner {
     ) {
         self.steer(&host, world, plan);
         if !self.running.contains_key(&host) {
-            world.turns_mut().end(&host, now);
+            let rested = matches!(world.activity(&host), Some(Activity::Resting(rest)) if !rest.noted);
+            world.turns_mut().end(&host, !rested, now);
         }
         let before = self.remove(&host, view(world, now));
         if world.want(&host).is_none() {
@@ -357,6 +358,9 @@ impl Planner {
         }
         if let Some(at) = revisit {
             self.due.insert((at, host.clone()));
+        }
+        if reason.state() == State::Valid {
+            world.turns_mut().leave(&host, false);
         }
         // Who is new gets a turn first, all of them in order of arrival.
         let is_new = rank.is_some_and(|rank| rank.urgency == Urgency::New);

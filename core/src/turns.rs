@@ -6,7 +6,8 @@
 //! pace, and when the last routine renewal began is kept here, so that an outage or a mass event is not followed by a herd
 //! (P20).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -18,9 +19,9 @@ use crate::schedule::ahead;
 pub struct Turns {
     /// The turn that was served last.
     served: u64,
-    /// The turn of each namespace's last host, where it lies ahead.
-    last: BTreeMap<Box<str>, u64>,
-    of: BTreeMap<Hostname, u64>,
+    /// The turns of each namespace's hosts that wait.
+    namespaces: BTreeMap<Arc<str>, BTreeSet<u64>>,
+    of: BTreeMap<Hostname, Place>,
     /// Those who are worked on.
     under_way: BTreeMap<Hostname, UnderWay>,
     /// How long work on one takes until it ends or comes to rest, as was seen lately.
@@ -28,6 +29,14 @@ pub struct Turns {
     /// When the last routine renewal began, and for how many the next one has to pause.
     last_renewal: Option<(Timestamp, i32)>,
     polls: Batch,
+}
+
+/// The turn of one host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Place {
+    turn: u64,
+    /// Among whose turns it counts; none where its turn has come already.
+    namespace: Option<Arc<str>>,
 }
 
 /// Work that has begun.
@@ -57,20 +66,27 @@ impl Turns {
     /// The turn of `host`, if it has one.
     #[must_use]
     pub fn of(&self, host: &Hostname) -> Option<u64> {
-        self.of.get(host).copied()
+        self.of.get(host).map(|place| place.turn)
     }
 
     /// Gives `host` its turn, behind the others of its namespace.
     pub(crate) fn join(&mut self, host: &Hostname, namespace: &str) {
-        let last = self.last.get(namespace).copied().unwrap_or(0);
-        let turn = last.max(self.served) + 1;
-        self.last.insert(namespace.into(), turn);
-        self.of.insert(host.clone(), turn);
+        let known = self.namespaces.get_key_value(namespace);
+        let namespace = known.map_or_else(|| namespace.into(), |(namespace, _)| Arc::clone(namespace));
+        let turns = self.namespaces.entry(Arc::clone(&namespace)).or_default();
+        let turn = turns.last().copied().unwrap_or(0).max(self.served) + 1;
+        turns.insert(turn);
+        let namespace = Some(namespace);
+        self.of.insert(host.clone(), Place { turn, namespace });
     }
 
     /// It was the turn of `host`, and nothing came of it: it is its turn still, and not the next one of its namespace.
     pub(crate) fn rejoin(&mut self, host: &Hostname) {
-        self.of.insert(host.clone(), self.served);
+        let place = Place {
+            turn: self.served,
+            namespace: None,
+        };
+        self.of.insert(host.clone(), place);
     }
 
     /// How many are worked on again after a rest.
@@ -84,9 +100,11 @@ impl Turns {
             .insert(host.clone(), UnderWay { since: now, again });
     }
 
-    /// Work on `host` has ended, or has come to rest, if there was any.
-    pub(crate) fn end(&mut self, host: &Hostname, now: Timestamp) {
-        if let Some(UnderWay { since, .. }) = self.under_way.remove(host) {
+    /// Work on `host` has ended, or has come to rest, if there was any; `ordered` where there was an order, so that it tells
+    /// how long one takes.
+    pub(crate) fn end(&mut self, host: &Hostname, ordered: bool, now: Timestamp) {
+        let work = self.under_way.remove(host);
+        if let Some(UnderWay { since, .. }) = work.filter(|_| ordered) {
             let took = since.duration_until(now).max(SignedDuration::ZERO);
             self.usual = Some(self.usual.map_or(took, |usual| (usual * 7 + took) / 8));
         }
@@ -99,15 +117,19 @@ impl Turns {
 
     /// It was the turn of `host`, or it does not wait any more.
     pub(crate) fn leave(&mut self, host: &Hostname, served: bool) {
-        if let Some(turn) = self.of.remove(host)
-            && served
+        let Some(Place { turn, namespace }) = self.of.remove(host) else {
+            return;
+        };
+        if let Some(namespace) = namespace
+            && let Some(turns) = self.namespaces.get_mut(&namespace)
         {
-            self.served = self.served.max(turn);
-            let now = self.served;
-            // A namespace whose last turn is over is like one that never asked.
-            if self.last.len() > self.of.len() {
-                self.last.retain(|_, turn| *turn > now);
+            turns.remove(&turn);
+            if turns.is_empty() {
+                self.namespaces.remove(&namespace);
             }
+        }
+        if served {
+            self.served = self.served.max(turn);
         }
     }
 
@@ -161,7 +183,7 @@ mod tests {
         let mut all: Vec<_> = turns
             .of
             .iter()
-            .map(|(host, turn)| (*turn, host.to_string()))
+            .map(|(host, place)| (place.turn, host.to_string()))
             .collect();
         all.sort();
         all.into_iter()
@@ -169,10 +191,13 @@ mod tests {
             .collect()
     }
 
+    /// Lets so many join, those who wait already aside.
     fn join(turns: &mut Turns, namespace: &str, count: usize) {
         for i in 0..count {
             let host = format!("{namespace}{i}.example.com").parse().unwrap();
-            turns.join(&host, namespace);
+            if turns.of(&host).is_none() {
+                turns.join(&host, namespace);
+            }
         }
     }
 
@@ -207,5 +232,40 @@ mod tests {
         let last: Hostname = "a2.example.com".parse().unwrap();
         turns.rejoin(&last);
         assert_eq!(order(&turns), ["a2", "a3", "c0", "a4", "c1"]);
+        turns.leave(&last, true);
+        assert_eq!(order(&turns), ["a3", "c0", "a4", "c1"]);
+    }
+
+    #[test]
+    fn p17_who_asks_no_more_holds_up_nobody_of_its_namespace() {
+        let mut turns = Turns::default();
+        join(&mut turns, "a", 5);
+        join(&mut turns, "b", 3);
+        for host in ["a1", "a2", "a3", "a4"] {
+            turns.leave(&format!("{host}.example.com").parse().unwrap(), false);
+        }
+        // A team that has asked for too many, or makes its Ingresses anew, is not behind hosts that are gone.
+        join(&mut turns, "a", 3);
+        assert_eq!(order(&turns), ["a0", "b0", "a1", "b1", "a2", "b2"]);
+        for host in ["a0", "a1", "a2", "b0", "b1", "b2"] {
+            turns.leave(&format!("{host}.example.com").parse().unwrap(), false);
+        }
+        assert_eq!(turns, Turns::default());
+    }
+
+    #[test]
+    fn p17_how_long_an_order_takes_is_learned_from_orders() {
+        let mut turns = Turns::default();
+        let (host, start) = ("a.example.com".parse().unwrap(), Timestamp::UNIX_EPOCH);
+        let mut work = |secs, ordered| {
+            turns.begin(&host, false, start);
+            turns.end(&host, ordered, ahead(start, SignedDuration::from_secs(secs)));
+            turns.usual().as_secs()
+        };
+        assert_eq!(work(0, false), 10);
+        assert_eq!(work(30, true), 30);
+        // What fails before there is an order tells nothing.
+        assert_eq!(work(0, false), 30);
+        assert_eq!(work(38, true), 31);
     }
 }

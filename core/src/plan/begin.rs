@@ -174,9 +174,9 @@ impl Planner {
             }
         }
         world.turns_mut().leave(host, true);
-        let again = rank.is_some_and(|rank| rank.again);
-        world.turns_mut().begin(host, again, now);
         let stage = if goal == Goal::Wanted || ordered {
+            let again = rank.is_some_and(|rank| rank.again);
+            world.turns_mut().begin(host, again, now);
             plan.actions.push(Action::Drive {
                 host: host.clone(),
                 goal,
