@@ -210,11 +210,9 @@ impl Queues {
             let Some(soon) = soonest(gates.ca).filter(|_| ledger.free_orders(view.now).is_some()) else {
                 continue;
             };
-            let others = |of: &Gates| of.account && of.ca == gates.ca;
             let turn = |place: &Place| {
-                let lines = self.lines.iter().filter(|(of, _)| others(of));
-                let nth: usize = lines.map(|(_, line)| line.before(place)).sum();
-                ledger.order_at(bounded(nth + 1), view.now)
+                let before = self.before(place, |of| of.account && of.ca == gates.ca);
+                ledger.order_at(bounded(before + 1), view.now)
             };
             let from = line.partition_point(|place| turn(place) <= soon);
             let places = line.from(from).zip(from..);
@@ -228,12 +226,20 @@ impl Queues {
                 continue;
             };
             let ledger = view.world.ledger(domain.0);
-            let turn = |nth: usize| ledger.domain_at(host, bounded(group.through.len() + nth + 1), view.now);
-            let from = group
-                .waiting
-                .partition_point(|place| turn(group.waiting.before(place)) <= soon);
-            let places = group.waiting.from(from).zip(from..);
-            add_late(&mut late, domain.0, places, |_, nth| turn(nth), view);
+            let is_counted = ledger.free_orders(view.now).is_some();
+            let turn = |place: &Place, nth: usize| {
+                let at = ledger.domain_at(host, bounded(group.through.len() + nth + 1), view.now);
+                // The account is behind the domain, and may let it through later still.
+                let account = is_counted.then(|| {
+                    let before = self.before(place, |of| of.account && of.ca == domain.0);
+                    ledger.order_at(bounded(before + nth + 1), view.now)
+                });
+                account.map_or(at, |account| account.max(at))
+            };
+            let waiting = &group.waiting;
+            let from = waiting.partition_point(|place| turn(place, waiting.before(place)) <= soon);
+            let places = waiting.from(from).zip(from..);
+            add_late(&mut late, domain.0, places, turn, view);
         }
         late
     }
@@ -264,6 +270,12 @@ impl Queues {
             .filter(|at| *at > view.now);
         let domains = self.due.first().map(|(at, _)| *at);
         gates.chain(domains).min()
+    }
+
+    /// How many stand before it in some lines.
+    fn before(&self, place: &Place, which: impl Fn(&Gates) -> bool) -> usize {
+        let lines = self.lines.iter().filter(|(gates, _)| which(gates));
+        lines.map(|(_, line)| line.before(place)).sum()
     }
 
     fn let_through(&mut self, place: Place, gates: Gates) {

@@ -657,3 +657,23 @@ fn p24_the_first_ca_of_all_stands_in_where_a_zone_lists_it_second() {
     course.apply(Event::Ask(0, vec![2]));
     assert_eq!(begins(&mut course, &b), (one, 0));
 }
+
+#[test]
+fn p24_who_waits_for_a_domain_minds_the_account_behind_it() {
+    let b = hosts().swap_remove(2);
+    let mut course = Course::new(4, cas(true), Counting::Nothing, &[], &[]);
+    let one = course.ca(0);
+    // The domain lets the next one through after a quarter of an hour, and the account after a hundred hours.
+    let mut ledger = Ledger::new(Limits {
+        new_orders: only(true, 2, 200).new_orders,
+        ..only(false, 4, 1)
+    });
+    for host in &hosts()[4..8] {
+        ledger.tell(host, Spending::Issued, start());
+    }
+    let until = ahead(start(), SignedDuration::from_hours(100));
+    ledger.learn(&b, &Scope::Orders, until, start());
+    course.world.set_ledger(one, ledger);
+    course.apply(Event::Ask(0, vec![2]));
+    assert_eq!(begins(&mut course, &b), (course.ca(1), 0));
+}

@@ -87,12 +87,6 @@ impl Queues {
         turn
     }
 
-    /// How many stand before it in some lines.
-    fn before(&self, place: &Place, which: impl Fn(&Gates) -> bool) -> usize {
-        let lines = self.lines.iter().filter(|(gates, _)| which(gates));
-        lines.map(|(_, line)| line.before(place)).sum()
-    }
-
     /// When its domain has a certificate left for it. What is left there while the first one waits at other gates gets no
     /// more than full.
     fn domain_at(
