@@ -380,6 +380,7 @@ impl Loop {
                         .metrics
                         .issuance(&host, Issuance::Succeeded, Some(took));
                     self.report.issued(&host, text, &facts.serial, &self.world);
+                    self.world.mended(&host);
                     self.world.set_failures(&host, None);
                     self.world.set_given_up(&host, None);
                 }

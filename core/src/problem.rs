@@ -287,16 +287,22 @@ impl ProblemKind {
     /// Whether what is held for it is held for as long as the table says, and not the CA.
     #[must_use]
     pub fn is_held_as_we_say(self) -> bool {
+        self.held_as_we_say().is_some()
+    }
+
+    /// For how long the table says that what is held for it is held; `None` where the CA says it.
+    pub(crate) fn held_as_we_say(self) -> Option<Duration> {
         let silent = Problem {
             status: None,
             kind: self,
             detail: String::new(),
             retry_after: None,
         };
-        matches!(
-            silent.reaction(Exchange::NewOrder),
-            Reaction::Hold { wait: Some(_), .. }
-        )
+        if let Reaction::Hold { wait, .. } = silent.reaction(Exchange::NewOrder) {
+            wait
+        } else {
+            None
+        }
     }
 
     /// The name without the URN's prefix; stable, used in codes and metrics.

@@ -258,6 +258,10 @@ impl Theater {
                 let name = name.parse().map_err(|why| format!("{why}"))?;
                 self.hold(Scope::Below(name), until, code, rest)?;
             }
+            ["issued", name, "by", "hand"] => {
+                let host = host(name)?;
+                self.world().mended(&host);
+            }
             ["answered", name @ ..] => {
                 let ca = self.ca(name.first())?;
                 self.world().clear_trouble(ca);

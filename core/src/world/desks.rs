@@ -3,6 +3,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -13,7 +14,7 @@ use crate::cas::{CaId, Cas};
 use crate::cert::Held;
 use crate::name::Hostname;
 use crate::problem::{ProblemKind, Scope};
-use crate::schedule::{ahead, set_back};
+use crate::schedule::{ahead, back, set_back};
 
 /// A hold that is over sooner than this is not worth a write.
 const WORTH_SAVING: SignedDuration = SignedDuration::from_mins(1);
@@ -112,7 +113,13 @@ fn is_saved(hold: &Hold, now: Timestamp) -> bool {
 
 /// Whether the CA itself has named the time.
 fn is_named(hold: &Hold) -> bool {
-    hold.told && !ProblemKind::from_urn(&hold.code).is_held_as_we_say()
+    hold.told && as_we_say(hold).is_none()
+}
+
+/// For how long it is held, where we say that: until somebody mends the account or the configuration.
+fn as_we_say(hold: &Hold) -> Option<Duration> {
+    let kind = ProblemKind::from_urn(&hold.code);
+    kind.held_as_we_say().filter(|_| hold.told)
 }
 
 /// As much of a text as a record takes.
@@ -334,7 +341,37 @@ impl World {
         holds
             .filter(|(scope, hold)| hold.until > now && scope.covers(host.base(), apex, exemption))
             .map(|(_, hold)| hold)
+            .filter(|hold| !self.is_passed_by_hand(host, hold))
             .max_by_key(|hold| hold.until)
+    }
+
+    /// Whether somebody who has asked by hand for a certificate of `host` has asked since it was held: what is held as we
+    /// say, until somebody acts, is tried then. What the CA has named stands (P22).
+    fn is_passed_by_hand(&self, host: &Hostname, hold: &Hold) -> bool {
+        let Some(wait) = as_we_say(hold) else {
+            return false;
+        };
+        let began = back(
+            hold.until,
+            SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX),
+        );
+        self.demand(host).is_some_and(|demand| demand.at > began)
+    }
+
+    /// A certificate of `host` has been made. If it was asked for by hand in spite of what was held until somebody acts,
+    /// somebody has.
+    pub fn mended(&mut self, host: &Hostname) {
+        let ca = self.ca_of(host);
+        let apex = self.zone_of(host.base());
+        let holds = self.desks.at(ca).holds.iter();
+        let passed = holds.filter(|(scope, hold)| {
+            scope.covers(host.base(), apex, Exemption::Nothing) && self.is_passed_by_hand(host, hold)
+        });
+        let passed: Vec<_> = passed.map(|(scope, _)| scope.clone()).collect();
+        for scope in passed {
+            self.desks.at_mut(ca).holds.remove(&scope);
+            self.holds_changed = true;
+        }
     }
 
     /// The hold of one scope at a CA, in force or past.
