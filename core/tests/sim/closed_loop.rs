@@ -27,6 +27,7 @@ mod course;
 mod faults;
 mod life;
 mod scenarios;
+mod tenants;
 
 const DAY_SECS: i64 = 86_400;
 /// The last days are quiet, so that everything must come to an end: the longest wait is that for an order that never

@@ -11,6 +11,7 @@ use jiff::SignedDuration;
 use crate::outside::{CaOrder, Outside};
 
 mod expiry;
+mod hopeless;
 mod limits;
 mod renewal;
 mod rest;
@@ -46,6 +47,8 @@ pub(crate) struct Laws {
     pub(crate) wanted: BTreeMap<Hostname, Timestamp>,
     /// How far watches may lag behind.
     pub(crate) stale: SignedDuration,
+    /// Names that can never succeed, and when an order was asked for.
+    pub(crate) hopeless: BTreeMap<Hostname, Vec<Timestamp>>,
     /// When an Ingress last began to ask for it.
     pub(crate) asked_anew: BTreeMap<Hostname, Timestamp>,
     /// When somebody else last meddled with the Secret or its place.
@@ -116,6 +119,7 @@ impl Laws {
     pub(crate) fn opens(&mut self, host: &Hostname, outside: &Outside) {
         let now = outside.now;
         self.opened += 1;
+        self.is_tried(host, now);
         let served = Self::is_fresh(host, outside);
         let crossed = self.has_crossed(host, now);
         self.law(
@@ -287,6 +291,9 @@ impl Laws {
     pub(crate) fn check_end(&mut self, outside: &Outside, verdicts: &BTreeMap<Hostname, String>) {
         let now = outside.now;
         for (host, since) in &self.wanted.clone() {
+            if self.hopeless.contains_key(host) {
+                continue;
+            }
             let served = Self::is_served(host, outside);
             let verdict = verdicts.get(host).map_or("no verdict", String::as_str);
             self.law(
@@ -300,10 +307,16 @@ impl Laws {
             .cluster
             .notes
             .iter()
-            .filter(|(_, (_, saved))| saved.order.is_some())
+            .filter(|(host, (_, saved))| saved.order.is_some() && !self.hopeless.contains_key(*host))
             .count();
         self.law(left == 0, now, &format!("{left} notes are left behind"));
-        let left = outside.dns.values().count();
+        let ends = |value| {
+            outside
+                .ca
+                .order_of(value)
+                .is_none_or(|order| !self.hopeless.contains_key(&order.host))
+        };
+        let left = outside.dns.values().filter(|(_, value)| ends(value)).count();
         self.law(left == 0, now, &format!("{left} values are left in the DNS"));
         let failures = outside
             .cluster
@@ -334,6 +347,7 @@ impl Laws {
                 || !self.is_wanted_since(&order.host, order.created)
                 || self.was_meddled_with_since(&order.host, order.created)
                 || order.stuck
+                || self.hopeless.contains_key(&order.host)
                 || lost
                 || self.untold.contains(&url)
                 || (self.leaders > 1 && !self.noted.contains(&url));

@@ -8,7 +8,7 @@ use crate::outside::Habits;
 use crate::scenarios::{Began, report, scaled, seed};
 
 /// What there is in all of these: a CA with Let's Encrypt's limits, and nothing else that goes wrong.
-fn course(count: usize, days: i64, leaders: usize, reuses: bool) -> Course {
+pub(super) fn course(count: usize, days: i64, leaders: usize, reuses: bool) -> Course {
     Course {
         hosts: count,
         days,

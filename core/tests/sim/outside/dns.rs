@@ -29,6 +29,8 @@ pub(crate) struct Dns {
     pub(crate) refusing: usize,
     /// How long secondaries lag at most, in seconds.
     pub(crate) lag_secs: i64,
+    /// Values that the last secondary never gets.
+    pub(crate) hidden: BTreeSet<RecordName>,
     /// The last secondary gets nothing new before this.
     pub(crate) cut_off_until: Timestamp,
 }
@@ -48,6 +50,7 @@ impl Dns {
             foreign: foreign.into(),
             refusing: 0,
             lag_secs,
+            hidden: BTreeSet::new(),
             cut_off_until: Timestamp::MIN,
         }
     }
@@ -77,6 +80,9 @@ impl Dns {
                 );
             }
             visible[SERVERS - 1] = visible[SERVERS - 1].max(self.cut_off_until);
+            if self.hidden.contains(record) {
+                visible[SERVERS - 1] = Timestamp::MAX;
+            }
             values.insert(value.clone(), visible);
         }
         Ok(())

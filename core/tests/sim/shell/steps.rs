@@ -19,6 +19,8 @@ use crate::outside::{CaFault, Leg, Outside, Saved, Trouble};
 
 /// How long a step that waits for others is waited for before the order rests.
 const PATIENCE: SignedDuration = SignedDuration::from_secs(5);
+/// After so many rests a value is late, and is looked for less and less often.
+const LATE: u32 = 60;
 /// How long the CA may take before the order rests.
 const CA_PATIENCE: SignedDuration = SignedDuration::from_secs(60);
 /// How often in a row the place may change before the order rests.
@@ -353,7 +355,11 @@ impl Shell {
         }
         let fault = if shown.is_some() {
             outside.went_wrong(&order.host, Trouble::Hidden);
-            Fault::waiting("not-visible", 2)
+            if order.tries < LATE {
+                Fault::waiting("not-visible", 2)
+            } else {
+                Fault::own("not-visible")
+            }
         } else {
             Fault::waiting("dns-silent", 5)
         };
