@@ -62,6 +62,9 @@ const POLLS_PER_SECOND: u32 = 8;
 /// How long work on an order takes as far as nothing has been seen yet: about what Let's Encrypt and quick name servers need.
 const FIRST_USUAL: SignedDuration = SignedDuration::from_secs(10);
 
+/// What took longer was no work on an order: the clock was set meanwhile.
+const LONGEST: SignedDuration = SignedDuration::from_mins(30);
+
 impl Turns {
     /// The turn of `host`, if it has one.
     #[must_use]
@@ -105,7 +108,7 @@ impl Turns {
     pub(crate) fn end(&mut self, host: &Hostname, ordered: bool, now: Timestamp) {
         let work = self.under_way.remove(host);
         if let Some(UnderWay { since, .. }) = work.filter(|_| ordered) {
-            let took = since.duration_until(now).max(SignedDuration::ZERO);
+            let took = since.duration_until(now).clamp(SignedDuration::ZERO, LONGEST);
             self.usual = Some(self.usual.map_or(took, |usual| (usual * 7 + took) / 8));
         }
     }
@@ -267,5 +270,8 @@ mod tests {
         // What fails before there is an order tells nothing.
         assert_eq!(work(0, false), 30);
         assert_eq!(work(38, true), 31);
+        // Nor does a clock that was set meanwhile, by a year or back.
+        assert!(work(31_536_000, true) < 600);
+        assert!(work(-31_536_000, true) < 600);
     }
 }
