@@ -32,7 +32,7 @@ pub enum Standing {
     Leads,
     /// The Lease cannot be read or renewed, for this reason. Once it can, the election goes on.
     Waits(String),
-    /// The instance of this name leads.
+    /// Another leads: its name, and which of our zones it leaves out.
     Watches(String),
     /// It leads without an election, for this reason.
     Without(String),

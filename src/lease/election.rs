@@ -197,13 +197,14 @@ impl Election {
                 claim = Claim { place, clear, end };
                 self.write(lease, &claim).await
             }
-            Judgment::Taken { holder, left } => {
+            Judgment::Taken {
+                holder,
+                left,
+                unserved,
+            } => {
                 self.leave();
                 self.watching = true;
-                self.office.stand(Standing::Watches(holder.clone()));
-                self.tell(&format!("watching {holder}"), || {
-                    tracing::info!(holder, "another instance leads; this one watches");
-                });
+                self.watch(holder, &unserved.join(","));
                 Ok(Round::Away(left))
             }
         }
@@ -348,6 +349,27 @@ impl Election {
             .saturating_mul(1 << self.failures.min(10).saturating_sub(1))
             .min(longest);
         self.jitter(usual.max(fault.retry_after().unwrap_or_default().min(longest)))
+    }
+
+    /// Says who leads, and what that one leaves out: those zones are nobody's meanwhile, since a zone has one leader.
+    fn watch(&mut self, holder: String, unserved: &str) {
+        self.tell(&format!("watching {holder} without {unserved}"), || {
+            tracing::info!(holder, "another instance leads; this one watches");
+            if !unserved.is_empty() {
+                tracing::warn!(
+                    holder,
+                    zones = unserved,
+                    "the instance that leads does not serve all of our zones, and those wait until it ends; give all that \
+                     serve one zone the same zones, or others their own `lease_name`"
+                );
+            }
+        });
+        let text = if unserved.is_empty() {
+            holder
+        } else {
+            format!("{holder}, which does not serve {unserved}")
+        };
+        self.office.stand(Standing::Watches(text));
     }
 
     /// Says once whose zones the one serves who holds the Lease that we share.

@@ -73,6 +73,8 @@ pub(super) enum Judgment {
         holder: String,
         /// After so long without a change it may be taken.
         left: Duration,
+        /// Which of our zones it does not serve.
+        unserved: Vec<String>,
     },
 }
 
@@ -92,7 +94,7 @@ impl Seats {
         let mut clear = Vec::new();
         let mut over = None;
         let mut beside = None;
-        let mut taken: Option<(String, Duration)> = None;
+        let mut taken: Option<(&Seat, Duration)> = None;
         for (place, (seat, since)) in &self.seen {
             let holder = seat.holder();
             if holder == identity {
@@ -113,14 +115,18 @@ impl Seats {
             } else if seat.serves_any(zones) {
                 let longer = taken.as_ref().is_none_or(|(_, known)| left > *known);
                 if longer {
-                    taken = Some((holder.to_owned(), left));
+                    taken = Some((seat, left));
                 }
             } else if *place == Place::Spec {
                 beside = Some(seat.zones.clone());
             }
         }
-        if let Some((holder, left)) = taken {
-            return Judgment::Taken { holder, left };
+        if let Some((seat, left)) = taken {
+            return Judgment::Taken {
+                holder: seat.holder().to_owned(),
+                left,
+                unserved: seat.leaves_out(zones),
+            };
         }
         let sits_beside = matches!(ours, Some(Place::Beside(_)));
         let place = if beside.is_some() || (sits_beside && !self.is_vacant(now)) {
@@ -163,6 +169,16 @@ impl Seat {
             || self.zones == key(zones)
             || self.zones.split(',').any(|zone| zones.contains(zone))
     }
+
+    /// Which of these zones its holder does not serve, where it says what it serves.
+    fn leaves_out(&self, zones: &BTreeSet<String>) -> Vec<String> {
+        if self.zones.is_empty() || self.zones == key(zones) {
+            return Vec::new();
+        }
+        let served: BTreeSet<_> = self.zones.split(',').collect();
+        let left_out = zones.iter().filter(|zone| !served.contains(zone.as_str()));
+        left_out.cloned().collect()
+    }
 }
 
 /// Puts the sitter into a seat, and clears others: as before if it has held one all the time, or else as a new holder.
@@ -190,12 +206,15 @@ pub(super) fn sit(lease: &mut Lease, place: &Place, clear: &[Place], sitter: &Si
 
 /// Who sits down, or stays.
 pub(super) struct Sitter<'a> {
+    /// Its name.
     pub(super) identity: &'a str,
+    /// The zones that it serves.
     pub(super) zones: &'a BTreeSet<String>,
     /// For how long a renewal is good.
     pub(super) duration: Duration,
     /// Since when it has been in the seat that it knows of.
     pub(super) holding: Option<&'a MicroTime>,
+    /// What is written as the time of the renewal.
     pub(super) now: MicroTime,
 }
 

@@ -324,6 +324,10 @@ async fn p38_faythes_for_other_zones_elect_one_of_themselves_in_the_same_lease()
     .await
     .unwrap();
     assert!(!third.is_leading() && b.is_leading());
+    let Some(Standing::Watches(whom)) = third.tenure.standing() else {
+        panic!("{:?}", third.tenure.standing());
+    };
+    assert!(whom.ends_with(", which does not serve c.test"), "{whom}");
     let term = a.tenure.current();
     b.end().await;
     let began = Instant::now();
