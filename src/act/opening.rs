@@ -96,6 +96,9 @@ impl Work<'_> {
 
     /// Tells the ledger once that the CA has issued a certificate: when it says so, for it has counted it by then, whatever
     /// becomes of the download.
+    ///
+    /// An order of an earlier process that is valid when it is taken up counts too. That process may have counted it already:
+    /// what a kill leaves unknown is rather counted twice, and forgiven as soon as any other.
     pub(super) fn count_issued(&mut self) {
         if !std::mem::replace(&mut self.order.counted, true) {
             self.spent(Spending::Issued);

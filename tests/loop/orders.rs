@@ -143,3 +143,24 @@ async fn p23_a_certificate_that_begins_later_is_stored_then() {
     assert_eq!((state.secrets.len(), state.orders.len()), (1, 1));
     assert!(state.calls("save failure") == 0 && state.notes.is_empty());
 }
+
+#[tokio::test(start_paused = true)]
+async fn p23_an_order_that_lapsed_while_nobody_was_there_is_followed_by_another_after_a_minute() {
+    let rig = Rig::new(&["a.example.com"]);
+    {
+        let faults = &mut rig.place.state().faults;
+        faults.hide = true;
+        faults.expires = Some("2026-01-01T00:10:00Z".parse().unwrap());
+    }
+    let mut process = rig.process();
+    rig.reach(&mut process, |state| !state.notes.is_empty()).await;
+    drop(process);
+    tokio::time::sleep(HOUR).await;
+    rig.place.state().faults.hide = false;
+    let began = Instant::now();
+    rig.settled(&mut rig.process()).await;
+    let took = began.elapsed();
+    // As after any order of no use: what has gone by does not tell a lapse from a clock that is wrong.
+    assert!((50..90).contains(&took.as_secs()), "{took:?}");
+    assert_eq!(rig.place.state().orders.len(), 2);
+}
