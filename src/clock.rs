@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use faythe_core::Timestamp;
 use faythe_core::schedule::after;
+use http::header::{DATE, HeaderMap};
 use jiff::SignedDuration;
 use jiff::fmt::rfc2822::DateTimeParser;
 use tokio::time::Instant;
@@ -24,17 +25,42 @@ pub fn system() -> Now {
     Arc::new(Timestamp::now)
 }
 
+/// How far our clock is from that of a server, as its answers tell.
+#[derive(Debug, Default)]
+pub struct Offset(Mutex<Option<i64>>);
+
+impl Offset {
+    /// Takes in the headers of an answer of `server` that came at `now`; says how far ahead our clock is by them, in seconds. A
+    /// clock that goes astray is told of once, as `whose` it is.
+    pub fn hear(&self, whose: &str, server: &str, headers: &HeaderMap, now: Timestamp) -> Option<i64> {
+        let offset = offset_secs(headers.get(DATE)?.to_str().ok()?, now)?;
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_news(known.replace(offset), offset) {
+            tracing::warn!(
+                server,
+                seconds = offset,
+                "our clock and {whose} are apart; mend the time synchronization"
+            );
+        }
+        Some(offset)
+    }
+
+    /// How far ahead our clock is, in seconds, by the last answer that had a date.
+    #[must_use]
+    pub fn secs(&self) -> Option<i64> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// How far our clock is ahead of a server's, in seconds, by the `Date` of an answer that came at `now`: to the second and
 /// the time that the answer took (RFC 9110 §6.6.1). `None` for what is no date.
-#[must_use]
-pub fn offset_secs(date: &str, now: Timestamp) -> Option<i64> {
+fn offset_secs(date: &str, now: Timestamp) -> Option<i64> {
     let date = DateTimeParser::new().relaxed_weekday(true).parse_timestamp(date);
     Some(now.as_second() - date.ok()?.as_second())
 }
 
 /// Whether an offset is news to be told: the first beyond what is tolerated.
-#[must_use]
-pub fn is_news(before: Option<i64>, now: i64) -> bool {
+fn is_news(before: Option<i64>, now: i64) -> bool {
     let beyond = |offset: i64| offset.abs() > TOLERATED_SECS;
     beyond(now) && !before.is_some_and(beyond)
 }

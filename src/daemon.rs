@@ -294,10 +294,11 @@ async fn adapters_with(config: &Config, now: Now, leave: Leave) -> anyhow::Resul
     let ours = Arc::clone(&now);
     let witness = Arc::<Witness>::default();
     let witnessed = Arc::clone(&witness);
+    let offset = clock::Offset::default();
     let observe: cluster::Observe = Arc::new(move |verb, head| {
         counted.api_request(verb.as_str(), head.map(|(status, _)| status.as_u16()));
         if let Some((_, headers)) = head {
-            tell_clock(&counted, &witnessed, headers, ours());
+            tell_clock(&offset, &counted, &witnessed, headers, ours());
         }
     });
     let client = cluster::connect(observe).await.context("the Kubernetes API")?;
@@ -328,19 +329,16 @@ async fn adapters_with(config: &Config, now: Now, leave: Leave) -> anyhow::Resul
 }
 
 /// Takes in how far our clock is from the API server's.
-fn tell_clock(metrics: &Metrics, witness: &Witness, headers: &::http::HeaderMap, now: Timestamp) {
-    let date = headers
-        .get(::http::header::DATE)
-        .and_then(|date| date.to_str().ok());
-    let Some(offset) = date.and_then(|date| clock::offset_secs(date, now)) else {
+fn tell_clock(
+    known: &clock::Offset,
+    metrics: &Metrics,
+    witness: &Witness,
+    headers: &::http::HeaderMap,
+    now: Timestamp,
+) {
+    let Some(offset) = known.hear("the API server's", "kubernetes", headers, now) else {
         return;
     };
-    if clock::is_news(metrics.updates.clock_offset("kubernetes", "api"), offset) {
-        tracing::warn!(
-            seconds = offset,
-            "our clock and the API server's are apart; mend the time synchronization"
-        );
-    }
     metrics.updates.clock("kubernetes", "api", offset);
     witness.tell(ahead(now, SignedDuration::from_secs(-offset)));
 }

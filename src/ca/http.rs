@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use faythe_core::budget::{self, Pace};
 use faythe_core::{Timestamp, schedule};
-use http::header::{ACCEPT_LANGUAGE, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT};
+use http::header::{ACCEPT_LANGUAGE, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT};
 use http::{Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper_util::client::legacy::Error as HyperError;
@@ -26,6 +26,7 @@ use super::body::{self, Body, NoLeave};
 use super::connect::{Proxy, Way};
 use super::problem::Asked;
 use super::retry_after;
+use crate::clock::Offset;
 
 /// Tells the time; the adapter needs it only to read a `Retry-After` that is a date, and the age of a directory.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -173,20 +174,7 @@ struct Counts {
     refused: AtomicU64,
     failed: AtomicU64,
     unanswered: AtomicU64,
-    clock_offset: Mutex<Option<i64>>,
-}
-
-impl Counts {
-    fn tell_clock(&self, offset: i64, url: &str) {
-        let mut known = self.clock_offset.lock().unwrap_or_else(PoisonError::into_inner);
-        if crate::clock::is_news(known.replace(offset), offset) {
-            tracing::warn!(
-                url,
-                seconds = offset,
-                "our clock and the CA's are apart; mend the time synchronization"
-            );
-        }
-    }
+    clock_offset: Offset,
 }
 
 impl Default for Limits {
@@ -240,7 +228,7 @@ impl Http {
             refused: counts.refused.load(Ordering::Relaxed),
             failed: counts.failed.load(Ordering::Relaxed),
             unanswered: counts.unanswered.load(Ordering::Relaxed),
-            clock_offset_secs: *counts.clock_offset.lock().unwrap_or_else(PoisonError::into_inner),
+            clock_offset_secs: counts.clock_offset.secs(),
         }
     }
 
@@ -344,10 +332,9 @@ impl Http {
             500.. => &counts.failed,
         };
         class.fetch_add(1, Ordering::Relaxed);
-        let date = parts.headers.get(DATE).and_then(|date| date.to_str().ok());
-        if let Some(offset) = date.and_then(|date| crate::clock::offset_secs(date, clock())) {
-            counts.tell_clock(offset, &url);
-        }
+        let _ = counts
+            .clock_offset
+            .hear("the CA's", &url, &parts.headers, clock());
         tracing::trace!(%method, url, status = parts.status.as_u16(), bytes = body.len(), "answer of the CA");
         let retry_after = parts
             .headers
