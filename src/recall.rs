@@ -65,7 +65,12 @@ pub(crate) async fn run(
         Action::Replace(reason) => {
             let recall = call.read().await?;
             let (old, demand) = match &recall.revoke {
-                // An earlier run was stopped after it had asked.
+                // An earlier run was stopped after it had asked; what came of that may have been a failure.
+                Some(old) if old.leaf == recall.made.leaf && call.has_failed_since(&recall).await? => {
+                    let demand = call.demand(false, tell).await?;
+                    call.ask(&recall, demand, true).await?;
+                    (old.clone(), Some(demand))
+                }
                 Some(old) => (old.clone(), None),
                 None => {
                     // Nothing is ordered for what could not be revoked then.
@@ -144,6 +149,13 @@ impl Call<'_> {
     async fn failures(&self) -> anyhow::Result<Option<Failures>> {
         let saved = self.adapters.store.note(self.host).await?;
         Ok(saved.and_then(|saved| saved.failures))
+    }
+
+    /// Whether the CA has seen an attempt fail since another certificate was asked for, so that nothing is asked any more.
+    async fn has_failed_since(&self, recall: &Recall) -> anyhow::Result<bool> {
+        let asked = recall.held.renew.as_ref().map(|demand| demand.at);
+        let failures = self.failures().await?;
+        Ok(failures.is_some_and(|failures| asked.is_none_or(|asked| asked < failures.last)))
     }
 
     /// Asks by hand, as of now; says what is not passed.

@@ -123,7 +123,11 @@ fn paused(proxy: &Proxy) {
 
 #[tokio::test]
 async fn p22_a_name_that_was_paused_is_tried_when_somebody_asks() {
-    let bed = Bed::start().await.unwrap();
+    let setup = Setup {
+        pebble: pebble::Setup::default().with_proven_names(),
+        ..Setup::default()
+    };
+    let bed = Bed::start_as(setup).await.unwrap();
     let (proxy, config) = before_ca(&bed).await;
     let quick = with(config.clone(), json!({ "issue_grace": 1000 }));
     let mut stage = Stage::of(bed, quick.clone()).await;
@@ -131,7 +135,17 @@ async fn p22_a_name_that_was_paused_is_tried_when_somebody_asks() {
     let host = pause(&stage, &proxy, "a").await;
     let asked = recall_with(&stage.bed, &quick, "renew", &[&host]).await;
     assert_eq!(asked.code, Some(0), "{asked:?}");
-    stage.certificate(&host).await;
+    let first = stage.certificate(&host).await;
+    look::clean(&stage.bed, &stage.faythe).await;
+
+    // A revocation whose replacement has failed asks for another when it is repeated.
+    paused(&proxy);
+    let fails = recall_with(&stage.bed, &quick, "revoke", &[&host]).await;
+    assert_eq!(fails.code, Some(1), "{fails:?}");
+    assert!(fails.stderr.contains("the CA has paused this name"), "{fails:?}");
+    let done = recall_with(&stage.bed, &quick, "revoke", &[&host, "--wait", "30"]).await;
+    assert_eq!(done.code, Some(0), "{done:?}");
+    assert!(is_revoked(&stage, &first.serial).await);
     look::clean(&stage.bed, &stage.faythe).await;
 
     // Within `issue_grace` it needs force, and then it is tried once.
