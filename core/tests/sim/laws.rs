@@ -41,6 +41,8 @@ pub(crate) struct Laws {
     pub(crate) crashes: usize,
     /// Orders that were noted, by URL.
     pub(crate) noted: BTreeSet<usize>,
+    /// Orders by the plain rule, from before the CA wanted one: once it says so they may be given up.
+    premature: BTreeSet<usize>,
     /// Orders of which the shell was not told.
     pub(crate) untold: BTreeSet<usize>,
     /// Since when somebody has asked for it without a break.
@@ -183,6 +185,9 @@ impl Laws {
     /// The CA has made an order, or handed one out again.
     pub(crate) fn ordered(&mut self, order: usize, fresh: bool, outside: &Outside) {
         let (now, host) = (outside.now, &outside.ca.orders[order].host);
+        if Self::is_premature(host, outside) {
+            self.premature.insert(order);
+        }
         let is_open = |other: &CaOrder| {
             use OrderStatus::{Invalid, Pending, Processing, Ready, Valid};
             let open = match other.status {
@@ -208,7 +213,7 @@ impl Laws {
         let whim = !self.is_wanted_since(host, outside.ca.orders[beside[0]].created);
         let two = self.leaders > 1;
         self.law(
-            two || whim || (lost && dead),
+            two || whim || (lost && dead) || beside.iter().all(|url| self.premature.contains(url)),
             now,
             &format!("{host} has two orders under way: {order} and {beside:?}"),
         );
@@ -347,6 +352,7 @@ impl Laws {
                 || !self.is_wanted_since(&order.host, order.created)
                 || self.was_meddled_with_since(&order.host, order.created)
                 || order.stuck
+                || self.premature.contains(&url)
                 || self.hopeless.contains_key(&order.host)
                 || lost
                 || self.untold.contains(&url)

@@ -54,6 +54,13 @@ impl Laws {
         fine && window.is_none_or(|window| now < window.start())
     }
 
+    /// Whether the CA wants the certificate of `host` renewed later. Ours of ten days are due at half their life while it
+    /// has not said so.
+    pub(super) fn is_premature(host: &Hostname, outside: &Outside) -> bool {
+        let window = held(host, outside).and_then(|facts| outside.ca.window(facts.id.as_ref()?, outside.now));
+        window.is_some_and(|window| outside.now < window.start())
+    }
+
     /// Whether a certificate serves at the end, when everything has had its time.
     pub(super) fn is_served(host: &Hostname, outside: &Outside) -> bool {
         let now = outside.clock();
