@@ -75,12 +75,12 @@ fn awaited(host: &Hostname, world: &World) -> Option<CaId> {
         .filter(|_| world.is_untold(host, renewal::key(id)))
 }
 
-/// Whether the CA has yet to say that, and can be asked, though it may not have answered at once.
+/// Whether the CA has yet to say that, and will: it may not have answered at once, or not be asked for a while.
 fn is_to_be_told(host: &Hostname, world: &World, now: Timestamp) -> bool {
     let id = best(host, world).and_then(|facts| facts.id.as_ref());
     let is_unanswered = id.is_some_and(|id| world.is_unanswered(host, renewal::key(id)));
     let maker = world.maker(host).filter(|_| is_unanswered);
-    maker.is_some_and(|ca| world.unasked_until(ca, now).is_none())
+    maker.is_some_and(|ca| !world.is_without_hints(ca, now))
 }
 
 /// The earlier of two moments, where there are any.

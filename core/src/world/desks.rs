@@ -273,6 +273,13 @@ impl World {
         until.filter(|at| *at > now).max()
     }
 
+    /// Whether a CA has no renewal information, as far as is known.
+    #[must_use]
+    pub fn is_without_hints(&self, ca: CaId, now: Timestamp) -> bool {
+        let until = self.desks.at(ca).without_hints_until;
+        until.is_some_and(|until| until > now)
+    }
+
     // ---- holds ----
 
     /// A CA has to be left alone, as far as `scope` says. A time that the CA has named is never made shorter: of two answers
