@@ -384,6 +384,8 @@ fn prove(known: &Known<'_>, ca: &CaView, now: Timestamp) -> Step {
     match known.published {
         Published::No | Published::Withdrawn => Step::Publish,
         Published::Hidden => Step::Look,
+        // Seen by a clock that has been set back since: by that time nothing can be reckoned.
+        Published::Shown(shown) if shown > now => Step::Look,
         Published::Shown(_) if known.neighbors.preparing => Step::AwaitNeighbors,
         Published::Shown(shown) => {
             let clear = cache_clear(shown, &known.neighbors.looks);

@@ -227,6 +227,8 @@ fn p18_an_order_that_was_made_goes_on_though_nobody_asks() {
     check(|k| k.ca = None, Step::Resume);
     check(|_| {}, Step::Publish);
     check(|k| k.published = Published::Shown(at(99)), Step::Tell);
+    // The clock has been set back since.
+    check(|k| k.published = Published::Shown(at(999)), Step::Look);
     // And nobody waits for a place that is taken.
     check(|k| k.place = Some(Place::Taken), Step::Withdraw);
 }
