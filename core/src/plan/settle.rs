@@ -3,12 +3,13 @@
 use jiff::{Timestamp, Unit};
 
 use crate::activity::Hold;
-use crate::cert::Shortfall;
+use crate::cert::{CertFacts, Shortfall};
 use crate::name::Hostname;
 use crate::policy::Policy;
 use crate::world::World;
 
-/// Leaves a certificate alone that is due although it has only just been stored; ordering again would not help (P20).
+/// Leaves a certificate alone that is due although it has only just been stored, or is not valid yet although it has been
+/// stored; ordering again would not help (P20).
 pub(super) fn settling(
     host: &Hostname,
     short: &Shortfall,
@@ -16,8 +17,12 @@ pub(super) fn settling(
     policy: &Policy,
     now: Timestamp,
 ) -> Option<Hold> {
-    if !matches!(short, Shortfall::Due(_)) {
-        return None;
+    match short {
+        Shortfall::Due(_) => {}
+        Shortfall::NotYetValid(from) => return beginning(host, *from, world, now),
+        Shortfall::Expired(_) | Shortfall::Missing | Shortfall::OtherNames(_) | Shortfall::Unreadable(_) => {
+            return None;
+        }
     }
     // Whoever asks for another one by hand knows that. What has been asked for in another Secret's place is answered by
     // what was stored since: that demand stays where it is, and would bring one order after the other.
@@ -54,6 +59,22 @@ pub(super) fn settling(
         code: "due-at-once".to_owned(),
         text,
         tries: early.saturating_add(1),
+        told: false,
+    })
+}
+
+/// Leaves a certificate of ours alone until it begins, unless another one is asked for by hand. None is stored before, so
+/// the clock has been set back since, and another one would begin later still.
+fn beginning(host: &Hostname, from: Timestamp, world: &World, now: Timestamp) -> Option<Hold> {
+    let begins = |facts: &CertFacts| facts.not_before == from && facts.covers(host);
+    let mut claims = world.claims(host).filter(|held| held.issued_at.is_some());
+    let is_ours =
+        claims.any(|held| held.content.as_ref().is_ok_and(begins)) && !is_asked_for(host, world, now);
+    is_ours.then(|| Hold {
+        until: from,
+        code: "slow-clock".to_owned(),
+        text: format!("it has been stored already and begins only at {from}: our clock is behind"),
+        tries: 1,
         told: false,
     })
 }
