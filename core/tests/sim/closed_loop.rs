@@ -195,6 +195,9 @@ impl Sim {
                 break;
             }
             self.outside.now = now;
+            if !self.outside.clock_ahead.is_zero() {
+                self.laws.clock_wrong = Some(now);
+            }
             self.happen(event);
             self.laws.check_foreign(&self.outside);
             self.laws.check_restraint(&self.outside);
@@ -348,7 +351,7 @@ impl Sim {
                     *pending = pending.saturating_sub(1);
                 }
                 if let Some(shell) = &mut self.instances[at].shell {
-                    shell.watch(change, when, self.outside.clock());
+                    shell.watch(change, when, &self.outside);
                     self.turn_soon(at);
                 }
             }
@@ -499,12 +502,11 @@ impl Sim {
             self.soon(1, 5, Event::List(life, kind));
             return;
         }
-        let now = self.outside.clock();
         let shell = self.instances[at].shell.as_mut().unwrap();
         if kind == 2 {
             shell.read_notes(&self.outside);
         } else if let Some(listing) = shell.begin_list(kind, &self.outside) {
-            shell.finish_list(listing, now);
+            shell.finish_list(listing, &self.outside);
         }
         self.turn_soon(at);
     }

@@ -3,13 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use faythe_core::Timestamp;
+use faythe_core::cert::{Shortfall, Standing, standing};
 use faythe_core::name::Hostname;
 use faythe_core::order::OrderStatus;
-use faythe_core::schedule::{GivenUp, RESOLVER_CACHE, ahead};
+use faythe_core::schedule::{GivenUp, RESOLVER_CACHE, Threshold, ahead};
 use jiff::SignedDuration;
 
 use crate::outside::{CaOrder, Outside};
 
+mod clock;
 mod expiry;
 mod hopeless;
 mod limits;
@@ -26,6 +28,8 @@ const LATE: SignedDuration = SignedDuration::from_mins(20);
 /// A change in the cluster may cross an order on its way.
 const CROSSING: SignedDuration = SignedDuration::from_secs(5);
 
+/// So long before an order is made its place is looked at, when the request is late.
+const LOOKED_AT: SignedDuration = SignedDuration::from_secs(60);
 /// So long before its end an order cannot be brought to its end any more.
 const LAST_MINUTE: SignedDuration = SignedDuration::from_mins(10);
 
@@ -87,6 +91,8 @@ pub(crate) struct Laws {
     limits_told: BTreeMap<(u64, String), limits::Told>,
     /// When a clock was last wrong.
     pub(crate) clock_wrong: Option<Timestamp>,
+    /// When ours was set, and how far ahead of the true time it was from then on.
+    clock_set: Vec<(Timestamp, SignedDuration)>,
 }
 
 impl Laws {
@@ -123,12 +129,21 @@ impl Laws {
         self.opened += 1;
         self.is_tried(host, now);
         let served = Self::is_fresh(host, outside);
+        // The place was looked at before somebody wrote there, or the clock was set.
         let crossed = self.has_crossed(host, now);
+        let set = self.was_clock_set_since(ahead(now, -LOOKED_AT));
         self.law(
-            !served || crossed || (self.leaders > 1 && self.stored_lately(host, now)),
+            !served || crossed || set || (self.leaders > 1 && self.stored_lately(host, now)),
             now,
             &format!("{host} is ordered though a certificate serves"),
         );
+
+        let held = outside.cluster.held(host).filter(|held| held.issued_at.is_some());
+        let by = |time| standing(host, held.into_iter(), Threshold::Default, time);
+        let unripe = matches!(by(outside.clock()), Standing::Short(Shortfall::NotYetValid(_)));
+        let unripe = unripe && matches!(by(now), Standing::Fine { .. });
+        let words = format!("{host} is ordered though its certificate only seems not to be valid yet");
+        self.law(!unripe || crossed || set, now, &words);
 
         self.law(
             outside.cluster.noted(host).is_none() || self.leaders > 1,
@@ -144,7 +159,7 @@ impl Laws {
             .filter_map(|order| order.failed);
         if let Some(failed) = failed.max().filter(|failed| self.is_wanted_since(host, *failed)) {
             self.law(
-                ahead(failed, GRACE) <= now,
+                self.has_passed(GRACE, failed, now),
                 now,
                 &format!("{host} is ordered within issue_grace"),
             );
@@ -153,7 +168,8 @@ impl Laws {
             // A process that dies before it is saved starts afresh.
             let forgotten = self.last_crash.is_some_and(|crash| crash >= *at) || self.leaders > 1;
             let words = format!("{host} is ordered before {until}, after one of no use");
-            self.law(*until <= now || forgotten, now, &words);
+            let over = self.has_passed(at.duration_until(*until), *at, now);
+            self.law(over || forgotten, now, &words);
         }
         if outside.ca.rejected.contains(host) {
             let before = self.refused.get(host).copied();
@@ -162,7 +178,7 @@ impl Laws {
             let excused = self
                 .last_crash
                 .is_some_and(|crash| before.is_some_and(|before| crash >= before));
-            let spaced = before.is_none_or(|before| ahead(before, DAY) <= now);
+            let spaced = before.is_none_or(|before| self.has_passed(DAY, before, now));
             self.law(
                 spaced || excused,
                 now,
@@ -195,7 +211,8 @@ impl Laws {
                 Valid => !other.fetched,
                 Invalid => false,
             };
-            other.host == *host && open && !other.stuck && other.expires > now
+            let over = self.seemed_over(other.created, other.expires, now);
+            other.host == *host && open && !other.stuck && !over
         };
         let others = outside.ca.orders.iter().enumerate();
         let beside: Vec<usize> = others
@@ -211,9 +228,14 @@ impl Laws {
         let dead = self.last_crash.is_some() || beside.iter().all(|url| self.untold.contains(url));
         // A wish that was given up leaves its order to the CA.
         let whim = !self.is_wanted_since(host, outside.ca.orders[beside[0]].created);
+        // And so does a certificate that was due by a clock that was ahead, and has been set.
+        let due_no_more = self.was_set_back(outside.ca.orders[beside[0]].created, now);
         let two = self.leaders > 1;
         self.law(
-            two || whim || (lost && dead) || beside.iter().all(|url| self.premature.contains(url)),
+            two || due_no_more
+                || whim
+                || (lost && dead)
+                || beside.iter().all(|url| self.premature.contains(url)),
             now,
             &format!("{host} has two orders under way: {order} and {beside:?}"),
         );
@@ -259,7 +281,9 @@ impl Laws {
         let steady = self.is_wanted_since(&order.host, ahead(order.created, -RESOLVER_CACHE));
         let died = self.last_crash.is_some_and(|crash| crash >= order.created);
         let words = format!("P15: the CA looked for {} and did not see its value", order.host);
-        self.law(!wanted || (died && !steady), outside.now, &words);
+        // Who reckons by a clock that was set takes what a resolver remembers for forgotten.
+        let set = self.was_clock_set_since(ahead(outside.now, -RESOLVER_CACHE * 2));
+        self.law(!wanted || (died && !steady) || set, outside.now, &words);
     }
 
     pub(crate) fn stored(&mut self, host: &Hostname, order: usize, outside: &Outside) {
@@ -348,6 +372,10 @@ impl Laws {
                 && outside.ca.was_there(last_minute, order.expires) < LAST_MINUTE;
             let excused = order.status == OrderStatus::Invalid
                 || lapsed
+                // Or seemed to, or its certificate was not to be used yet, by a clock that was wrong.
+                || self.seemed_over(order.created, order.expires, last_minute)
+                || self.was_behind_at(last_minute)
+                || self.was_set_back(order.created, order.expires.min(outside.now))
                 || self.stored.contains(&url)
                 || !self.is_wanted_since(&order.host, order.created)
                 || self.was_meddled_with_since(&order.host, order.created)

@@ -19,8 +19,10 @@ use faythe_core::schedule::{Failures, GivenUp};
 use faythe_core::verdict::Reason;
 use faythe_core::want::Asker;
 use faythe_core::world::{Question, World};
+use jiff::SignedDuration;
 
 use self::board::Board;
+use self::clock::Steps;
 pub(crate) use self::lists::Listing;
 use self::order::{Fault, Order};
 use self::store::Notes;
@@ -30,6 +32,7 @@ use crate::laws::Laws;
 use crate::outside::{Change, Leg, Outside, Saved};
 
 mod board;
+mod clock;
 mod hints;
 mod lists;
 mod order;
@@ -55,6 +58,9 @@ pub(crate) struct Shell {
     /// Its orders are to stop, and the notes to be read anew.
     halting: bool,
     limits: Limits,
+    steps: Option<Steps>,
+    /// How far the API server's clock is behind the true time, as it told last.
+    witness: Option<SignedDuration>,
     notes: Notes,
     strays: Strays,
     /// Values that may stand at a record: published or adopted, and not withdrawn since.
@@ -135,6 +141,8 @@ impl Shell {
             acts: false,
             halting: false,
             limits,
+            steps: None,
+            witness: None,
             notes: Notes::default(),
             strays: Strays::new(),
             live: BTreeMap::new(),
@@ -151,7 +159,7 @@ impl Shell {
     // ---- what is seen ----
 
     pub(crate) fn read_notes(&mut self, outside: &Outside) {
-        let now = outside.clock();
+        let now = self.now(outside);
         self.world.set_ledger(CaId::FIRST, Ledger::new(self.limits));
         self.saves = outside.cluster.ledger.0;
         if let Some(record) = &outside.cluster.ledger.1 {
@@ -190,8 +198,9 @@ impl Shell {
         self.acts = true;
     }
 
-    /// What a watch tells of a change made at `when`; our clock says `now`.
-    pub(crate) fn watch(&mut self, change: Change, when: Timestamp, now: Timestamp) {
+    /// What a watch tells of a change made at `when`.
+    pub(crate) fn watch(&mut self, change: Change, when: Timestamp, outside: &Outside) {
+        let now = self.now(outside);
         let kind = usize::from(matches!(change, Change::Secret(..)));
         if self.listed[kind].is_none_or(|listed| when <= listed) {
             return;
@@ -208,7 +217,7 @@ impl Shell {
 
     /// Plans; answers the work that begins, and the hosts to be forgotten.
     pub(crate) fn turn(&mut self, outside: &Outside, laws: &mut Laws) -> Turned {
-        let now = outside.clock();
+        let now = self.now(outside);
         laws.check_promises(&self.planner, outside);
         let mut plan = if self.acts {
             self.planner.turn(&mut self.world, &self.policy, now)
@@ -312,7 +321,7 @@ impl Shell {
             Ok(*saves)
         });
         let _ = outside.take_delay();
-        let now = outside.clock();
+        let now = self.now(outside);
         let ledger = self.world.ledger_mut(CaId::FIRST);
         ledger.saved(matches!(saved, Some(Ok(_))), now);
         match saved {

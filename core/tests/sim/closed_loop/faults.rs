@@ -4,6 +4,7 @@
 use super::{DAY_SECS, Event, Sim};
 use crate::dice::Dice;
 
+mod clocks;
 mod marks;
 mod outages;
 mod watches;
@@ -13,6 +14,8 @@ pub(super) use watches::STALE_SECS;
 /// Which kinds there are.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Faults {
+    /// Clocks are set; not yet where the CA tells when it wants certificates renewed.
+    pub(super) clocks: bool,
     /// Other hands put their marks on what is written.
     pub(super) marks: bool,
     /// The CA is away for days.
@@ -26,6 +29,7 @@ type Begin = fn(&mut Sim);
 
 /// What ends by itself.
 pub(super) enum Relief {
+    Clocks,
     Marks,
     Outage,
 }
@@ -38,11 +42,13 @@ impl Faults {
             marks: dice.chance(300),
             outages: dice.chance(300),
             watches: dice.chance(300),
+            clocks: dice.chance(300),
         }
     }
 
     fn kinds(self) -> Vec<Begin> {
-        let all: [(bool, Begin); 3] = [
+        let all: [(bool, Begin); 4] = [
+            (self.clocks, Sim::set_a_clock),
             (self.marks, Sim::let_others_mark),
             (self.outages, Sim::take_the_ca_away),
             (self.watches, Sim::hold_a_watch_back),
@@ -68,6 +74,7 @@ impl Sim {
 
     pub(super) fn relieve(&mut self, relief: &Relief) {
         match relief {
+            Relief::Clocks => self.set_clocks_right(),
             Relief::Marks => self.marking -= 1,
             Relief::Outage => self.outside.ca.comes_back(self.outside.now),
         }

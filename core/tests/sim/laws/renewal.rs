@@ -11,7 +11,7 @@ use faythe_core::name::Hostname;
 use faythe_core::schedule::{Threshold, after, ahead};
 use jiff::SignedDuration;
 
-use super::{CROSSING, Laws};
+use super::{LOOKED_AT, Laws};
 use crate::outside::Outside;
 use crate::shell::Shell;
 
@@ -187,6 +187,6 @@ impl Laws {
 
     /// A change in the cluster may have crossed what was decided.
     pub(super) fn has_crossed(&self, host: &Hostname, now: Timestamp) -> bool {
-        self.was_meddled_with_since(host, ahead(now, -CROSSING))
+        self.was_meddled_with_since(host, ahead(now, -LOOKED_AT))
     }
 }

@@ -7,6 +7,7 @@ use faythe_core::cert::Held;
 use faythe_core::name::Hostname;
 use faythe_core::order::Note;
 use faythe_core::schedule::{Failures, GivenUp};
+use jiff::SignedDuration;
 
 /// Everything in the cluster; every change counts a version.
 #[derive(Default)]
@@ -22,6 +23,8 @@ pub(crate) struct Cluster {
     pub(crate) down: usize,
     /// Changes that watches have not told of.
     pub(crate) untold: Vec<(Vec<Hostname>, Change)>,
+    /// How far its clock is ahead of the true time.
+    pub(crate) clock_ahead: SignedDuration,
     /// Hosts of which the program has written something.
     pub(crate) written: Vec<Hostname>,
     version: u64,

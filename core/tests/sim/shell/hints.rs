@@ -38,6 +38,7 @@ impl Shell {
 
     /// The answer has arrived.
     pub(crate) fn hinted(&mut self, question: Question, answer: Answer, outside: &Outside) {
-        self.world.hinted(question, answer, outside.clock());
+        let now = self.now(outside);
+        self.world.hinted(question, answer, now);
     }
 }

@@ -36,8 +36,9 @@ impl Shell {
         Some(Listing { at, all })
     }
 
-    /// All of it has come; our clock says `now`.
-    pub(crate) fn finish_list(&mut self, listing: Listing, now: Timestamp) {
+    /// All of it has come.
+    pub(crate) fn finish_list(&mut self, listing: Listing, outside: &Outside) {
+        let now = self.now(outside);
         let kind = match listing.all {
             All::Ingresses(all) => {
                 let all = all.into_iter().map(|(name, hosts)| (asker(&name), hosts));

@@ -106,7 +106,7 @@ impl Shell {
             Step::Store => return self.store(order, outside, laws, progress),
             Step::GiveUp => {
                 let made = order.session.map(|session| &outside.ca.orders[session]);
-                if made.is_some_and(|made| made.expires <= outside.now) {
+                if made.is_some_and(|made| made.expires <= outside.now.max(outside.clock())) {
                     outside.went_wrong(&host, Trouble::Gone);
                 }
                 return Err(Fault {

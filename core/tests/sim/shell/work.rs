@@ -104,7 +104,7 @@ impl Shell {
                 (done, progress)
             }
         };
-        let now = outside.clock();
+        let now = self.now(outside);
         for progress in progress {
             self.progress(host, progress, now);
         }
@@ -199,7 +199,7 @@ impl Shell {
     }
 
     fn ended(&mut self, order: Order, outcome: Outcome, outside: &Outside) {
-        let (host, now) = (order.host.clone(), outside.clock());
+        let (host, now) = (order.host.clone(), self.now(outside));
         self.board_of(&host).preparing.remove(&host);
         let lives = match outcome {
             Outcome::Blocked | Outcome::Rested(_) => order.note.is_some(),

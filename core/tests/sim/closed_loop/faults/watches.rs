@@ -58,8 +58,8 @@ impl Sim {
 
     pub(in super::super) fn listed(&mut self, life: u64, listing: Listing) {
         if let Some(at) = self.living(life) {
-            let now = self.outside.clock();
-            self.shell(at).finish_list(listing, now);
+            let shell = self.instances[at].shell.as_mut().unwrap();
+            shell.finish_list(listing, &self.outside);
             self.turn_soon(at);
         }
     }
