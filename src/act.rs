@@ -255,11 +255,14 @@ impl Order {
         self.earlier_look = earlier_look;
     }
 
-    /// What work on it may spend, and why it is needed.
+    /// What work on it may spend, and why it is needed. One that is noted keeps the reason for which it was made: a window
+    /// that the CA moves meanwhile would have it given up, and another follow.
     pub fn entitle(&mut self, grant: Option<Grant>, replaces: Option<CertificateId>, rule: Rule) {
         self.grant = grant;
         self.replaces = replaces;
-        self.rule = rule;
+        if !self.is_noted() {
+            self.rule = rule;
+        }
     }
 
     /// How many certificates before it in a row will have been replaced long before their time.

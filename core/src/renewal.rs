@@ -235,7 +235,7 @@ pub fn forgotten_at<'a>(held: impl Iterator<Item = &'a Held>) -> impl Iterator<I
 }
 
 /// How many certificates of `host` in a row will have been replaced long before their time when what is held is replaced
-/// now: see [`Rule::early_after`].
+/// now.
 pub fn early<'a>(host: &Hostname, held: impl Iterator<Item = &'a Held>, rule: &Rule, now: Timestamp) -> u32 {
     let of = held.filter_map(|held| Some((held.early(), held.content.as_ref().ok()?)));
     let best = of

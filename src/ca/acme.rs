@@ -43,7 +43,7 @@ pub struct Settings {
     pub registration: Registration,
     /// The profile to ask for (draft-ietf-acme-profiles); `None` leaves the choice to the CA.
     pub profile: Option<String>,
-    /// The profile to ask for where the CA does not offer that one, or another one that is asked for; [`OWN_CHOICE`] leaves
+    /// The profile to ask for where the CA does not offer that one, or another one that is asked for; `default` leaves
     /// the choice to the CA. `None` where nothing stands in.
     pub profile_fallback: Option<String>,
     /// Common name of an issuer, a root as a rule, that the chain should lead to.

@@ -5,7 +5,7 @@
 //! read. The holder counts from before it sent its last renewal, and for a shorter time, so that it has stopped acting
 //! before anybody may take over. Nothing here ends but by the signal: while the API server is away, nobody leads.
 //!
-//! A Lease that a Faythe for other zones holds is shared with it; see [`super::seats`].
+//! A Lease that a Faythe for other zones holds is shared with it: each has a seat of its own.
 //!
 //! Where Leases are forbidden, as they were to the old tool's users, the instance leads without an election. That is
 //! believed of an API server that lets us list Secrets, and never by one that watches another: an API server that has

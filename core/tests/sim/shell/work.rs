@@ -40,7 +40,9 @@ impl Shell {
         order.stage = Stage::Ordering;
         order.grant = self.world.grant(&host);
         order.replaces = self.world.predecessor(&host, CaId::FIRST);
-        order.rule = self.world.rule(&host, &self.policy);
+        if order.note.is_none() {
+            order.rule = self.world.rule(&host, &self.policy);
+        }
         self.board_of(&host).preparing.insert(host.clone(), outside.now);
         self.works += 1;
         self.running.insert(
