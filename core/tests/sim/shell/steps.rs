@@ -9,7 +9,7 @@ use faythe_core::order::{
     CaView, Challenge, ChallengeStatus, End, Note, OrderStatus, Place, Published, Step,
 };
 use faythe_core::problem::{Exchange, ProblemKind};
-use faythe_core::schedule::{self, GivenUp};
+use faythe_core::schedule::{self, GivenUp, Threshold};
 use jiff::SignedDuration;
 
 use super::order::{Fault, Order, Pause};
@@ -201,7 +201,8 @@ impl Shell {
         let (foreign, held) = found.ok_or_else(|| Fault::own("store-unavailable"))?;
         let held = held.map(|held| held.by(outside.clock()));
         order.slot = held.as_ref().map(|held| held.version.clone());
-        let served = standing(host, held.iter(), order.rule, outside.clock());
+        let rule = order.rule.unwrap_or_else(|| Threshold::Default.into());
+        let served = standing(host, held.iter(), rule, outside.clock());
         order.place = Some(if foreign {
             Place::Taken
         } else if matches!(served, Standing::Fine { .. }) {
