@@ -2,13 +2,13 @@
 //! backup; and what must not cost a question: a restart (P18, P19, P21).
 
 use faythe_bed::kube::objects;
-use faythe_bed::{Bed, Setup};
+use faythe_bed::{Bed, Setup, until};
 use futures::stream::{self, StreamExt};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, PostParams};
 use serde_json::json;
 
-use crate::live::stage::{Stage, foreign_certificate, put_labeled, soon};
+use crate::live::stage::{SOON, Stage, foreign_certificate, put_labeled, soon};
 
 #[tokio::test]
 async fn p18_a_namespace_made_and_deleted_a_hundred_times_costs_one_order() {
@@ -17,9 +17,12 @@ async fn p18_a_namespace_made_and_deleted_a_hundred_times_costs_one_order() {
     let namespace = format!("{}-ci", stage.bed.namespace);
     let create = async || {
         objects::create_namespace(client, &namespace).await.unwrap();
-        objects::apply_ingress(client, &namespace, "run", &[&host])
-            .await
-            .unwrap();
+        // Admission may take the namespace for the one before for a moment, which is being terminated.
+        let made = async || {
+            let made = objects::apply_ingress(client, &namespace, "run", &[&host]).await;
+            made.map(Some)
+        };
+        until(SOON, "the namespace takes an Ingress", made).await.unwrap();
     };
     // The first of them are gone before anything is issued: the order that was made goes on all the same. The Secret is
     // the kept copy, which serves whoever asks again.
