@@ -284,12 +284,6 @@ impl ProblemKind {
             .map_or(Self::Unknown, |(kind, _)| *kind)
     }
 
-    /// Whether what is held for it is held for as long as the table says, and not the CA.
-    #[must_use]
-    pub fn is_held_as_we_say(self) -> bool {
-        self.held_as_we_say().is_some()
-    }
-
     /// For how long the table says that what is held for it is held; `None` where the CA says it.
     pub(crate) fn held_as_we_say(self) -> Option<Duration> {
         let silent = Problem {

@@ -45,11 +45,19 @@ impl Work<'_> {
         self.spent(match &opened {
             // It was not asked for.
             Err(CaError::NoLeave) => Spending::Ended,
-            Err(CaError::Refused(_) | CaError::Irreplaceable(_))
-            | Err(CaError::Unregistered(_) | CaError::Account(_)) => Spending::Refused,
+            Err(
+                CaError::Account(_)
+                | CaError::Irreplaceable(_)
+                | CaError::Refused(_)
+                | CaError::Unregistered(_),
+            ) => Spending::Refused,
             // An answer that was lost or cannot be read may have been a yes.
-            Err(CaError::Garbled { .. } | CaError::Gone { .. } | CaError::Unreachable { .. })
-            | Err(CaError::Unread { .. })
+            Err(
+                CaError::Garbled { .. }
+                | CaError::Gone { .. }
+                | CaError::Unreachable { .. }
+                | CaError::Unread { .. },
+            )
             | Ok(_) => Spending::Ordered,
         });
         (self.order.counted, self.order.requested, self.order.refusals) = (false, false, 0);

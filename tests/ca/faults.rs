@@ -16,7 +16,7 @@ use faythe_core::problem::{Exchange, Problem, ProblemKind, Scope};
 use rcgen::KeyPair;
 
 use crate::hostile::{Hostile, Reply};
-use crate::issuance::grant;
+use crate::issuance::{acme_of, grant};
 use crate::memory::Memory;
 
 /// Long enough for an answer on a busy machine, short enough to wait for.
@@ -214,13 +214,7 @@ async fn a_refused_connection_says_so() {
     let server = Hostile::start().await;
     let settings = Settings::of(format!("http://127.0.0.1:{}/dir", crate::pebble::free_port()));
     drop(server);
-    let acme = Acme::new(
-        settings,
-        Arc::new(Memory::default()),
-        Arc::new(Timestamp::now),
-        Arc::new(|| true),
-    )
-    .unwrap();
+    let acme = acme_of(settings, Arc::default());
     let chain = unreachable(
         &acme
             .open(grant(&host()), NewOrder::default())

@@ -30,7 +30,11 @@ pub(crate) fn acme_with(pebble: &Pebble, store: &Arc<Memory>, change: impl FnOnc
     settings.registration.email = Some("admin@example.com".to_owned());
     settings.roots = Some(pebble.roots());
     change(&mut settings);
-    let store: Arc<Memory> = Arc::clone(store);
+    acme_of(settings, Arc::clone(store))
+}
+
+/// One that always has leave.
+pub(crate) fn acme_of(settings: Settings, store: Arc<Memory>) -> Acme {
     Acme::new(settings, store, Arc::new(Timestamp::now), Arc::new(|| true)).unwrap()
 }
 

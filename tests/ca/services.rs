@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
-use faythe::ca::acme::{Acme, Binding, MacAlgorithm, Settings};
+use faythe::ca::acme::{Binding, MacAlgorithm, Settings};
 use faythe::ca::{Ca, CaError, NewOrder, Revocation};
 use faythe::sealed::Sealed;
 use faythe::x509::{self, KeyType};
@@ -19,7 +19,7 @@ use rustls_pki_types::pem::PemObject;
 use serde_json::json;
 
 use crate::hostile::{Hostile, Reply, opened};
-use crate::issuance::{PLAIN, acme, acme_with, finish, grant, grant_of, host, issue, refused};
+use crate::issuance::{PLAIN, acme, acme_of, acme_with, finish, grant, grant_of, host, issue, refused};
 use crate::memory::Memory;
 use crate::pebble::Pebble;
 use crate::tunnel::Proxy;
@@ -89,13 +89,7 @@ async fn p21_what_replaces_is_asked_for_once_more_without() {
     };
     let acme = |server: &Hostile| {
         let settings = Settings::of(format!("{}/dir", server.base));
-        Acme::new(
-            settings,
-            Arc::new(Memory::default()),
-            Arc::new(Timestamp::now),
-            Arc::new(|| true),
-        )
-        .unwrap()
+        acme_of(settings, Arc::default())
     };
     server.order(&json!({ "status": "ready", "authorizations": [], "finalize": "BASE/f" }).to_string());
 
@@ -247,13 +241,7 @@ async fn a_binding_may_use_any_of_three_algorithms() {
     ] {
         let mut settings = Settings::of(format!("{}/dir", server.base));
         settings.registration.binding = Some(binding("kid-1", algorithm));
-        let acme = Acme::new(
-            settings,
-            Arc::new(Memory::default()),
-            Arc::new(Timestamp::now),
-            Arc::new(|| true),
-        )
-        .unwrap();
+        let acme = acme_of(settings, Arc::default());
         acme.open(grant(&host("a.example.com")), NewOrder::default())
             .await
             .unwrap();
@@ -343,13 +331,7 @@ async fn p17_the_ca_is_asked_no_faster_than_it_allows() {
     settings.budget.requests.new_order = Some(Limit::new(2, Duration::from_millis(400)));
     settings.budget.new_accounts = Some(Limit::new(1, Duration::from_secs(3 * 3600)));
     let store = Arc::new(Memory::default());
-    let acme = Acme::new(
-        settings,
-        Arc::<Memory>::clone(&store),
-        Arc::new(Timestamp::now),
-        Arc::new(|| true),
-    )
-    .unwrap();
+    let acme = acme_of(settings, Arc::clone(&store));
     let host = host("a.example.com");
     let begun = Instant::now();
     for opened in

@@ -23,6 +23,14 @@ fn info(from: u64, to: u64) -> RenewalInfo {
     }
 }
 
+/// The same of a CA that wants to be asked often.
+fn often(from: u64, to: u64) -> RenewalInfo {
+    RenewalInfo {
+        retry_after: Some(HOUR / 6),
+        ..info(from, to)
+    }
+}
+
 fn rig(count: usize) -> Rig {
     let hosts: Vec<_> = (0..count)
         .map(|number| format!("h{number:02}.example.com"))
@@ -83,16 +91,12 @@ async fn p20_a_ca_that_always_tells_windows_in_the_past_costs_few_certificates()
 #[tokio::test(start_paused = true)]
 async fn p21_what_has_only_just_been_stored_and_is_recalled_is_replaced_at_once() {
     let rig = rig(3);
-    let often = |info: RenewalInfo| RenewalInfo {
-        retry_after: Some(HOUR / 6),
-        ..info
-    };
-    rig.place.state().renewal = Some(often(info(YEAR, 2 * YEAR)));
+    rig.place.state().renewal = Some(often(YEAR, 2 * YEAR));
     let mut process = rig.process();
     rig.settled(&mut process).await;
     rig.pass(&mut process, HOUR / 4).await;
     assert_eq!(rig.place.state().orders.len(), 3);
-    rig.place.state().renewal = Some(often(info(0, 60)));
+    rig.place.state().renewal = Some(often(0, 60));
     rig.pass(&mut process, HOUR / 4).await;
     assert_eq!(rig.place.state().orders.len(), 6);
     // Those that came after them were never told another window.
@@ -103,24 +107,20 @@ async fn p21_what_has_only_just_been_stored_and_is_recalled_is_replaced_at_once(
 #[tokio::test(start_paused = true)]
 async fn p20_an_order_under_way_is_gone_on_with_though_the_ca_moves_the_window() {
     let rig = rig(1);
-    let often = |info: RenewalInfo| RenewalInfo {
-        retry_after: Some(HOUR / 6),
-        ..info
-    };
-    rig.place.state().renewal = Some(often(info(YEAR, 2 * YEAR)));
+    rig.place.state().renewal = Some(often(YEAR, 2 * YEAR));
     let mut process = rig.process();
     rig.settled(&mut process).await;
     let held = || rig.place.state().secrets.values().cloned().collect::<Vec<_>>();
     let before = held();
     // Recalled; what its order has published is not to be seen yet.
     rig.place.state().faults.hide = true;
-    rig.place.state().renewal = Some(often(info(0, 60)));
+    rig.place.state().renewal = Some(often(0, 60));
     rig.pass(&mut process, HOUR / 2).await;
     assert_eq!(rig.place.state().orders.len(), 2);
     drop(process);
     let mut heir = rig.process();
     rig.pass(&mut heir, HOUR / 4).await;
-    rig.place.state().renewal = Some(often(info(YEAR, 2 * YEAR)));
+    rig.place.state().renewal = Some(often(YEAR, 2 * YEAR));
     rig.pass(&mut heir, HOUR / 2).await;
     rig.place.state().faults.hide = false;
     rig.pass(&mut heir, HOUR / 2).await;
