@@ -17,7 +17,7 @@ use faythe_core::order::{CaView, End, Goal, Known, Note, OrderStatus, Place, Pub
 use faythe_core::policy::Policy;
 use faythe_core::renewal::Rule;
 use faythe_core::route::Route;
-use faythe_core::schedule::{self, Demand, Failures, GivenUp};
+use faythe_core::schedule::{self, Demand, Failures, GivenUp, Threshold};
 use faythe_core::visibility::{Health, Sight};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -104,8 +104,8 @@ pub struct Order {
     grant: Option<Grant>,
     /// The certificate that a new one takes the place of.
     replaces: Option<CertificateId>,
-    /// When a certificate that is found there is due; kept while the CA moves its window, or another order would follow.
-    rule: Option<Rule>,
+    /// When a certificate that is found there is due.
+    rule: Rule,
     /// How many certificates before it in a row were replaced long before their time.
     early: u32,
     /// The ledger has been told that the certificate is issued.
@@ -169,7 +169,7 @@ impl Order {
             demand: None,
             grant: None,
             replaces: None,
-            rule: None,
+            rule: Threshold::Default.into(),
             early: 0,
             counted: false,
             requested: false,
@@ -255,11 +255,11 @@ impl Order {
         self.earlier_look = earlier_look;
     }
 
-    /// What work on it may spend, and why it is needed. One that is noted keeps to the reason for which it was made.
+    /// What work on it may spend, and why it is needed.
     pub fn entitle(&mut self, grant: Option<Grant>, replaces: Option<CertificateId>, rule: Rule) {
         self.grant = grant;
         self.replaces = replaces;
-        self.rule = self.rule.filter(|_| self.is_noted()).or(Some(rule));
+        self.rule = rule;
     }
 
     /// How many certificates before it in a row will have been replaced long before their time.

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::ari::CertificateId;
+use crate::cert::Held;
 use crate::name::{Hostname, RecordName};
 use crate::problem::Problem;
 use crate::route::Route;
@@ -29,6 +31,8 @@ pub struct Note {
     /// Where the values stand; `None` for the very names, in the zone that serves the host, as in notes of earlier
     /// versions. An order has one host, and so one place.
     pub route: Option<Route>,
+    /// The certificate that the order takes the place of, where there is one that has a name.
+    pub replaces: Option<CertificateId>,
     /// When the order was made.
     pub created: Timestamp,
     /// When the CA will forget it.
@@ -274,6 +278,15 @@ impl Note {
     #[must_use]
     pub fn record<'a>(&'a self, value: &'a ChallengeValue) -> &'a RecordName {
         self.route.as_ref().map_or(&value.record, |route| &route.record)
+    }
+
+    /// Whether its order takes the place of this certificate: then it is gone on with, though by now that would not be due.
+    /// The CA may have moved its window, or what the process before knew of it is lost; to give the order up would have
+    /// another follow (P23).
+    #[must_use]
+    pub fn replaces(&self, held: &Held) -> bool {
+        let id = held.content.as_ref().ok().and_then(|facts| facts.id.as_ref());
+        id.is_some() && id == self.replaces.as_ref()
     }
 }
 

@@ -1,6 +1,7 @@
 //! Noting an order, which is also what keeps two instances from having one each; and what came of those before it.
 
 use faythe_core::Timestamp;
+use faythe_core::ari::CertificateId;
 use faythe_core::order::{CaView, ChallengeValue, Note};
 use faythe_core::schedule::GivenUp;
 
@@ -8,7 +9,7 @@ use super::fault::Fault;
 use super::steps::new_key;
 use super::{Outcome, Work};
 use crate::sealed::Sealed;
-use crate::store::{Saved, StoreError};
+use crate::store::{Saved, Slot, StoreError};
 
 impl Work<'_> {
     /// Notes the order that the CA has made, or once more one whose note is in doubt.
@@ -68,9 +69,18 @@ impl Work<'_> {
             order_url: url.to_owned(),
             directory: Some(self.directory().to_owned()),
             values,
+            replaces: self.replaced(),
             created: (self.outside.now)(),
             expires,
         }
+    }
+
+    /// What is in the place of the certificate, as was seen before it was ordered.
+    fn replaced(&self) -> Option<CertificateId> {
+        let Some(Slot::Ours(held)) = &self.order.slot else {
+            return None;
+        };
+        held.content.as_ref().ok()?.id.clone()
     }
 
     /// Notes an order that the CA has made and does not let us read yet: it is taken up by its URL. Says whether it is the one

@@ -10,7 +10,7 @@ use faythe_core::budget::Spending;
 use faythe_core::cert::{Standing, standing};
 use faythe_core::order::{CaView, ChallengeStatus, OrderStatus, Place, Published, deadline};
 use faythe_core::route::Way;
-use faythe_core::schedule::{self, Failures, Threshold};
+use faythe_core::schedule::{self, Failures};
 use faythe_core::visibility::Sight;
 use tokio::time::Instant;
 
@@ -49,9 +49,9 @@ impl Work<'_> {
             Slot::Ours(held) => {
                 let now = (self.outside.now)();
                 let held = &held.clone().by(now);
-                let rule = self.order.rule.unwrap_or_else(|| Threshold::Default.into());
-                match standing(&self.order.host, std::iter::once(held), rule, now) {
-                    Standing::Fine { .. } => {
+                let replaced = self.order.note.as_ref().is_some_and(|note| note.replaces(held));
+                match standing(&self.order.host, std::iter::once(held), self.order.rule, now) {
+                    Standing::Fine { .. } if !replaced => {
                         let host = self.order.host.clone();
                         let held = held.clone();
                         let ended = |failures: &mut Failures| failures.is_ended_by(held.issued_at);
@@ -63,7 +63,7 @@ impl Work<'_> {
                         });
                         Place::Served
                     }
-                    Standing::Short(_) => Place::Open,
+                    Standing::Fine { .. } | Standing::Short(_) => Place::Open,
                 }
             }
         });

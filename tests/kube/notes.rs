@@ -31,6 +31,7 @@ fn saved(host: &str, key: &str) -> Saved {
             value: "v".into(),
         }],
         route: None,
+        replaces: None,
         created: "2026-11-24T10:00:00Z".parse().unwrap(),
         expires: None,
     };

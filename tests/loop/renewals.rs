@@ -122,6 +122,11 @@ async fn p20_an_order_under_way_is_gone_on_with_though_the_ca_moves_the_window()
     rig.pass(&mut heir, HOUR / 4).await;
     rig.place.state().renewal = Some(often(YEAR, 2 * YEAR));
     rig.pass(&mut heir, HOUR / 2).await;
+    // Its own heir has never been told anything else.
+    drop(heir);
+    rig.place.state().windows.clear();
+    let mut heir = rig.process();
+    rig.pass(&mut heir, HOUR / 4).await;
     rig.place.state().faults.hide = false;
     rig.pass(&mut heir, HOUR / 2).await;
     assert_eq!(rig.place.state().orders.len(), 2);

@@ -26,6 +26,7 @@ fn note() -> Note {
         directory: None,
         values: vec![value()],
         route: None,
+        replaces: None,
         created: NOW,
         expires: None,
     }

@@ -257,6 +257,7 @@ impl State {
             directory: None,
             values: vec![value(order)],
             route: None,
+            replaces: None,
             created: NOW,
             expires: None,
         });

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use faythe_core::Timestamp;
+use faythe_core::ari::CertificateId;
 use faythe_core::name::{DnsName, Hostname, RecordName};
 use faythe_core::order::{ChallengeValue, Note};
 use faythe_core::route::{Route, Way};
@@ -59,6 +60,9 @@ struct WrittenOrder {
     #[serde(skip_serializing_if = "Option::is_none")]
     ca: Option<String>,
     values: Vec<WrittenValue>,
+    /// The certificate that it takes the place of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replaces: Option<String>,
     created: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     expires: Option<String>,
@@ -147,6 +151,7 @@ impl Content {
                     directory: order.ca,
                     values,
                     route,
+                    replaces: order.replaces.as_deref().map(certificate).transpose()?,
                     created: time(&order.created)?,
                     expires: order.expires.as_deref().map(time).transpose()?,
                 };
@@ -224,6 +229,7 @@ impl From<&Note> for WrittenOrder {
             url: note.order_url.clone(),
             ca: note.directory.clone(),
             values: values.collect(),
+            replaces: note.replaces.as_ref().map(|id| id.as_str().to_owned()),
             created: note.created.to_string(),
             expires: note.expires.map(|at| at.to_string()),
         }
@@ -303,6 +309,10 @@ impl WrittenGivenUp {
     }
 }
 
+fn certificate(text: &str) -> Result<CertificateId, String> {
+    CertificateId::parse(text).map_err(|error| format!("it replaces {text:?}: {error}"))
+}
+
 fn time(text: &str) -> Result<Timestamp, String> {
     text.parse().map_err(|_| format!("{text:?} is not a time"))
 }
@@ -322,6 +332,7 @@ mod tests {
                 value: "v".into(),
             }],
             route: None,
+            replaces: None,
             created: "2026-11-24T10:00:00Z".parse().unwrap(),
             expires: Some("2026-12-01T10:00:00Z".parse().unwrap()),
         };
@@ -376,6 +387,22 @@ mod tests {
             key: Some(Sealed::from("PEM".to_owned())),
         };
         assert_eq!(content.read(), Ok(saved()));
+    }
+
+    #[test]
+    fn p23_a_note_says_which_certificate_its_order_takes_the_place_of() {
+        let mut saved = saved();
+        let (note, _) = saved.order.as_mut().unwrap();
+        note.replaces = Some(CertificateId::parse("aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE").unwrap());
+        let mut content = Content::write(&saved).unwrap();
+        assert!(
+            content
+                .json
+                .contains(r#""replaces":"aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE""#)
+        );
+        assert_eq!(content.read(), Ok(saved));
+        content.json = content.json.replace("aYhba4dGQEHhs3uEe6CuLN4ByNQ.", "");
+        assert!(content.read().unwrap_err().contains("it replaces"));
     }
 
     #[test]

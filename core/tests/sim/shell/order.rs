@@ -9,7 +9,7 @@ use faythe_core::name::Hostname;
 use faythe_core::order::{CaView, Note, OrderStatus, Place, Published, Stage, deadline};
 use faythe_core::problem::{Exchange, Problem, Reaction, Scope};
 use faythe_core::renewal::Rule;
-use faythe_core::schedule::{self, Failures, GivenUp, after, ahead};
+use faythe_core::schedule::{self, Failures, GivenUp, Threshold, after, ahead};
 use jiff::SignedDuration;
 
 use super::{Done, Outcome, Progress};
@@ -39,7 +39,9 @@ pub(super) struct Order {
     pub(super) polling: Option<(Timestamp, u32)>,
     /// What a new one would take the place of, and when certificates are due.
     pub(super) replaces: Option<CertificateId>,
-    pub(super) rule: Option<Rule>,
+    pub(super) rule: Rule,
+    /// What was found in the place of the certificate.
+    pub(super) found: Option<CertificateId>,
     /// Leave to make an order.
     pub(super) grant: Option<Grant>,
     /// The ledger knows of the certificate.
@@ -88,7 +90,8 @@ impl Order {
             tries: 0,
             polling: None,
             replaces: None,
-            rule: None,
+            rule: Threshold::Default.into(),
+            found: None,
             grant: None,
             counted: false,
             requested: false,

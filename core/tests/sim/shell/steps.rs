@@ -9,7 +9,7 @@ use faythe_core::order::{
     CaView, Challenge, ChallengeStatus, End, Note, OrderStatus, Place, Published, Step,
 };
 use faythe_core::problem::{Exchange, ProblemKind};
-use faythe_core::schedule::{self, GivenUp, Threshold};
+use faythe_core::schedule::{self, GivenUp};
 use jiff::SignedDuration;
 
 use super::order::{Fault, Order, Pause};
@@ -201,11 +201,14 @@ impl Shell {
         let (foreign, held) = found.ok_or_else(|| Fault::own("store-unavailable"))?;
         let held = held.map(|held| held.by(outside.clock()));
         order.slot = held.as_ref().map(|held| held.version.clone());
-        let rule = order.rule.unwrap_or_else(|| Threshold::Default.into());
-        let served = standing(host, held.iter(), rule, outside.clock());
+        let facts = held.as_ref().and_then(|held| held.content.as_ref().ok());
+        order.found = facts.and_then(|facts| facts.id.clone());
+        let replaced = held.as_ref().zip(order.note.as_ref());
+        let replaced = replaced.is_some_and(|(held, note)| note.replaces(held));
+        let served = standing(host, held.iter(), order.rule, outside.clock());
         order.place = Some(if foreign {
             Place::Taken
-        } else if matches!(served, Standing::Fine { .. }) {
+        } else if matches!(served, Standing::Fine { .. }) && !replaced {
             let issued = held.as_ref().and_then(|held| held.issued_at);
             order.failures.take_if(|failures| failures.is_ended_by(issued));
             progress.extend(held.map(|held| Progress::Held { held, issued: false }));
@@ -288,6 +291,7 @@ impl Shell {
                     .map(|challenge| challenge.value.clone())
                     .collect(),
                 route: None,
+                replaces: order.found.clone(),
                 created: outside.clock(),
                 expires: view.expires,
             }

@@ -40,8 +40,7 @@ impl Shell {
         order.stage = Stage::Ordering;
         order.grant = self.world.grant(&host);
         order.replaces = self.world.predecessor(&host, CaId::FIRST);
-        let rule = self.world.rule(&host, &self.policy);
-        order.rule = order.rule.filter(|_| order.note.is_some()).or(Some(rule));
+        order.rule = self.world.rule(&host, &self.policy);
         self.board_of(&host).preparing.insert(host.clone(), outside.now);
         self.works += 1;
         self.running.insert(
