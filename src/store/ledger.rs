@@ -18,7 +18,7 @@ use kube::api::Api;
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
-use super::shelf::Shelf;
+use super::shelf::{self, Shelf};
 use crate::cluster::short_hash;
 
 /// Its kind among the Secrets of ours.
@@ -104,7 +104,7 @@ impl Ledgers {
                 return Ok(None);
             }
         };
-        for number in 1..secrets {
+        for number in 1..secrets.min(shelf::MOST) {
             // One that is missing or spoilt costs what it counted, and no more.
             if let Some(secret) = self.shelf.get(&name(directory, number)).await? {
                 record.entries.extend(buckets(&secret));
@@ -136,8 +136,10 @@ impl Ledgers {
                 let head = serde_json::to_vec(&head)
                     .map_err(|error| self.shelf.named(&name).unreadable(error.to_string()))?;
                 data.insert(HEAD.to_owned(), ByteString(head));
+                self.shelf.put(&name, data).await?;
+            } else {
+                self.shelf.put_further(&name, data).await?;
             }
-            self.shelf.put(&name, data).await?;
         }
         Ok(())
     }

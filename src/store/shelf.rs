@@ -1,7 +1,8 @@
 //! Secrets of our own that hold packed data and no certificate: the ledger of a CA, and the windows of renewals.
 //!
 //! Every write names the `resourceVersion` that was seen, so that of two instances one notices the other. What the bytes
-//! mean is the business of who packs them.
+//! mean is the business of who packs them. What does not fit into one Secret goes into further ones: the first is written
+//! last and says how many there are, so that it alone decides.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -15,6 +16,9 @@ use super::StoreError;
 use super::fault::Named;
 use super::notes::KIND;
 use crate::cluster::{Fault, MANAGER};
+
+/// So many Secrets at most are read of what does not fit into one, whatever the first says: a hundred MiB.
+pub(super) const MOST: usize = 100;
 
 /// The Secrets of one kind in a namespace.
 pub(super) struct Shelf {
@@ -52,10 +56,7 @@ impl Shelf {
     /// # Errors
     /// [`StoreError::Conflict`] when somebody else has written it meanwhile.
     pub(super) async fn put(&self, name: &str, data: BTreeMap<String, ByteString>) -> Result<(), StoreError> {
-        let version = {
-            let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-            known.get(name).cloned()
-        };
+        let version = self.version(name);
         let params = PostParams {
             field_manager: Some(MANAGER.to_owned()),
             ..PostParams::default()
@@ -88,6 +89,24 @@ impl Shelf {
                 Err(self.named(name).failed(verb, error))
             }
         }
+    }
+
+    /// Writes a further one. One that is left from when there was more to be saved is not read, as the first does not
+    /// count it any more, and is written over.
+    pub(super) async fn put_further(
+        &self,
+        name: &str,
+        data: BTreeMap<String, ByteString>,
+    ) -> Result<(), StoreError> {
+        if self.version(name).is_none() {
+            self.get(name).await?;
+        }
+        self.put(name, data).await
+    }
+
+    fn version(&self, name: &str) -> Option<String> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(name).cloned()
     }
 
     fn remember(&self, name: &str, version: Option<String>) {

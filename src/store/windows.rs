@@ -13,7 +13,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::Api;
 
 use super::StoreError;
-use super::shelf::Shelf;
+use super::shelf::{self, Shelf};
 
 /// Its kind among the Secrets of ours, and the beginning of their names.
 const WINDOWS: &str = "windows";
@@ -44,7 +44,7 @@ impl SavedWindows {
     pub(super) async fn read(&self) -> Result<Vec<SavedWindow>, StoreError> {
         let mut all = Vec::new();
         let (mut number, mut secrets) = (0, 1);
-        while number < secrets {
+        while number < secrets.min(shelf::MOST) {
             let name = name(number);
             if let Some(secret) = self.shelf.get(&name).await? {
                 if text(&secret, VERSION) != Some(FORM) {
@@ -74,8 +74,11 @@ impl SavedWindows {
                 (SECRETS, secrets.to_string().into_bytes()),
                 (PACKED, packed),
             ];
-            let data = data.map(|(key, bytes)| (key.to_owned(), ByteString(bytes)));
-            self.shelf.put(&name(number), BTreeMap::from(data)).await?;
+            let data = BTreeMap::from(data.map(|(key, bytes)| (key.to_owned(), ByteString(bytes))));
+            match number {
+                0 => self.shelf.put(&name(0), data).await?,
+                _ => self.shelf.put_further(&name(number), data).await?,
+            }
         }
         Ok(())
     }

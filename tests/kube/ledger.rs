@@ -7,6 +7,8 @@ use faythe_core::problem::Scope;
 use faythe_core::schedule::ahead;
 use faythe_core::world::SavedWindow;
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{Api, ListParams, PostParams};
 
 use crate::place::Place;
 
@@ -33,10 +35,14 @@ fn record(buckets: u64) -> Record {
 #[tokio::test]
 async fn p17_what_is_saved_is_read_by_the_next_process() {
     let place = Place::new("ledger").await;
-    let store = place.store();
+    let mut store = place.store();
     assert_eq!(store.ledger(DIRECTORY).await.unwrap(), None);
-    // More than one Secret can hold, and then less again.
-    for buckets in [3, 60_001, 0] {
+    // More than one Secret can hold, then less again, and more than one again after a restart.
+    for (buckets, restarted) in [(3, false), (60_001, false), (0, false), (60_002, true)] {
+        if restarted {
+            store = place.store();
+            store.ledger(DIRECTORY).await.unwrap();
+        }
         let saved = record(buckets);
         store.save_ledger(DIRECTORY, &saved).await.unwrap();
         let read = place.store().ledger(DIRECTORY).await.unwrap().unwrap();
@@ -81,6 +87,29 @@ async fn p17_what_the_ca_has_told_us_to_leave_alone_is_read_by_the_next_process(
 }
 
 #[tokio::test]
+async fn p17_a_ledger_that_claims_countless_secrets_is_read_all_the_same() {
+    let place = Place::new("ledger").await;
+    place.store().save_ledger(DIRECTORY, &record(3)).await.unwrap();
+    let secrets: Api<Secret> = Api::namespaced(place.admin.clone(), &place.namespace);
+    let [mut secret] = <[_; 1]>::try_from(secrets.list(&ListParams::default()).await.unwrap().items).unwrap();
+    let head = secret.data.as_mut().unwrap().get_mut("head").unwrap();
+    let text = String::from_utf8(head.0.clone()).unwrap();
+    head.0 = text
+        .replace(r#""secrets":1,"#, r#""secrets":1000000000000,"#)
+        .into_bytes();
+    let name = secret.metadata.name.clone().unwrap();
+    secrets
+        .replace(&name, &PostParams::default(), &secret)
+        .await
+        .unwrap();
+    let read = place.store().ledger(DIRECTORY).await.unwrap().unwrap();
+    assert_eq!(read.entries.len(), 3);
+    place.writes(1).await;
+    // And one to know that all is written down.
+    assert_eq!(place.requests("get", "secrets").len(), 100 + 1);
+}
+
+#[tokio::test]
 async fn p38_of_two_instances_one_notices_the_other() {
     let place = Place::new("ledger").await;
     let (first, second) = (place.store(), place.store());
@@ -107,10 +136,14 @@ fn windows(count: u64) -> Vec<SavedWindow> {
 #[tokio::test]
 async fn p21_windows_are_read_by_the_next_process_and_another_instance_is_noticed() {
     let place = Place::new("windows").await;
-    let store = place.store();
+    let mut store = place.store();
     assert_eq!(store.windows().await.unwrap(), []);
-    // More than one Secret can hold, and then less again.
-    for count in [100_000, 3] {
+    // More than one Secret can hold, then less again, and more than one again after a restart.
+    for (count, restarted) in [(100_000, false), (3, false), (50_000, true)] {
+        if restarted {
+            store = place.store();
+            store.windows().await.unwrap();
+        }
         let saved = windows(count);
         store.save_windows(&saved).await.unwrap();
         assert!(place.store().windows().await.unwrap() == saved);
