@@ -4,9 +4,11 @@
 //! makes no second object. Events are a courtesy: nothing waits for them, and where they are forbidden nothing else
 //! stops.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use faythe_core::Timestamp;
+use faythe_core::schedule;
 use faythe_core::verdict::{Announcement, Severity};
 use faythe_core::want::Asker;
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
@@ -19,11 +21,15 @@ use crate::cluster::{Fault, MANAGER, short_hash, words};
 
 /// The longest message (events.k8s.io/v1, field `note`).
 const LONGEST: usize = 1024;
+/// For how long nothing is tried where Events are forbidden. Not for ever: an API server that has just started forbids
+/// what it permits a moment later, and operators grant what was lacking.
+const FORBIDDEN: Duration = Duration::from_secs(600);
 
 /// Writes Events.
 pub struct Events {
     client: Client,
-    forbidden: AtomicBool,
+    /// When they were forbidden last; `None` when they are permitted for all that is known.
+    forbidden: Mutex<Option<Timestamp>>,
 }
 
 /// Why there is no Event.
@@ -41,7 +47,7 @@ impl Events {
     pub fn new(client: Client) -> Self {
         Self {
             client,
-            forbidden: AtomicBool::new(false),
+            forbidden: Mutex::default(),
         }
     }
 
@@ -49,14 +55,15 @@ impl Events {
     /// 1,024 bytes count.
     ///
     /// # Errors
-    /// The request failed. That it is forbidden is no error: it is logged once, and nothing is tried from then on.
+    /// The request failed. That it is forbidden is no error: it is logged once, and nothing is tried for ten minutes.
     pub async fn publish(
         &self,
         asker: &Asker,
         announcement: &Announcement,
         now: Timestamp,
     ) -> Result<(), EventError> {
-        if self.forbidden.load(Ordering::Relaxed) {
+        let forbidden = *self.forbidden.lock().unwrap_or_else(PoisonError::into_inner);
+        if forbidden.is_some_and(|at| (at..schedule::after(at, FORBIDDEN)).contains(&now)) {
             return Ok(());
         }
         let event = event(asker, announcement, now);
@@ -64,19 +71,21 @@ impl Events {
             field_manager: Some(MANAGER.to_owned()),
             ..PostParams::default()
         };
-        let Err(error) = Api::<Event>::namespaced(self.client.clone(), &asker.namespace)
+        let created = Api::<Event>::namespaced(self.client.clone(), &asker.namespace)
             .create(&params, &event)
-            .await
-        else {
+            .await;
+        let mut forbidden = self.forbidden.lock().unwrap_or_else(PoisonError::into_inner);
+        let Err(error) = created else {
+            *forbidden = None;
             return Ok(());
         };
         match Fault::of(&error) {
             Fault::Exists => Ok(()),
             Fault::Forbidden => {
-                if !self.forbidden.swap(true, Ordering::Relaxed) {
+                if forbidden.replace(now).is_none() {
                     tracing::warn!(
                         error = words(&error),
-                        "not permitted to write Events; going on without them"
+                        "not permitted to write Events; going on without them, and trying again every ten minutes"
                     );
                 }
                 Ok(())

@@ -94,15 +94,24 @@ async fn an_event_said_twice_stands_once() {
 }
 
 #[tokio::test]
-async fn where_events_are_forbidden_one_try_is_made() {
+async fn where_events_are_forbidden_one_try_is_made_every_ten_minutes() {
     let place = Place::bare(Kube::shared().await.unwrap(), "no-events").await;
     let asker = asker(&place).await;
     let events = Events::new(place.client.clone());
     for key in ["1", "2", "3"] {
         publish(&events, &asker, Severity::Normal, "Issued", "stored", key).await;
     }
+    let announcement = announcement(Severity::Normal, "Issued", "stored", "4");
+    for later in [
+        "2026-11-24T10:09:59Z",
+        "2026-11-24T10:10:00Z",
+        "2026-11-24T10:10:01Z",
+    ] {
+        let published = events.publish(&asker, &announcement, later.parse().unwrap());
+        published.await.unwrap();
+    }
     place.writes(0).await;
-    assert_eq!(place.requests("create", "events").len(), 1);
+    assert_eq!(place.requests("create", "events").len(), 2);
 }
 
 #[tokio::test]
