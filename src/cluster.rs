@@ -32,8 +32,12 @@ pub const MANAGER: &str = "faythe";
 const AGENT: &str = concat!("faythe/", env!("CARGO_PKG_VERSION"));
 /// A server that does not even accept a connection within this time is taken as gone.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Idle connections are probed this often, so that a watch on a dead one ends long before the watch's own time-out.
-const KEEPALIVE: Duration = Duration::from_secs(30);
+/// Idle connections are probed this often, and given up after so many probes without an answer, so that a watch on a dead
+/// one ends long before the watch's own time-out of five minutes.
+const KEEPALIVE: (Duration, u32) = (Duration::from_secs(15), 3);
+
+/// The longest wait between two tries, whatever the API server, or who stands before it, asks for.
+pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(300);
 
 /// Is told of each request that has ended: its method, and the answer's head where there was one.
 pub type Observe = Arc<dyn Fn(&Method, Option<(StatusCode, &HeaderMap)>) + Send + Sync>;
@@ -68,8 +72,10 @@ pub fn client(mut config: Config, observe: Observe) -> Result<Client, ConnectErr
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
     tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
-    tcp.set_keepalive(Some(KEEPALIVE));
-    tcp.set_keepalive_interval(Some(KEEPALIVE));
+    let (pause, probes) = KEEPALIVE;
+    tcp.set_keepalive(Some(pause));
+    tcp.set_keepalive_interval(Some(pause));
+    tcp.set_keepalive_retries(Some(probes));
     let https = config
         .rustls_https_connector_with_connector(tcp)
         .map_err(ConnectError::Client)?;
@@ -235,7 +241,7 @@ fn retry_after(status: &Status) -> Option<Duration> {
         .details
         .as_ref()
         .map_or(0, |details| details.retry_after_seconds);
-    (seconds > 0).then(|| Duration::from_secs(seconds.into()))
+    (seconds > 0).then(|| Duration::from_secs(seconds.into()).min(LONGEST_WAIT))
 }
 
 #[cfg(test)]

@@ -16,12 +16,10 @@ use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
-use crate::cluster::{Fault, words};
+use crate::cluster::{Fault, LONGEST_WAIT, words};
 
 /// Where watching was forbidden it is tried again after this time, since permissions change while we run.
 const WATCH_AGAIN: Duration = Duration::from_secs(600);
-/// The longest wait between two tries, whatever the API server asks for.
-const LONGEST_WAIT: Duration = Duration::from_secs(300);
 
 /// What is to be followed, and how.
 #[derive(Clone, Debug)]
@@ -222,7 +220,7 @@ where
     }
 
     async fn wait(&mut self, fault: &Fault, words: &str) {
-        let asked = fault.retry_after().unwrap_or_default().min(LONGEST_WAIT);
+        let asked = fault.retry_after().unwrap_or_default();
         let wait = self.backoff.next().unwrap_or(LONGEST_WAIT).max(asked);
         // To be told that what we know is too old is an ordinary part of watching.
         if *fault != Fault::Gone && self.complaints.is_new(fault.code()) {

@@ -28,7 +28,7 @@ use super::Observe;
 const DEADLINE: Duration = Duration::from_secs(30);
 /// The longest answer: etcd takes no object above 1.5 MiB, and pages hold at most 500, which are never all so large.
 const LONGEST: usize = 64 << 20;
-/// Requests under way at once, watches aside. More would not be answered sooner, and each costs a TLS connection.
+/// Requests under way at once, watches and those for the Lease aside. More would not be answered sooner, and each costs a TLS connection.
 const AT_ONCE: usize = 32;
 /// Connections without work are closed after this time.
 const IDLE: Duration = Duration::from_secs(60);
@@ -73,8 +73,12 @@ impl Transport {
         let answer = if is_watch(request.uri()) {
             within(self.ask(request)).await
         } else {
-            // Waiting for a turn is no fault of the API server's and does not count against the deadline.
-            let _turn = self.turns.acquire().await?;
+            // Waiting for a turn is no fault of the API server's and does not count against the deadline. Slow answers about
+            // orders must not cost the leadership.
+            let _turn = match is_of_lease(request.uri()) {
+                true => None,
+                false => Some(self.turns.acquire().await?),
+            };
             within(async { whole(self.ask(request).await?).await }).await
         };
         let head = answer.as_ref().map(|answer| (answer.status(), answer.headers()));
@@ -118,6 +122,10 @@ fn is_watch(uri: &Uri) -> bool {
     })
 }
 
+fn is_of_lease(uri: &Uri) -> bool {
+    uri.path().starts_with("/apis/coordination.k8s.io/")
+}
+
 /// Seconds in `Retry-After`. The API server never sends the header's other form, a date (RFC 9110 §10.2.3).
 fn delay(headers: &HeaderMap) -> Option<u32> {
     headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()
@@ -159,6 +167,23 @@ mod tests {
         )));
         assert!(!is_watch(&Uri::from_static("/api/v1/secrets?limit=100")));
         assert!(!is_watch(&Uri::from_static("/api/v1/namespaces/watch/secrets")));
+    }
+
+    #[test]
+    fn p38_the_lease_is_told_by_its_path() {
+        let uri = "/apis/coordination.k8s.io/v1/namespaces/n/leases/faythe?fieldManager=faythe";
+        assert!(is_of_lease(&Uri::from_static(uri)));
+        assert!(!is_of_lease(&Uri::from_static(
+            "/api/v1/namespaces/n/secrets/leases"
+        )));
+    }
+
+    #[test]
+    fn p36_nobody_is_waited_for_longer_than_five_minutes() {
+        let body = keep_delay(StatusCode::SERVICE_UNAVAILABLE, 86_400, &Bytes::new());
+        let status: Status = serde_json::from_slice(&body).unwrap();
+        let fault = Fault::of_status(&status);
+        assert_eq!(fault.retry_after(), Some(Duration::from_secs(300)));
     }
 
     #[test]
