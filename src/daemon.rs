@@ -1,6 +1,7 @@
 //! Puts the parts together: from a configuration to a running loop.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use anyhow::Context;
 use faythe_core::Timestamp;
@@ -12,7 +13,7 @@ use futures::StreamExt;
 use jiff::SignedDuration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::act::{self, Desk, Outside, Room};
@@ -41,6 +42,8 @@ use crate::sweep::{self, Removal};
 
 /// Orders worked on at once: enough that neither CA nor name server waits for us, and no flood for either.
 const ORDERS_AT_ONCE: usize = 32;
+/// How long the parts beside the loop may take to end: the Lease is let go within three seconds.
+const PARTING: Duration = Duration::from_secs(4);
 /// Events that may wait to be sent.
 const NOTICES: usize = 1_000;
 
@@ -191,8 +194,16 @@ pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Res
     };
     stop.cancel();
     done.cancel();
-    while let Some(task) = tasks.join_next().await {
-        task.context("a task has failed")??;
+    let parts = async {
+        while let Some(task) = tasks.join_next().await {
+            task.context("a task has failed")??;
+        }
+        anyhow::Ok(())
+    };
+    match timeout(PARTING, parts).await {
+        Ok(parts) => parts?,
+        // Whoever asks for metrics and does not finish asking, or an Event that is not answered.
+        Err(_) => tracing::info!("an exchange was cut short at the end"),
     }
     ended
 }

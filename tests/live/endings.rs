@@ -3,6 +3,8 @@
 use std::time::{Duration, Instant};
 
 use faythe_bed::process::{Signal, killed_by};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
 use crate::live::stage::{SOON, Stage, soon};
 
@@ -34,6 +36,12 @@ async fn sigterm_in_the_middle_of_an_order_ends_in_time_and_the_next_start_goes_
         Ok(!stage.bed.bind.all_txt(&stage.bed.zone).await?.is_empty())
     })
     .await;
+    // Somebody asks for metrics, and never comes to the end of the question.
+    let url = stage.faythe.url("").unwrap();
+    let mut asking = TcpStream::connect(url.trim_start_matches("http://"))
+        .await
+        .unwrap();
+    asking.write_all(b"GET /metrics HTTP/1.1\r\n").await.unwrap();
     let began = Instant::now();
     stage.faythe.terminate();
     let status = stage.faythe.wait(SOON).await.unwrap();
