@@ -174,12 +174,17 @@ impl Election {
         if let Some(ours) = self.ours.take() {
             return self.write(ours, &claim).await;
         }
-        let Some(lease) = self.api.get_opt(&self.settings.name).await? else {
-            return self.create(&claim).await;
-        };
+        let found = self.api.get_opt(&self.settings.name).await?;
         let now = Instant::now();
-        self.seats.look(&lease, now);
         let Settings { identity, zones, .. } = &self.settings;
+        let Some(lease) = found else {
+            // Whoever held it when it was deleted acts until it knows.
+            return match self.seats.judge(identity, zones, now) {
+                Judgment::Free { .. } => self.create(&claim).await,
+                Judgment::Taken { left, .. } => Ok(Round::Away(left)),
+            };
+        };
+        self.seats.look(&lease, now);
         match self.seats.judge(identity, zones, now) {
             Judgment::Free {
                 place,
@@ -333,8 +338,8 @@ impl Election {
 
     fn fail(&mut self, fault: &Fault, words: &str) -> Duration {
         self.failures = self.failures.saturating_add(1);
-        // One lost answer is made up for within the term; a second one is worth a word.
-        if self.failures >= 2 {
+        // One lost answer is made up for within the term; a second one is worth a word. Without an election nothing waits.
+        if self.failures >= 2 && !self.without {
             self.office.stand(Standing::Waits(words.to_owned()));
             self.tell("failing", || {
                 tracing::warn!(

@@ -24,6 +24,9 @@ use crate::cluster::short_hash;
 const ZONES: &str = "faythe/zones";
 /// What the annotations of further seats begin with. A hash of the zones follows, so that no two groups want the same.
 const BESIDE: &str = "faythe/seat-";
+/// The longest list of zones that is written: annotations may have 256 KiB together, and each renewal writes them anew. Who
+/// serves more says nothing, and is taken to serve all.
+const ZONES_LONGEST: usize = 32 << 10;
 /// Whatever another version has written as its duration, nobody is waited for longer.
 const DURATION_MAX: i32 = 60;
 /// Who sits beside moves into the `spec` once that has been free for so long: whose it was is not coming back soon.
@@ -201,6 +204,11 @@ pub(super) fn sit(lease: &mut Lease, place: &Place, clear: &[Place], sitter: &Si
     spec.lease_duration_seconds = i32::try_from(sitter.duration.as_secs()).ok();
     spec.renew_time = Some(sitter.now.clone());
     let zones = sitter.zones.iter().cloned().collect::<Vec<_>>().join(",");
+    let zones = match place {
+        Place::Beside(key) if zones.len() > ZONES_LONGEST => key.clone(),
+        Place::Spec if zones.len() > ZONES_LONGEST => String::new(),
+        Place::Beside(_) | Place::Spec => zones,
+    };
     put(lease, place, Seat { zones, spec });
 }
 

@@ -12,7 +12,7 @@ use faythe_bed::kube::Kube;
 use faythe_bed::until;
 use http::{Request, Response};
 use k8s_openapi::api::coordination::v1::Lease;
-use kube::api::{Api, PostParams};
+use kube::api::{Api, DeleteParams, PostParams};
 use kube::client::Body;
 use kube::{Client, ResourceExt};
 use serde_json::json;
@@ -170,6 +170,43 @@ async fn p38_the_same_pod_leads_on_at_once() {
     let began = Instant::now();
     Candidate::new(&place, "pod", &["a.test"]).leads().await;
     assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn p38_a_lease_that_somebody_deletes_makes_no_second_leader() {
+    let place = Place::new("deleted").await;
+    let first = Candidate::new(&place, "first", &["a.test"]);
+    first.leads().await;
+    let second = Candidate::new(&place, "second", &["a.test"]);
+    until(SOON, "the second watches", async || {
+        let watches = matches!(second.tenure.standing(), Some(Standing::Watches(_)));
+        Ok(watches.then_some(()))
+    })
+    .await
+    .unwrap();
+    for _ in 0..2 {
+        // Just renewed, so that the second looks there before the first one does.
+        let renewals = place.requests("update", "leases").len();
+        until(SOON, "it is renewed", async || {
+            Ok((place.requests("update", "leases").len() > renewals).then_some(()))
+        })
+        .await
+        .unwrap();
+        leases(&place)
+            .delete("faythe", &DeleteParams::default())
+            .await
+            .unwrap();
+        until(SOON, "it is made anew", async || {
+            let lease = leases(&place).get_opt("faythe").await?;
+            Ok(lease.and_then(|lease| lease.spec?.holder_identity))
+        })
+        .await
+        .unwrap();
+        assert_eq!(holder(&place).await.as_deref(), Some("first"));
+        assert!(!second.is_leading());
+        // It waits for its next turn to renew.
+        first.leads().await;
+    }
 }
 
 #[tokio::test]

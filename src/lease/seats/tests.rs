@@ -191,3 +191,26 @@ async fn p38_what_cannot_be_read_is_respected_for_a_minute_by_those_whom_it_conc
         Judgment::Free { place: Place::Spec, clear, .. } if clear == [Place::Beside(key)]
     ));
 }
+
+#[tokio::test(start_paused = true)]
+async fn p38_a_list_of_zones_too_long_for_a_lease_is_left_out_and_means_all_of_them() {
+    let names: Vec<_> = (0..20_000).map(|number| format!("zone{number}.test")).collect();
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    let size = |lease: &Lease| serde_json::to_string(lease).unwrap().len();
+    let mut alone = lease("", "");
+    assert_eq!(taken(&mut alone, "many", &names, at(0)), Place::Spec);
+    assert!(size(&alone) < ZONES_LONGEST);
+    let mut seats = Seats::default();
+    seats.look(&alone, Instant::now());
+    for names in [&names[..], &names[1..], &["a.test"]] {
+        assert!(matches!(judged(&seats, "other", names), Judgment::Taken { .. }));
+    }
+    // Beside one that serves others it is known by the name of its seat, and in nobody's way.
+    let mut shared = lease("a", "a.test");
+    taken(&mut shared, "many", &names, at(1));
+    assert!(size(&shared) < ZONES_LONGEST);
+    let mut seats = Seats::default();
+    seats.look(&shared, Instant::now());
+    assert!(matches!(judged(&seats, "other", &names), Judgment::Taken { .. }));
+    assert!(matches!(judged(&seats, "a", &["a.test"]), Judgment::Free { .. }));
+}
