@@ -230,7 +230,7 @@ impl Order {
         self.place == Some(Place::Open)
     }
 
-    /// Nobody wants it any more, so that it costs nothing if it is lost.
+    /// Nobody waits for it, so that it costs nothing if it is lost.
     pub fn make_room(&mut self) {
         self.unnoted = None;
     }

@@ -206,11 +206,7 @@ impl Loop {
         self.keep_windows();
         self.look_for_strays();
         for host in &plan.changed {
-            if self.planner.verdict(host).is_none()
-                && let Some(order) = self.parked.get_mut(host)
-            {
-                order.make_room();
-            }
+            self.make_room(host);
         }
         for action in &plan.actions {
             match action {
@@ -484,6 +480,7 @@ impl Loop {
             self.parked.insert(host.clone(), order);
         }
         self.world.set_activity(&host, activity);
+        self.make_room(&host);
         Ok(())
     }
 }

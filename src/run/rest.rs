@@ -8,11 +8,28 @@ use faythe_core::name::Hostname;
 use faythe_core::order::Stage;
 use faythe_core::problem::Scope;
 use faythe_core::schedule;
+use faythe_core::verdict::State;
 
 use super::Loop;
 use crate::act::{Fault, Pause};
 
 impl Loop {
+    /// An order without a note gives its room to others where it is not gone on with soon: nobody wants it, or another
+    /// instance has brought one of its own to its end meanwhile, well or not.
+    pub(super) fn make_room(&mut self, host: &Hostname) {
+        let state = self.planner.verdict(host).map(|verdict| verdict.reason.state());
+        let is_left = match state {
+            None | Some(State::Valid) => true,
+            Some(State::Issuing | State::Queued) => false,
+            Some(State::Conflict | State::Failed | State::Held | State::Stalled | State::Unwanted) => {
+                self.world.activity(host).is_none()
+            }
+        };
+        if is_left && let Some(order) = self.parked.get_mut(host) {
+            order.make_room();
+        }
+    }
+
     pub(super) fn rest(
         &mut self,
         host: &Hostname,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use faythe::store::secrets::SeenSecret;
 use faythe_core::budget::Limit;
 use faythe_core::name::Hostname;
 use jiff::SignedDuration;
@@ -191,4 +192,37 @@ async fn p38_what_the_ca_was_not_sent_costs_nothing_and_is_no_failure() {
             "{call}"
         );
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p38_orders_that_another_has_made_meanwhile_keep_no_room_from_new_ones() {
+    let rig = Rig::new(&[HOST, "b.example.com"]);
+    let (mut office, mut first) = rig.candidate();
+    office.begin(None);
+    rig.place.state().faults.refuse_notes = true;
+    rig.reach(&mut first, |state| state.calls("save note") > 4).await;
+    assert_eq!(rig.place.state().orders.len(), faythe::act::UNNOTED_AT_ONCE);
+    office.leave();
+    rig.place.state().faults.refuse_notes = false;
+    let mut second = rig.process();
+    rig.settled_by_either(&mut second, &mut first).await;
+    drop(second);
+    let held = rig.place.state().secrets.clone();
+    for (host, held) in held {
+        let secret = held.secret.clone();
+        let host = Some(host);
+        let seen = SeenSecret::Changed { secret, host, held };
+        first.secrets.unbounded_send(seen).unwrap();
+    }
+    rig.pass(&mut first, Duration::from_secs(60)).await;
+    office.begin(None);
+    let new = "new.example.com";
+    let hosts = [HOST, "b.example.com", new].map(str::to_owned);
+    rig.show_requests(&first, &hosts);
+    let began = Instant::now();
+    let new = new.parse().unwrap();
+    rig.reach(&mut first, |state| state.secrets.contains_key(&new))
+        .await;
+    let waited = began.elapsed();
+    assert!(waited < Duration::from_secs(120), "{waited:?}");
 }
