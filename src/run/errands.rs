@@ -123,8 +123,12 @@ impl Loop {
                 let Err(error) = store.save_ledger(directory, &record).await else {
                     return Errand::Saved(ca, Ok(()));
                 };
-                tracing::warn!("the ledger cannot be saved: {}", act::chain(&error));
                 let conflict = matches!(error, StoreError::Conflict { .. });
+                if conflict {
+                    tracing::debug!("the ledger is read anew and saved then: {}", act::chain(&error));
+                } else {
+                    tracing::warn!("the ledger cannot be saved: {}", act::chain(&error));
+                }
                 let theirs = store.ledger(directory).await.ok().flatten();
                 Errand::Saved(ca, Err(theirs.filter(|_| conflict)))
             });
@@ -158,11 +162,13 @@ impl Loop {
         });
     }
 
-    /// Saves for the last time.
+    /// Saves for the last time. Who does not act yet may have read what is there a moment ago and not taken it in.
     pub(super) async fn close(&mut self) {
+        if !self.leadership.acts {
+            return;
+        }
         self.close_ledgers().await;
-        if self.leadership.acts
-            && let Some(windows) = self.world.last_windows()
+        if let Some(windows) = self.world.last_windows()
             && let Ok(store) = self.outside.store.act()
             && let Err(error) = store.save_windows(&windows).await
         {

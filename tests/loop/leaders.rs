@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use faythe::store::secrets::SeenSecret;
-use faythe_core::budget::Limit;
+use faythe_core::budget::{Limit, Limits};
 use faythe_core::name::Hostname;
 use jiff::SignedDuration;
 use tokio::time::Instant;
@@ -225,4 +225,32 @@ async fn p38_orders_that_another_has_made_meanwhile_keep_no_room_from_new_ones()
         .await;
     let waited = began.elapsed();
     assert!(waited < Duration::from_secs(120), "{waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn p38_who_has_not_yet_read_what_is_counted_saves_nothing_at_the_end() {
+    let mut rig = Rig::new(&[HOST, "b.example.com"]);
+    rig.limits = Limits {
+        new_orders: Some(Limit::new(300, Duration::from_secs(10_800))),
+        ..Limits::default()
+    };
+    let mut first = rig.process();
+    rig.settled(&mut first).await;
+    let (mut office, mut second) = rig.candidate();
+    rig.pass(&mut second, Duration::from_secs(1)).await;
+    let new: Vec<_> = (0..20).map(|number| format!("h{number}.example.com")).collect();
+    rig.show_requests(&first, &new);
+    rig.reach(&mut first, |state| state.secrets.len() == 22).await;
+    first.stop.cancel();
+    first.end().await.unwrap();
+    let counted = rig.place.state().ledger.clone();
+    // It is told to end between what is counted and the notes.
+    let stop = second.stop.clone();
+    let at = rig.place.state().journal.len() + 2;
+    rig.place.state().at_call = Some((at, Box::new(move || stop.cancel())));
+    office.begin(None);
+    second.end().await.unwrap();
+    let state = rig.place.state();
+    assert_eq!(state.journal[at - 1], "notes");
+    assert_eq!(state.ledger, counted);
 }
