@@ -6,6 +6,7 @@ use faythe_core::cert::Held;
 use faythe_core::name::Hostname;
 use faythe_core::order::Note;
 use faythe_core::world::SavedWindow;
+use faythe_core::zone::Zones;
 use futures::future::BoxFuture;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -48,8 +49,8 @@ pub trait Store: Send + Sync {
     /// Everything noted about orders and failures; unreadable notes are reported and left out.
     fn notes(&self) -> BoxFuture<'_, Result<Vec<Saved>, StoreError>>;
 
-    /// The names of notes that are there, and that have neither been read nor written here.
-    fn strays(&self) -> BoxFuture<'_, Result<BTreeSet<String>, StoreError>>;
+    /// The names of notes that are there for hosts in these zones, and that have neither been read nor written here.
+    fn strays<'a>(&'a self, zones: &'a Zones) -> BoxFuture<'a, Result<BTreeSet<String>, StoreError>>;
 
     /// Reads anew what is noted of `host`, which another instance may have written; from then on it may be replaced.
     fn note<'a>(&'a self, host: &'a Hostname) -> BoxFuture<'a, Result<Option<Saved>, StoreError>>;

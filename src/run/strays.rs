@@ -17,7 +17,7 @@ use crate::act;
 
 /// The first look comes no sooner than this after a term has begun, at the next turn of the loop; the wait doubles.
 const FIRST: Duration = Duration::from_secs(10);
-/// The longest wait between two looks. Each costs one list, of names alone.
+/// The longest wait between two looks. Each costs one list, of names alone, and one request for each note that is new.
 const LONGEST: Duration = Duration::from_secs(600);
 
 /// What is known of such notes in this term.
@@ -46,7 +46,7 @@ impl Loop {
         self.strays.looking = true;
         let (outside, term) = (Arc::clone(&self.outside), self.leadership.term);
         self.errands.spawn(async move {
-            let found = outside.store.read().strays().await;
+            let found = outside.store.read().strays(&outside.policy.zones).await;
             if let Err(error) = &found {
                 tracing::debug!("notes of others cannot be looked for: {}", act::chain(error));
             }

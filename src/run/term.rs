@@ -98,13 +98,16 @@ impl Loop {
             given_up,
         } in notes
         {
+            let Some(zone) = self.outside.policy.zones.of(host.base()) else {
+                // Of another Faythe in this namespace, or of an earlier configuration: there is nobody to drop it here.
+                if order.is_some() {
+                    tracing::warn!(%host, "the note of an order is left alone: its zone is not configured here");
+                }
+                continue;
+            };
             failures.extend(failed.map(|failed| (host.clone(), failed.by(now))));
             useless.extend(given_up.map(|given_up| (host.clone(), given_up.by(now))));
             let Some((note, key)) = order else { continue };
-            let Some(zone) = self.outside.policy.zones.of(host.base()) else {
-                tracing::warn!(%host, "an order of an earlier configuration is left alone: its zone is configured no more");
-                continue;
-            };
             if let Some(value) = note.values.first() {
                 self.outside.board.place(&host, &value.record);
                 self.outside.board.inherit(&host, note.created, now);

@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use faythe_core::name::Hostname;
+use faythe_core::zone::Zones;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::Secret;
@@ -37,8 +38,8 @@ pub(super) struct Notes {
     api: Api<Secret>,
     namespace: Box<str>,
     known: Mutex<BTreeMap<Hostname, Known>>,
-    /// The names of those that could not be read.
-    unreadable: Mutex<BTreeSet<String>>,
+    /// The names of those that could not be read, or are of another Faythe.
+    others: Mutex<BTreeSet<String>>,
 }
 
 /// What we know of the note that we left for a host.
@@ -92,7 +93,7 @@ impl Notes {
             api,
             namespace,
             known: Mutex::default(),
-            unreadable: Mutex::default(),
+            others: Mutex::default(),
         }
     }
 
@@ -114,27 +115,38 @@ impl Notes {
         // What we once had there is no business of ours any more.
         self.lock()
             .retain(|host, known| !known.lost || !unreadable.contains(&note_name(host)));
-        *self.unreadable.lock().unwrap_or_else(PoisonError::into_inner) = unreadable;
+        *self.others() = unreadable;
         Ok(all)
     }
 
-    /// The names of notes that are there, and that have neither been read nor written here, or not as they are now.
-    pub(super) async fn strays(&self) -> Result<BTreeSet<String>, StoreError> {
+    /// The names of notes that are there for hosts in these zones, and that have neither been read nor written here, or not
+    /// as they are now. Whose another one is does not change, so each is read once.
+    pub(super) async fn strays(&self, zones: &Zones) -> Result<BTreeSet<String>, StoreError> {
         let list = |params| {
             let api = self.api.clone();
             async move { api.list_metadata(&params).await }.boxed()
         };
         let heads = self.listed(list).await?;
         let mut names: BTreeSet<String> = heads.into_iter().filter_map(|head| head.metadata.name).collect();
-        for name in &*self.unreadable.lock().unwrap_or_else(PoisonError::into_inner) {
-            names.remove(name);
-        }
+        self.others().retain(|other| names.remove(other));
         for (host, known) in &*self.lock() {
             if !known.lost && (known.version.is_some() || !known.doubts.is_empty()) {
                 names.remove(&note_name(host));
             }
         }
-        Ok(names)
+        let mut strays = BTreeSet::new();
+        for name in names {
+            let note = self.api.get_opt(&name).await;
+            let Some(note) = note.map_err(|error| self.named(&name).failed("get", error))? else {
+                continue;
+            };
+            if host_of(&note).is_none_or(|host| zones.of(host.base()).is_some()) {
+                strays.insert(name);
+            } else {
+                self.others().insert(name);
+            }
+        }
+        Ok(strays)
     }
 
     /// Lists all notes, page by page.
@@ -403,6 +415,10 @@ impl Notes {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Hostname, Known>> {
         // No step between two writes to the map can fail, so what a panicking thread left is whole.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn others(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.others.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn named<'a>(&'a self, name: &'a str) -> Named<'a> {

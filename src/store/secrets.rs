@@ -14,6 +14,7 @@ use faythe_core::cas::CaKey;
 use faythe_core::cert::{Held, Origin};
 use faythe_core::name::Hostname;
 use faythe_core::world::SavedWindow;
+use faythe_core::zone::Zones;
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{Stream, StreamExt};
 use k8s_openapi::ByteString;
@@ -281,8 +282,8 @@ impl Store for Secrets {
         self.notes.all().boxed()
     }
 
-    fn strays(&self) -> BoxFuture<'_, Result<BTreeSet<String>, StoreError>> {
-        self.notes.strays().boxed()
+    fn strays<'a>(&'a self, zones: &'a Zones) -> BoxFuture<'a, Result<BTreeSet<String>, StoreError>> {
+        self.notes.strays(zones).boxed()
     }
 
     fn note<'a>(&'a self, host: &'a Hostname) -> BoxFuture<'a, Result<Option<Saved>, StoreError>> {

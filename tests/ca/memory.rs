@@ -9,6 +9,7 @@ use faythe_core::budget::Record;
 use faythe_core::cert::Held;
 use faythe_core::name::Hostname;
 use faythe_core::world::SavedWindow;
+use faythe_core::zone::Zones;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
@@ -87,7 +88,7 @@ impl Store for Memory {
         not_asked_for()
     }
 
-    fn strays(&self) -> BoxFuture<'_, Result<BTreeSet<String>, StoreError>> {
+    fn strays<'a>(&'a self, _: &'a Zones) -> BoxFuture<'a, Result<BTreeSet<String>, StoreError>> {
         not_asked_for()
     }
 

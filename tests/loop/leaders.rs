@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
+use faythe::store::Saved;
 use faythe::store::secrets::SeenSecret;
 use faythe_core::budget::{Limit, Limits};
 use faythe_core::name::Hostname;
+use faythe_core::schedule::{Failures, ahead};
 use jiff::SignedDuration;
 use tokio::time::Instant;
 
-use crate::rig::Rig;
+use crate::rig::{AT_ONCE, Rig};
 
 /// More calls than an issuance makes.
 const CALLS: usize = 40;
@@ -225,6 +227,49 @@ async fn p38_orders_that_another_has_made_meanwhile_keep_no_room_from_new_ones()
         .await;
     let waited = began.elapsed();
     assert!(waited < Duration::from_secs(120), "{waited:?}");
+}
+
+/// What another Faythe, or an earlier configuration, has left of an attempt that has failed long ago.
+fn failed(host: &str, rig: &Rig) -> Saved {
+    Saved {
+        host: host.parse().unwrap(),
+        order: None,
+        failures: Some(Failures {
+            count: 1,
+            last: ahead(rig.clock()(), SignedDuration::from_hours(-48)),
+            code: "unauthorized".into(),
+            text: "no".into(),
+            not_before: None,
+            parked: false,
+            refused_by: Vec::new(),
+        }),
+        given_up: None,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p38_what_failed_in_zones_that_are_not_ours_takes_no_room_and_stays() {
+    let rig = Rig::new(&[HOST]);
+    for number in 0..AT_ONCE {
+        rig.place.slip_in(failed(&format!("h{number}.other.test"), &rig));
+    }
+    let mut process = rig.process();
+    let host = HOST.parse().unwrap();
+    rig.reach(&mut process, |state| state.secrets.contains_key(&host))
+        .await;
+    rig.pass(&mut process, Duration::from_secs(60)).await;
+    let state = rig.place.state();
+    assert_eq!((state.notes.len(), state.calls("forget")), (AT_ONCE, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn p38_notes_of_a_faythe_for_other_zones_are_no_strays() {
+    let rig = Rig::new(&[HOST]);
+    let mut process = rig.process();
+    rig.settled(&mut process).await;
+    rig.place.slip_in(failed("a.other.test", &rig));
+    rig.pass(&mut process, Duration::from_secs(3_600)).await;
+    assert_eq!(rig.place.state().calls("notes"), 1);
 }
 
 #[tokio::test(start_paused = true)]

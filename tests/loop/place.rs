@@ -22,6 +22,7 @@ use faythe_core::problem::{Problem, ProblemKind};
 use faythe_core::route::Found;
 use faythe_core::schedule::RESOLVER_CACHE;
 use faythe_core::world::SavedWindow;
+use faythe_core::zone::Zones;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use rcgen::{BasicConstraints, CertificateParams, CertificateSigningRequestParams, IsCa, Issuer, KeyPair};
@@ -603,13 +604,13 @@ impl Store for Place {
     }
 
     // Told without an entry in the journal: it is asked again and again, by the clock alone.
-    fn strays(&self) -> BoxFuture<'_, Result<BTreeSet<String>, StoreError>> {
+    fn strays<'a>(&'a self, zones: &'a Zones) -> BoxFuture<'a, Result<BTreeSet<String>, StoreError>> {
         let known = self.1.lock().unwrap().clone();
         let state = self.state();
         let there = state
             .note_versions
             .keys()
-            .filter(|host| !known.contains_key(host));
+            .filter(|host| !known.contains_key(host) && zones.of(host.base()).is_some());
         let strays = there.map(ToString::to_string).collect();
         async { Ok(strays) }.boxed()
     }
