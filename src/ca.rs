@@ -15,6 +15,7 @@ use faythe_core::caa::Issuer;
 use faythe_core::order::CaView;
 use faythe_core::problem::Problem;
 use futures::future::BoxFuture;
+use jiff::SignedDuration;
 use thiserror::Error;
 
 pub mod acme;
@@ -65,6 +66,11 @@ pub trait Ca: Send + Sync {
 
     /// The URL of its directory, by which it is told from others.
     fn directory(&self) -> &str;
+
+    /// How far our clock is ahead of its clock, as its last answer told; asks nobody. `None` where that is not known.
+    fn clock_ahead(&self) -> Option<SignedDuration> {
+        None
+    }
 
     /// Reads the directory without touching the account: could we work?
     fn probe(&self) -> BoxFuture<'_, Result<(), CaError>>;

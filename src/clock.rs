@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use faythe_core::Timestamp;
-use faythe_core::schedule::after;
-use http::header::{DATE, HeaderMap};
+use faythe_core::schedule::{after, ahead};
+use http::header::{AGE, DATE, HeaderMap};
 use jiff::SignedDuration;
 use jiff::fmt::rfc2822::DateTimeParser;
 use tokio::time::Instant;
@@ -33,7 +33,7 @@ impl Offset {
     /// Takes in the headers of an answer of `server` that came at `now`; says how far ahead our clock is by them, in seconds. A
     /// clock that goes astray is told of once, as `whose` it is.
     pub fn hear(&self, whose: &str, server: &str, headers: &HeaderMap, now: Timestamp) -> Option<i64> {
-        let offset = offset_secs(headers.get(DATE)?.to_str().ok()?, now)?;
+        let offset = now.as_second() - date(headers)?.as_second();
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if is_news(known.replace(offset), offset) {
             tracing::warn!(
@@ -52,11 +52,34 @@ impl Offset {
     }
 }
 
-/// How far our clock is ahead of a server's, in seconds, by the `Date` of an answer that came at `now`: to the second and
-/// the time that the answer took (RFC 9110 §6.6.1). `None` for what is no date.
-fn offset_secs(date: &str, now: Timestamp) -> Option<i64> {
-    let date = DateTimeParser::new().relaxed_weekday(true).parse_timestamp(date);
-    Some(now.as_second() - date.ok()?.as_second())
+/// What the clock of a server says, by an answer of it that has just been made: to the second (RFC 9110 §6.6.1). `None` where
+/// it has no date, or comes out of a cache (RFC 9111 §5.1).
+#[must_use]
+pub fn date(headers: &HeaderMap) -> Option<Timestamp> {
+    if headers.contains_key(AGE) {
+        return None;
+    }
+    let text = headers.get(DATE)?.to_str().ok()?;
+    let date = DateTimeParser::new().relaxed_weekday(true).parse_timestamp(text);
+    date.ok()
+}
+
+/// A time that a server has named in an answer that came at `now`, by our clock: it reckons by its own, whose time the
+/// answer has.
+#[must_use]
+pub fn by_ours(named: Timestamp, headers: &HeaderMap, now: Timestamp) -> Timestamp {
+    let ahead_by = date(headers).map_or(SignedDuration::ZERO, |theirs| apart(theirs, now));
+    ahead(named, ahead_by)
+}
+
+/// How far a clock that says `now` is ahead of another.
+fn apart(theirs: Timestamp, now: Timestamp) -> SignedDuration {
+    let by = theirs.duration_until(now);
+    if by.abs() < ALIKE {
+        SignedDuration::ZERO
+    } else {
+        by
+    }
 }
 
 /// Whether an offset is news to be told: the first beyond what is tolerated.
@@ -116,12 +139,7 @@ impl Witness {
     #[must_use]
     pub fn ahead(&self, now: Timestamp) -> Option<SignedDuration> {
         let (then, at) = (*self.told.lock().unwrap_or_else(PoisonError::into_inner))?;
-        let by = after(then, at.elapsed()).duration_until(now);
-        Some(if by.abs() < ALIKE {
-            SignedDuration::ZERO
-        } else {
-            by
-        })
+        Some(apart(after(then, at.elapsed()), now))
     }
 }
 
@@ -129,7 +147,6 @@ impl Witness {
 mod tests {
     use std::time::Duration;
 
-    use faythe_core::schedule::ahead;
     use tokio::time::advance;
 
     use super::*;
@@ -162,10 +179,29 @@ mod tests {
     #[test]
     fn p12_the_date_of_an_answer_tells_how_far_the_clocks_are_apart() {
         let now = "2026-11-23T12:00:30Z".parse().unwrap();
-        let told = |date| offset_secs(date, now);
+        let told = |date| Offset::default().hear("its", "server", &dated(date), now);
         assert_eq!(told("Mon, 23 Nov 2026 12:00:00 GMT"), Some(30));
         assert_eq!(told("Mon, 23 Nov 2026 13:00:00 GMT"), Some(30 - 3_600));
         assert_eq!(told("yesterday"), None);
+    }
+
+    #[test]
+    fn p23_what_a_server_names_by_a_clock_of_its_own_is_told_by_ours() {
+        let now = "2026-11-23T12:00:00Z".parse().unwrap();
+        let named: Timestamp = "2026-11-23T20:00:00Z".parse().unwrap();
+        let told = |date| by_ours(named, &dated(date), now).to_string();
+        assert_eq!(told("Mon, 23 Nov 2026 15:00:00 GMT"), "2026-11-23T17:00:00Z");
+        assert_eq!(told("Mon, 23 Nov 2026 09:00:00 GMT"), "2026-11-23T23:00:00Z");
+        // An answer takes its time.
+        assert_eq!(told("Mon, 23 Nov 2026 11:59:56 GMT"), "2026-11-23T20:00:00Z");
+        assert_eq!(told("yesterday"), "2026-11-23T20:00:00Z");
+        let mut kept = dated("Mon, 23 Nov 2026 09:00:00 GMT");
+        kept.insert(AGE, "3600".parse().unwrap());
+        assert_eq!(by_ours(named, &kept, now), named);
+    }
+
+    fn dated(date: &str) -> HeaderMap {
+        HeaderMap::from_iter([(DATE, date.parse().unwrap())])
     }
 
     #[test]

@@ -190,6 +190,11 @@ impl Loop {
         if let Some(by) = self.outside.witness.ahead(now) {
             self.world.set_clock_ahead(by);
         }
+        for (ca, _) in self.outside.cas.all() {
+            if let Some(by) = self.outside.desk(ca).ca.read().clock_ahead() {
+                self.world.set_ca_clock_ahead(ca, by);
+            }
+        }
         now
     }
 

@@ -14,6 +14,7 @@ use faythe_core::caa::Issuer;
 use faythe_core::problem::{Problem, ProblemKind};
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use jiff::SignedDuration;
 use serde_json::json;
 
 use super::account::{Account, Keeper, location};
@@ -420,6 +421,10 @@ impl Ca for Acme {
 
     fn directory(&self) -> &str {
         self.exchange.directories.url()
+    }
+
+    fn clock_ahead(&self) -> Option<SignedDuration> {
+        self.exchange.http.clock_ahead()
     }
 
     fn probe(&self) -> BoxFuture<'_, Result<(), CaError>> {

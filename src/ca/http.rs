@@ -18,6 +18,7 @@ use http::header::{ACCEPT_LANGUAGE, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_
 use http::{Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper_util::client::legacy::Error as HyperError;
+use jiff::SignedDuration;
 use thiserror::Error;
 use tokio::time::Instant;
 
@@ -26,7 +27,7 @@ use super::body::{self, Body, NoLeave};
 use super::connect::{Proxy, Way};
 use super::problem::Asked;
 use super::retry_after;
-use crate::clock::Offset;
+use crate::clock::{self, Offset, Witness};
 
 /// Tells the time; the adapter needs it only to read a `Retry-After` that is a date, and the age of a directory.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -175,6 +176,7 @@ struct Counts {
     failed: AtomicU64,
     unanswered: AtomicU64,
     clock_offset: Offset,
+    witness: Witness,
 }
 
 impl Default for Limits {
@@ -235,6 +237,11 @@ impl Http {
     /// What time it is.
     pub(super) fn now(&self) -> Timestamp {
         (self.0.clock)()
+    }
+
+    /// How far our clock is ahead of the CA's; `None` before it has told a date.
+    pub(super) fn clock_ahead(&self) -> Option<SignedDuration> {
+        self.0.counts.witness.ahead(self.now())
     }
 
     /// Takes the next place in the row of those who make an account: how long to wait before asking.
@@ -332,14 +339,17 @@ impl Http {
             500.. => &counts.failed,
         };
         class.fetch_add(1, Ordering::Relaxed);
-        let _ = counts
-            .clock_offset
-            .hear("the CA's", &url, &parts.headers, clock());
+        let now = clock();
+        let _ = counts.clock_offset.hear("the CA's", &url, &parts.headers, now);
+        let date = clock::date(&parts.headers);
+        if let Some(date) = date {
+            counts.witness.tell(date);
+        }
         tracing::trace!(%method, url, status = parts.status.as_u16(), bytes = body.len(), "answer of the CA");
         let retry_after = parts
             .headers
             .get(RETRY_AFTER)
-            .and_then(|value| retry_after::read(value.to_str().ok()?, clock()));
+            .and_then(|value| retry_after::read(value.to_str().ok()?, date.unwrap_or(now)));
         Ok(Answer {
             url,
             status: parts.status,

@@ -17,6 +17,7 @@ use super::exchange::{Exchange, success};
 use super::http::Answer;
 use super::problem::{self, Asked};
 use super::{CaError, CaOrder, chain, jws};
+use crate::clock;
 
 /// The longest name of a profile that is passed on, in bytes; those of Let's Encrypt have ten (2026-08).
 const PROFILE_MAX: usize = 64;
@@ -241,6 +242,8 @@ impl AcmeOrder {
         self.view.problem = document.error.as_ref().map(problem::Document::problem);
         self.view.retry_after = answer.retry_after;
         let expires = document.expires.and_then(|text| text.parse::<Timestamp>().ok());
+        let now = self.exchange.http.now();
+        let expires = expires.map(|at| clock::by_ours(at, &answer.headers, now));
         self.view.expires = expires.or(self.view.expires);
         // It is shown to people.
         let presentable =

@@ -11,7 +11,8 @@ use jiff::fmt::rfc2822::DateTimeParser;
 /// every sum of it and a point in time within range.
 pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// Reads the header: seconds, or a date that is compared with `now`. Anything else is nothing.
+/// Reads the header: seconds, or a date that is compared with `now`, which is what the CA's clock said when it made the
+/// answer, as far as that is known. Anything else is nothing.
 pub(super) fn read(text: &str, now: Timestamp) -> Option<Duration> {
     let text = text.trim();
     let wait = if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {

@@ -273,6 +273,25 @@ async fn a_wait_beyond_all_time_is_cut_and_harmless() {
     );
 }
 
+/// Its clock is three hours ahead: what it names is told by ours.
+#[tokio::test]
+async fn p23_the_times_of_a_ca_whose_clock_is_wrong_are_told_by_ours() {
+    const DATED: &str =
+        "Date: Mon, 23 Nov 2026 15:00:00 GMT\r\nRetry-After: Mon, 23 Nov 2026 15:01:30 GMT\r\n";
+    let server = Hostile::start().await;
+    let mut content: serde_json::Value =
+        serde_json::from_str(&order("processing").replace("BASE", &server.base)).unwrap();
+    content["expires"] = "2026-11-23T20:00:00Z".into();
+    server.on("/order/1", Reply::Whole(200, DATED, content.to_string()));
+    let acme = acme(&server, Arc::default());
+    let order = acme.resume(&format!("{}/order/1", server.base)).await.unwrap();
+    assert_eq!(order.view().retry_after, Some(Duration::from_secs(90)));
+    let expires = order.view().expires.unwrap();
+    assert_eq!(expires.to_string(), "2026-11-23T17:00:00Z");
+    let ahead = acme.clock_ahead().unwrap();
+    assert!(ahead.as_secs().abs_diff(-3 * 3_600) <= 60, "{ahead:#}");
+}
+
 #[tokio::test]
 async fn exchanges_side_by_side_do_not_mix() {
     let server = Hostile::start().await;

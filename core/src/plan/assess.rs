@@ -10,7 +10,7 @@ use crate::name::Hostname;
 use crate::order::{Goal, Stage};
 use crate::policy::Policy;
 use crate::renewal;
-use crate::schedule::{ahead, back};
+use crate::schedule::ahead;
 use crate::verdict::Reason;
 use crate::world::{Want, World};
 
@@ -267,9 +267,7 @@ fn assess_wanted(host: &Hostname, want: &Want, world: &World, policy: &Policy, n
     // One that cannot be asked is not waited for.
     let unasked = awaited.and_then(|ca| world.unasked_until(ca, now));
     // Inside its window a renewal is exempt, and outside it is not.
-    let window = world.hint(host).map(|hint| hint.window);
-    let bounds = window.map(|window| [window.start(), back(window.end(), renewal::ARRIVAL)]);
-    let bounds = bounds.into_iter().flatten();
+    let bounds = world.window_bounds(host, choice.ca).into_iter().flatten();
     // And long after a certificate was issued its renewal is none to the CA any more.
     let turns = bounds.chain(renewal::forgotten_at(world.claims(host)));
     let turn = turns.chain(unasked).filter(|at| *at > now).min();

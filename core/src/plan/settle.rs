@@ -64,7 +64,7 @@ pub(super) fn settling(
 }
 
 /// Leaves a certificate of ours alone until it begins, unless another one is asked for by hand. None is stored before, so
-/// the clock has been set back since, and another one would begin later still.
+/// our clock has been set back since, and another one would begin later still.
 fn beginning(host: &Hostname, from: Timestamp, world: &World, now: Timestamp) -> Option<Hold> {
     let begins = |facts: &CertFacts| facts.not_before == from && facts.covers(host);
     let mut claims = world.claims(host).filter(|held| held.issued_at.is_some());
@@ -73,7 +73,9 @@ fn beginning(host: &Hostname, from: Timestamp, world: &World, now: Timestamp) ->
     is_ours.then(|| Hold {
         until: from,
         code: "slow-clock".to_owned(),
-        text: format!("it has been stored already and begins only at {from}: our clock is behind"),
+        text: format!(
+            "it has been stored already and begins only at {from}: a clock is wrong, ours or the CA's"
+        ),
         tries: 1,
         told: false,
     })

@@ -24,6 +24,8 @@ const WORTH_SAVING: SignedDuration = SignedDuration::from_mins(1);
 pub(super) struct Desk {
     pub(super) ledger: Ledger,
     holds: BTreeMap<Scope, Hold>,
+    /// How far our clock is ahead of its clock.
+    pub(super) clock_ahead: SignedDuration,
     /// Since when it has done nothing that it was asked.
     down_since: Option<Timestamp>,
     /// It has no renewal information; nothing is asked before this.
@@ -145,6 +147,7 @@ impl Desks {
         let desk = || Desk {
             ledger: Ledger::new(Limits::default()),
             holds: BTreeMap::new(),
+            clock_ahead: SignedDuration::ZERO,
             down_since: None,
             without_hints_until: None,
         };

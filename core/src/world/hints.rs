@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::left::{Left, Said};
-use super::places::{POLLS, Pressing, Waits, minute_of, within_bounds};
+use super::places::{POLLS, Pressing, Waits, asked_again, minute_of, within_bounds};
 use super::{SavedWindow, World};
 use crate::activity::Hold;
 use crate::ari::{CertificateId, Window};
@@ -75,8 +75,8 @@ impl World {
 
     /// What an order for `host` would be exempt from at a CA; nothing at one that has not made what is held.
     ///
-    /// A clock that is ahead may show a window that has not begun at the CA: it has to have begun by the API server's too.
-    /// And whoever cannot name the certificate of the window orders a renewal like others.
+    /// The CA judges a window by its own clock, so it has to have begun by that one and not to be over. A clock that is ahead
+    /// may show what has not begun at the CA while that has told none: it has to have begun by the API server's too. And whoever cannot name the certificate of the window orders a renewal like others.
     #[must_use]
     pub fn exemption(&self, host: &Hostname, ca: CaId, now: Timestamp) -> Exemption {
         if self.maker(host) != Some(ca) {
@@ -91,7 +91,22 @@ impl World {
         let named = self.predecessor(host, ca).map(|id| renewal::key(&id));
         let hint = hint.filter(|hint| Some(hint.of) == named);
         let witnessed = back(now, self.desks.clock_ahead.max(SignedDuration::ZERO));
-        of(hint.as_ref(), now).min(of(hint.as_ref(), witnessed))
+        let theirs = back(now, self.desks.at(ca).clock_ahead);
+        let by = |clock| of(hint.as_ref(), clock);
+        found.min(by(witnessed)).min(by(theirs))
+    }
+
+    /// When a renewal of `host` begins to be exempt because the window has begun by every clock, and when it is over by the
+    /// first of them, by our clock.
+    pub(crate) fn window_bounds(&self, host: &Hostname, ca: CaId) -> Option<[Timestamp; 2]> {
+        let window = self.hint(host)?.window;
+        let (witness, theirs) = (self.desks.clock_ahead, self.desks.at(ca).clock_ahead);
+        let latest = witness.max(theirs).max(SignedDuration::ZERO);
+        let soonest = theirs.min(SignedDuration::ZERO);
+        Some([
+            ahead(window.start(), latest),
+            back(ahead(window.end(), soonest), renewal::ARRIVAL),
+        ])
     }
 
     /// The CA does not take the certificate of `host` for one that another may take the place of: another is ordered without
@@ -177,6 +192,10 @@ impl World {
             if let Answer::Told { window, .. } = answer {
                 self.windows.heard(before, window, now);
             }
+        } else if let Answer::Told { window, retry_after } = answer {
+            // Another one is in its place by now; it may come back.
+            let (moved, next) = (false, asked_again(retry_after, now));
+            self.hints.left.keep(question.of, Said { window, moved, next });
         }
         if let Waits::Later(pressing) = place.waits {
             self.hints.wait(question.place, pressing);
@@ -253,6 +272,10 @@ impl World {
         let is_another = place.id != *id;
         let dropped = is_another && !place.is_untold();
         if is_another {
+            // It may come back, out of a backup: the CA wants to be asked about it no sooner for that.
+            if let Some(said) = place.said() {
+                hints.left.keep(place.of, said);
+            }
             (place.id, place.of) = (id.clone(), renewal::key(id));
             (place.window, place.moved, place.page) = (None, false, None);
             (place.next, place.tries) = (now, 0);
@@ -366,12 +389,7 @@ impl World {
             if place.asking.take().is_some() {
                 hints.asking -= 1;
             }
-            if let Some(window) = place.window {
-                let said = Said {
-                    window,
-                    moved: place.moved,
-                    next: place.next,
-                };
+            if let Some(said) = place.said() {
                 hints.left.keep(place.of, said);
             }
             hints.free.push(at);

@@ -1,6 +1,6 @@
-//! What the CAs have said about certificates whose names nobody asks for any more: kept until they may be asked again, for
-//! whoever asks for such a name meanwhile. A tenant that makes and deletes the same Ingress in a loop costs no questions
-//! before their time (P18, RFC 9773 §4.3.2).
+//! What the CAs have said about certificates whose names nobody asks for any more, or in whose place another one is: kept until
+//! they may be asked again, for whoever asks for such a name meanwhile or puts the certificate back from a backup. A tenant
+//! that makes and deletes the same Ingress in a loop costs no questions before their time (P18, P19, RFC 9773 §4.3.2).
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::hints::Answer;
-use super::left::Left;
+use super::left::{Left, Said};
 use crate::ari::{CertificateId, Window};
 use crate::cas::CaId;
 use crate::name::Hostname;
@@ -214,6 +214,15 @@ impl Place {
         self.window.is_none() && self.tries == 0
     }
 
+    /// What the CA has said, if it has.
+    pub(super) fn said(&self) -> Option<Said> {
+        Some(Said {
+            window: self.window?,
+            moved: self.moved,
+            next: self.next,
+        })
+    }
+
     /// What concerns others.
     fn state(&self) -> (Option<Window>, bool, bool, bool) {
         (self.window, self.moved, self.is_untold(), self.is_unanswered())
@@ -223,27 +232,26 @@ impl Place {
     pub(super) fn take_in(&mut self, answer: Answer, now: Timestamp) -> bool {
         let before = self.state();
         self.is_busy = matches!(answer, Answer::Busy { .. });
-        let wait = match answer {
+        self.next = match answer {
             Answer::Told { window, retry_after } => {
                 let is_past = window.end() <= now;
                 let was_ahead = self.window.is_some_and(|before| before.end() > now);
                 self.moved = is_past && (was_ahead || self.moved);
                 self.window = Some(window);
                 self.tries = 0;
-                within_bounds(retry_after.unwrap_or(USUAL))
+                asked_again(retry_after, now)
             }
             Answer::Busy { retry_after } => {
                 self.tries = self.tries.saturating_add(1);
                 let wait = FIRST_RETRY.saturating_mul(1 << (self.tries - 1).min(12));
-                wait.min(USUAL)
-                    .max(retry_after.map_or(Duration::ZERO, within_bounds))
+                let asked = retry_after.map_or(Duration::ZERO, within_bounds);
+                after(now, wait.min(USUAL).max(asked))
             }
             Answer::Refused | Answer::Unsupported => {
                 self.tries = self.tries.saturating_add(1);
-                USUAL
+                after(now, USUAL)
             }
         };
-        self.next = after(now, wait);
         before != self.state()
     }
 }
@@ -251,6 +259,11 @@ impl Place {
 /// The time that a CA has named, as long as it can be obeyed.
 pub(super) fn within_bounds(wait: Duration) -> Duration {
     wait.clamp(POLLS.0, POLLS.1)
+}
+
+/// When a CA is asked again that has answered at `now`, as it wishes.
+pub(super) fn asked_again(retry_after: Option<Duration>, now: Timestamp) -> Timestamp {
+    after(now, within_bounds(retry_after.unwrap_or(USUAL)))
 }
 
 /// The first minute that begins then or later.

@@ -10,6 +10,9 @@ use crate::name::Hostname;
 use crate::problem::Scope;
 use crate::schedule::ahead;
 
+/// Clocks are told to the second, and telling takes its time.
+const CLOCKS_ALIKE: SignedDuration = SignedDuration::from_secs(10);
+
 impl World {
     /// Everything that a CA counts.
     #[must_use]
@@ -59,6 +62,14 @@ impl World {
         for desk in self.desks.iter_mut() {
             desk.ledger.set_clock_ahead(by);
         }
+    }
+
+    /// Our clock is so far ahead of a CA's.
+    pub fn set_ca_clock_ahead(&mut self, ca: CaId, by: SignedDuration) {
+        let known = &mut self.desks.at_mut(ca).clock_ahead;
+        // That it is told to the second changes nothing for anybody.
+        self.holds_changed |= (by - *known).abs() > CLOCKS_ALIKE;
+        *known = by;
     }
 
     /// Our clock, which says `now`, has been set by so much since it was read last: what is counted, what a CA has told us

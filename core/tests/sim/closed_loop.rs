@@ -558,6 +558,12 @@ fn check(course: Course, seed: u64) {
     }
 }
 
+/// A course as its seed chose it before the CA's clock was ever wrong.
+fn as_before(mut course: Course) -> Course {
+    course.faults.ca_clock = false;
+    course
+}
+
 #[test]
 fn the_loop_keeps_every_law_on_known_seeds() {
     // An order begins seconds before the end; a watch tells of a change while another waits for the API server; what is
@@ -566,11 +572,14 @@ fn the_loop_keeps_every_law_on_known_seeds() {
     // once the CA says that it has time; the heir waits too while the CA wants to be asked nothing. The CA moves a window
     // while an order rests.
     let found = [1_795_790_765, 1_795_793_825, 1_795_793_910, 3_005, 3_016, 3_040];
-    for seed in (1..=10).chain(found) {
+    for seed in 1..=10 {
         check(course(seed), seed);
     }
+    for seed in found {
+        check(as_before(course(seed)), seed);
+    }
     for seed in [1_795_772_151, 1_795_781_149, 1_795_784_498, 1_795_784_737] {
-        let mut course = course(seed);
+        let mut course = as_before(course(seed));
         // That was before the CA had any.
         course.habits.renewal_info = None;
         check(course, seed);

@@ -28,6 +28,8 @@ const LATE: SignedDuration = SignedDuration::from_mins(20);
 /// A change in the cluster may cross an order on its way.
 const CROSSING: SignedDuration = SignedDuration::from_secs(5);
 
+/// An order that begins knows of all that was written before, however late its request is.
+const UNDER_WAY: SignedDuration = SignedDuration::from_secs(90);
 /// So long before an order is made its place is looked at, when the request is late.
 const LOOKED_AT: SignedDuration = SignedDuration::from_secs(60);
 /// So long before its end an order cannot be brought to its end any more.
@@ -93,6 +95,8 @@ pub(crate) struct Laws {
     pub(crate) clock_wrong: Option<Timestamp>,
     /// When ours was set, and how far ahead of the true time it was from then on.
     clock_set: Vec<(Timestamp, SignedDuration)>,
+    /// When the CA's was set, in the same way.
+    ca_clock_set: Vec<(Timestamp, SignedDuration)>,
 }
 
 impl Laws {
@@ -211,7 +215,7 @@ impl Laws {
                 Valid => !other.fetched,
                 Invalid => false,
             };
-            let over = self.seemed_over(other.created, other.expires, now);
+            let over = self.seemed_over(other, now);
             other.host == *host && open && !other.stuck && !over
         };
         let others = outside.ca.orders.iter().enumerate();
@@ -367,15 +371,16 @@ impl Laws {
             let lost =
                 !self.noted.contains(&url) && self.last_crash.is_some_and(|crash| crash >= order.created);
             // It lapsed while the CA was away.
-            let last_minute = ahead(order.expires, -LAST_MINUTE);
-            let lapsed = order.expires <= outside.now
-                && outside.ca.was_there(last_minute, order.expires) < LAST_MINUTE;
+            let (end, cut_short) = self.lapses(order);
+            let last_minute = ahead(end, -LAST_MINUTE);
+            let lapsed =
+                end <= outside.now && (cut_short || outside.ca.was_there(last_minute, end) < LAST_MINUTE);
             let excused = order.status == OrderStatus::Invalid
                 || lapsed
                 // Or seemed to, or its certificate was not to be used yet, by a clock that was wrong.
-                || self.seemed_over(order.created, order.expires, last_minute)
+                || self.seemed_over(order, last_minute)
                 || self.was_behind_at(last_minute)
-                || self.was_set_back(order.created, order.expires.min(outside.now))
+                || self.was_set_back(order.created, end.min(outside.now))
                 || self.stored.contains(&url)
                 || !self.is_wanted_since(&order.host, order.created)
                 || self.was_meddled_with_since(&order.host, order.created)

@@ -53,6 +53,8 @@ pub(crate) struct Ways {
     lost: BTreeMap<Leg, Timestamp>,
     /// When the CA was asked in vain within the last hour.
     pub(crate) in_vain: VecDeque<Timestamp>,
+    /// How far the CA's clock was ahead of the true time, by its last answer.
+    pub(crate) ca_clock_ahead: SignedDuration,
 }
 
 /// Something that went wrong for a host.
@@ -77,6 +79,9 @@ pub(crate) enum Trouble {
 /// An exchange is given up after this: 30 s at the CA and the API server, 8 s at a name server.
 const TIME_OUTS: [i64; 3] = [30_000, 30_000, 8_000];
 
+/// Clocks that differ by less are taken for one.
+pub(crate) const ALIKE: SignedDuration = SignedDuration::from_secs(5);
+
 impl Ways {
     pub(crate) fn new(losses: i64, delays: i64) -> Self {
         Self {
@@ -86,6 +91,7 @@ impl Ways {
             troubles: BTreeMap::new(),
             lost: BTreeMap::new(),
             in_vain: VecDeque::new(),
+            ca_clock_ahead: SignedDuration::ZERO,
         }
     }
 }
@@ -94,6 +100,16 @@ impl Outside {
     /// What the clock of the shell's machine says.
     pub(crate) fn clock(&self) -> Timestamp {
         ahead(self.now, self.clock_ahead)
+    }
+
+    /// How far that clock is ahead of the CA's, by the last answer that had a date; clocks that differ by little are one.
+    pub(crate) fn ahead_of_ca(&self) -> SignedDuration {
+        let by = self.clock_ahead - self.ways.ca_clock_ahead;
+        if by.abs() < ALIKE {
+            SignedDuration::ZERO
+        } else {
+            by
+        }
     }
 
     /// An exchange about `host`: `None` when no answer has come, whether or not it was carried out.
@@ -136,6 +152,9 @@ impl Outside {
             0
         };
         self.ways.late += Duration::from_millis(late.unsigned_abs());
+        if answer.is_some() && leg == Leg::Ca {
+            self.ways.ca_clock_ahead = self.ca.clock_ahead;
+        }
         if answer.is_none() {
             self.ways.lost.insert(leg, after(self.now, self.ways.late));
         }

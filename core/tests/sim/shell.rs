@@ -125,6 +125,7 @@ enum Outcome {
 enum Progress {
     CaAnswered,
     Held { held: Held, issued: bool },
+    Irreplaceable,
     Spent(Spending),
 }
 

@@ -366,3 +366,50 @@ fn p18_no_order_is_given_up_before_the_ca_has_said_whether_it_is_of_use() {
     };
     assert!((6 * 60..14 * 60).contains(&waited), "{waited} minutes");
 }
+
+#[test]
+fn p19_a_certificate_that_is_put_back_is_asked_about_no_sooner_than_the_ca_wants() {
+    let mut world = world(&[("a", "one")]);
+    let follow = |world: &mut World, id: &str, now: i64| {
+        let id = CertificateId::parse(&format!("issuer.{id}")).unwrap();
+        world.follow(&host("a"), Some(&id), Pressing::Routine, at(now));
+    };
+    follow(&mut world, "a", 0);
+    let asked = ask_all(&mut world, at(0));
+    world.hinted(asked[0].1, told(60), at(0));
+    let said = world.hint(&host("a"));
+    // It is renewed, and the old one put back out of a backup.
+    follow(&mut world, "b", HOUR);
+    let asked = ask_all(&mut world, at(HOUR));
+    assert_eq!((names(&asked), world.hint(&host("a"))), (vec!["b"], None));
+    follow(&mut world, "a", 2 * HOUR);
+    assert_eq!(world.hint(&host("a")), said);
+    // What is heard of the other one meanwhile is kept for it.
+    world.hinted(asked[0].1, told(70), at(2 * HOUR));
+    assert_eq!(world.next_question_at(at(2 * HOUR)), Some(at(6 * HOUR)));
+    follow(&mut world, "b", 3 * HOUR);
+    assert!(world.hint(&host("a")).is_some_and(|hint| Some(hint) != said));
+    assert_eq!(world.next_question_at(at(3 * HOUR)), Some(at(8 * HOUR)));
+    // Once it may be asked about, nothing is known any more.
+    follow(&mut world, "a", 7 * HOUR);
+    assert_eq!(world.hint(&host("a")), None);
+}
+
+#[test]
+fn p21_a_window_is_open_when_it_is_by_the_clock_of_the_ca() {
+    let (name, now) = (host("a"), at(51 * DAY));
+    let mut world = world(&[("a", "one")]);
+    let id = CertificateId::parse("issuer.a").unwrap();
+    let window = Window::new(at(50 * DAY), at(52 * DAY)).unwrap();
+    world.know_window(&name, &id, window, at(60 * DAY));
+    let [one, two] = ["one", "two"].map(|name| ca(&world, name));
+    world.set_ca_clock_ahead(two, SignedDuration::from_hours(36));
+    let mut check = |hours: i64, expected, bounds: [i64; 2]| {
+        world.set_ca_clock_ahead(one, SignedDuration::from_hours(hours));
+        assert_eq!(world.exemption(&name, one, now), expected, "{hours} h ahead");
+        assert_eq!(world.window_bounds(&name, one), Some(bounds.map(at)));
+    };
+    check(0, Exemption::Window, [50 * DAY, 52 * DAY - 60]);
+    check(36, Exemption::Renewal, [51 * DAY + 12 * HOUR, 52 * DAY - 60]);
+    check(-36, Exemption::Renewal, [50 * DAY, 50 * DAY + 12 * HOUR - 60]);
+}

@@ -14,7 +14,9 @@ pub(super) use watches::STALE_SECS;
 /// Which kinds there are.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Faults {
-    /// Clocks are set; not yet where the CA tells when it wants certificates renewed.
+    /// The CA's clock is wrong.
+    pub(super) ca_clock: bool,
+    /// Our clock is set, or the API server's; not yet where the CA tells when it wants certificates renewed.
     pub(super) clocks: bool,
     /// Other hands put their marks on what is written.
     pub(super) marks: bool,
@@ -29,6 +31,7 @@ type Begin = fn(&mut Sim);
 
 /// What ends by itself.
 pub(super) enum Relief {
+    CaClock,
     Clocks,
     Marks,
     Outage,
@@ -43,15 +46,17 @@ impl Faults {
             outages: dice.chance(300),
             watches: dice.chance(300),
             clocks: dice.chance(300),
+            ca_clock: dice.chance(300),
         }
     }
 
     fn kinds(self) -> Vec<Begin> {
-        let all: [(bool, Begin); 4] = [
+        let all: [(bool, Begin); 5] = [
             (self.clocks, Sim::set_a_clock),
             (self.marks, Sim::let_others_mark),
             (self.outages, Sim::take_the_ca_away),
             (self.watches, Sim::hold_a_watch_back),
+            (self.ca_clock, Sim::set_the_cas_clock),
         ];
         let there = all.into_iter().filter(|(is_there, _)| *is_there);
         there.map(|(_, begin)| begin).collect()
@@ -74,6 +79,7 @@ impl Sim {
 
     pub(super) fn relieve(&mut self, relief: &Relief) {
         match relief {
+            Relief::CaClock => self.set_the_cas_clock_right(),
             Relief::Clocks => self.set_clocks_right(),
             Relief::Marks => self.marking -= 1,
             Relief::Outage => self.outside.ca.comes_back(self.outside.now),

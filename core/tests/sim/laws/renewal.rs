@@ -1,24 +1,22 @@
 //! Renewal as the CA wants it (P20, P21, RFC 9773): a certificate is replaced once, its heir names it and so is exempt, a
 //! fresh one is never due, one that is recalled is replaced soon, and nobody asks before he was told to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use faythe_core::Timestamp;
-use faythe_core::ari::CertificateId;
+use faythe_core::ari::{CertificateId, Window};
 use faythe_core::cert::{CertFacts, Standing, standing};
 use faythe_core::name::Hostname;
 use faythe_core::schedule::{Threshold, after, ahead};
 use jiff::SignedDuration;
 
-use super::{LOOKED_AT, Laws};
+use super::{LOOKED_AT, Laws, UNDER_WAY};
 use crate::outside::Outside;
 use crate::shell::Shell;
 
 /// A recall is known within this: the longest time that the CA names, and the longest pause after it has not answered.
 const KNOWN: SignedDuration = SignedDuration::from_hours(32);
-/// An order that begins knows of all that was written before, however late its request is.
-const UNDER_WAY: SignedDuration = SignedDuration::from_secs(90);
 /// The look at what is recalled.
 const LOOK: SignedDuration = SignedDuration::from_mins(30);
 /// A renewal of somebody whose time has come ends within this at the end of the quiet days.
@@ -32,6 +30,8 @@ pub(super) struct Watch {
     /// Whose certificate was revoked, which one, and when.
     recalled: BTreeMap<Hostname, (CertificateId, Timestamp)>,
     next_look: Option<Timestamp>,
+    /// Which process was told that a certificate is not to be named any more as one that is replaced.
+    irreplaceable: BTreeSet<(u64, CertificateId)>,
 }
 
 /// What is held for a host and came from this CA, if it can be read.
@@ -50,15 +50,26 @@ impl Laws {
             standing(host, there, Threshold::Default, now),
             Standing::Fine { .. }
         );
-        let window = held(host, outside).and_then(|facts| outside.ca.window(facts.id.as_ref()?, now));
-        fine && window.is_none_or(|window| now < window.start())
+        let window = Self::window(host, outside);
+        fine && window.is_none_or(|window| now < window.start()) && !Self::is_recalled(host, outside)
+    }
+
+    /// When the CA wants what is held for `host` renewed.
+    pub(super) fn window(host: &Hostname, outside: &Outside) -> Option<Window> {
+        outside.ca.window(held(host, outside)?.id.as_ref()?, outside.now)
+    }
+
+    /// Whether the CA has recalled what is held for `host`.
+    fn is_recalled(host: &Hostname, outside: &Outside) -> bool {
+        let id = held(host, outside).and_then(|facts| facts.id.as_ref());
+        id.is_some_and(|id| outside.ca.is_revoked(id))
     }
 
     /// Whether the CA wants the certificate of `host` renewed later. Ours of ten days are due at half their life while it
     /// has not said so.
     pub(super) fn is_premature(host: &Hostname, outside: &Outside) -> bool {
-        let window = held(host, outside).and_then(|facts| outside.ca.window(facts.id.as_ref()?, outside.now));
-        window.is_some_and(|window| outside.now < window.start())
+        let window = Self::window(host, outside);
+        window.is_some_and(|window| outside.now < window.start()) && !Self::is_recalled(host, outside)
     }
 
     /// Whether a certificate serves at the end, when everything has had its time.
@@ -82,7 +93,9 @@ impl Laws {
         };
         let window = outside.ca.window(id, now);
         let within = |at| window.is_some_and(|window| window.start() <= at && at < window.end());
-        within(now) && within(ahead(now, UNDER_WAY)) && shell.world.hint(host).is_some()
+        let theirs = ahead(now, outside.ways.ca_clock_ahead);
+        let within = within(theirs) && within(ahead(theirs, UNDER_WAY));
+        within && outside.clock_ahead.is_zero() && shell.world.hint(host).is_some()
     }
 
     /// What a process believes that the CA has said, it has said; only a recall may be news.
@@ -103,14 +116,29 @@ impl Laws {
     }
 
     /// A new order for `host` is about to be asked for that names what it replaces: what is held.
-    pub(crate) fn names(&mut self, host: &Hostname, replaces: Option<&CertificateId>, outside: &Outside) {
+    pub(crate) fn names(
+        &mut self,
+        life: u64,
+        host: &Hostname,
+        replaces: Option<&CertificateId>,
+        outside: &Outside,
+    ) {
         let id = held(host, outside).and_then(|facts| facts.id.as_ref());
         let since = ahead(outside.now, -UNDER_WAY);
         let crossed = self.was_meddled_with_since(host, since)
             || self.stored_at.get(host).is_some_and(|at| *at >= since)
             || self.restored.is_some_and(|at| at >= since);
         let words = format!("the order for {host} replaces {replaces:?}, and {id:?} is held");
-        self.law(id == replaces || crossed, outside.now, &words);
+        // The CA has said that it is not to be named again.
+        let left_out = replaces.is_none()
+            && id.is_some_and(|id| self.renewal.irreplaceable.contains(&(life, id.clone())));
+        self.law(id == replaces || crossed || left_out, outside.now, &words);
+    }
+
+    /// The CA does not take a certificate for one that another may take the place of, and the process is told.
+    pub(crate) fn is_irreplaceable(&mut self, life: u64, certificate: Option<&CertificateId>) {
+        let told = certificate.map(|id| (life, id.clone()));
+        self.renewal.irreplaceable.extend(told);
     }
 
     /// An order is finalized: no other one that replaces the same certificate ever was.

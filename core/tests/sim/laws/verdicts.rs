@@ -144,7 +144,10 @@ impl Laws {
                 is_short(short)?;
                 law(hold.until > now, "the hold is over")?;
                 if hold.code == "slow-clock" {
-                    return law(outside.clock_ahead.is_negative(), "the clock is right");
+                    // Ours is behind; or was ahead when it was stored, as the CA's was when it was made.
+                    let ours = outside.clock_ahead.is_negative();
+                    let theirs = outside.ca.begins_after(host, outside.now);
+                    return law(ours || theirs, "the clocks are right");
                 }
                 if hold.code == "ca-unreachable" {
                     law(hold.until <= ahead(now, CA_ASKED), "nobody waits so long")?;
@@ -212,7 +215,8 @@ impl Laws {
                         let wrong = self
                             .clock_wrong
                             .is_some_and(|at| ahead(at, CA_ASKED) >= outside.now);
-                        wrong || outside.clock_ahead.is_negative()
+                        let begins_later = outside.ca.begins_after(host, ahead(now, -CA_ASKED));
+                        wrong || outside.clock_ahead.is_negative() || begins_later
                     }
                     _ => outside.trouble(host, Trouble::No).is_some(),
                 };

@@ -20,6 +20,9 @@ pub(crate) struct Ca {
     /// Every order ever made; its index is its URL.
     pub(crate) orders: Vec<CaOrder>,
     pub(crate) habits: Habits,
+    /// How far its clock is ahead of the true time. By it the CA names times, and judges those that it has named; what it
+    /// counts it counts by a clock that nobody sets.
+    pub(crate) clock_ahead: SignedDuration,
     /// How many outages it has at once; it does not answer while there is one.
     pub(crate) down: usize,
     /// When it was away, the last time until then at least.
@@ -67,7 +70,7 @@ pub(crate) struct CaOrder {
     pub(crate) failed: Option<Timestamp>,
     /// The certificate was fetched.
     pub(crate) fetched: bool,
-    /// When it was issued.
+    /// When it was issued, by the CA's clock of then.
     pub(super) issued: Timestamp,
     /// Its certificate was revoked.
     pub(super) revoked: bool,
@@ -77,6 +80,7 @@ pub(crate) struct CaOrder {
     pub(crate) stuck: bool,
     /// It was finalized.
     pub(crate) finalized: bool,
+    /// When it is over, by the CA's clock.
     pub(crate) expires: Timestamp,
     told: bool,
     renewal: bool,
@@ -96,6 +100,7 @@ impl Ca {
         Self {
             orders: Vec::new(),
             habits,
+            clock_ahead: SignedDuration::ZERO,
             down: 0,
             away: Vec::new(),
             cursed: BTreeSet::new(),
@@ -144,6 +149,11 @@ impl Ca {
         Some(*since)
     }
 
+    /// What its clock says.
+    pub(crate) fn clock(&self, now: Timestamp) -> Timestamp {
+        ahead(now, self.clock_ahead)
+    }
+
     // ---- what it is asked ----
 
     /// new-order: answers which order, and whether it is a new one.
@@ -172,9 +182,10 @@ impl Ca {
         }
         let in_window = predecessor.is_some_and(|(_, within)| within);
         let renewal = self.count(host, in_window, now)?;
+        let clock = self.clock(now);
         let open = |order: &CaOrder| {
             order.host == *host
-                && order.expires > now
+                && order.expires > clock
                 && matches!(order.status, OrderStatus::Pending | OrderStatus::Ready)
                 && !order.told
         };
@@ -183,7 +194,7 @@ impl Ca {
         {
             return Ok((known, false));
         }
-        let authorized = self.habits.reuses && self.authorized.get(host).is_some_and(|until| *until > now);
+        let authorized = self.habits.reuses && self.authorized.get(host).is_some_and(|until| *until > clock);
         self.orders.push(CaOrder {
             host: host.clone(),
             status: if authorized {
@@ -194,12 +205,12 @@ impl Ca {
             created: now,
             failed: None,
             fetched: false,
-            issued: now,
+            issued: clock,
             revoked: false,
             replaces: predecessor.map(|(number, _)| number),
             stuck: false,
             finalized: false,
-            expires: ahead(now, SignedDuration::from_hours(self.habits.order_hours)),
+            expires: ahead(clock, SignedDuration::from_hours(self.habits.order_hours)),
             told: false,
             renewal,
             problem: None,
@@ -245,7 +256,7 @@ impl Ca {
         let known = self
             .orders
             .get(order)
-            .filter(|order| order.expires > now)
+            .filter(|order| order.expires > self.clock(now))
             .ok_or(CaFault::Gone)?;
         let status = if known.told {
             ChallengeStatus::Processing
@@ -315,7 +326,7 @@ impl Ca {
         self.view(order, now)?;
         let known = &mut self.orders[order];
         known.fetched = true;
-        let not_before = ahead(known.issued, SignedDuration::from_hours(-1));
+        let not_before = renewal::not_before(known);
         Ok(CertFacts {
             names: vec![known.host.clone()],
             not_before,
@@ -330,10 +341,11 @@ impl Ca {
     pub(crate) fn act(&mut self, order: usize, dns: &Dns, now: Timestamp, dice: &mut Dice) -> bool {
         let value = self.value(order);
         let status = self.orders[order].status;
+        let clock = self.clock(now);
         let number = self.counts.number(&self.orders[order].host.clone());
         if status == OrderStatus::Processing {
             self.orders[order].status = OrderStatus::Valid;
-            self.orders[order].issued = now;
+            self.orders[order].issued = clock;
             self.counts.issue(number, self.orders[order].renewal, now);
             return false;
         }
@@ -356,7 +368,7 @@ impl Ca {
             known.status = OrderStatus::Ready;
             self.authorized.insert(
                 host,
-                ahead(now, SignedDuration::from_hours(self.habits.authorization_hours)),
+                ahead(clock, SignedDuration::from_hours(self.habits.authorization_hours)),
             );
         } else {
             self.counts.fail(number, now);

@@ -19,6 +19,11 @@ pub(super) fn id(order: usize) -> CertificateId {
     CertificateId::parse(&format!("issuer.{order:x}")).unwrap()
 }
 
+/// When the certificate of an order begins.
+pub(super) fn not_before(order: &CaOrder) -> Timestamp {
+    ahead(order.issued, SignedDuration::from_hours(-1))
+}
+
 /// The order whose certificate has this name.
 fn number(id: &CertificateId) -> Option<usize> {
     usize::from_str_radix(id.as_str().strip_prefix("issuer.")?, 16).ok()
@@ -29,9 +34,9 @@ impl Ca {
     pub(crate) fn window(&self, id: &CertificateId, now: Timestamp) -> Option<Window> {
         let order = self.issued(id).filter(|_| self.habits.renewal_info.is_some())?;
         let life = SignedDuration::from_hours(self.habits.lifetime_hours);
-        let not_before = ahead(order.issued, SignedDuration::from_hours(-1));
+        let not_before = not_before(order);
         Some(if order.revoked {
-            recalled(now)
+            recalled(self.clock(now))
         } else {
             window(not_before, ahead(not_before, life))
         })
@@ -86,9 +91,10 @@ impl Ca {
             return Err(refused(ProblemKind::AlreadyReplaced, 409, None));
         }
         let window = self.window(replaces, now);
+        let clock = self.clock(now);
         Ok((
             number,
-            window.is_some_and(|window| window.start() <= now && now < window.end()),
+            window.is_some_and(|window| window.start() <= clock && clock < window.end()),
         ))
     }
 
@@ -96,12 +102,20 @@ impl Ca {
     pub(crate) fn is_replaced(&self, number: usize, now: Timestamp) -> bool {
         self.orders.iter().any(|other| {
             let open = match other.status {
-                OrderStatus::Pending | OrderStatus::Ready | OrderStatus::Processing => other.expires > now,
+                OrderStatus::Pending | OrderStatus::Ready | OrderStatus::Processing => {
+                    other.expires > self.clock(now)
+                }
                 OrderStatus::Valid => true,
                 OrderStatus::Invalid => false,
             };
             other.replaces == Some(number) && open
         })
+    }
+
+    /// Whether a certificate that it has made for `host` begins only after this.
+    pub(crate) fn begins_after(&self, host: &Hostname, time: Timestamp) -> bool {
+        let mut made = self.orders.iter().filter(|order| order.host == *host);
+        made.any(|order| order.status == OrderStatus::Valid && not_before(order) > time)
     }
 
     fn issued(&self, id: &CertificateId) -> Option<&CaOrder> {

@@ -1,15 +1,14 @@
 //! A model of `src/clock.rs` and of how `src/run.rs` reads it: the loop knows when the clock was set, and how far it is
-//! ahead of the API server's.
+//! ahead of the API server's and the CA's.
 
 use faythe_core::Timestamp;
+use faythe_core::cas::CaId;
 use faythe_core::schedule::ahead;
 use jiff::SignedDuration;
 
 use super::Shell;
-use crate::outside::Outside;
+use crate::outside::{ALIKE, Outside};
 
-/// Clocks that differ by less are taken for one.
-const ALIKE: SignedDuration = SignedDuration::from_secs(5);
 /// A smaller step is none; many add up.
 const STEP: SignedDuration = SignedDuration::from_secs(1);
 
@@ -45,6 +44,7 @@ impl Shell {
                 by
             });
         }
+        self.world.set_ca_clock_ahead(CaId::FIRST, outside.ahead_of_ca());
         now
     }
 }

@@ -2,20 +2,20 @@
 
 use std::time::Duration;
 
-use faythe_core::budget::Spending;
+use faythe_core::budget::{Exemption, Spending};
 use faythe_core::cert::{Held, Standing, standing};
 use faythe_core::name::Hostname;
 use faythe_core::order::{
     CaView, Challenge, ChallengeStatus, End, Note, OrderStatus, Place, Published, Step,
 };
 use faythe_core::problem::{Exchange, ProblemKind};
-use faythe_core::schedule::{self, GivenUp};
+use faythe_core::schedule::{self, GivenUp, ahead};
 use jiff::SignedDuration;
 
 use super::order::{Fault, Order, Pause};
 use super::{Done, Outcome, Progress, Shell};
 use crate::laws::Laws;
-use crate::outside::{CaFault, Leg, Outside, Saved, Trouble};
+use crate::outside::{ALIKE, CaFault, CaOrder, Leg, Outside, Saved, Trouble};
 
 /// How long a step that waits for others is waited for before the order rests.
 const PATIENCE: SignedDuration = SignedDuration::from_secs(5);
@@ -42,7 +42,7 @@ impl Shell {
             Step::Note => self.note(order, outside, laws)?,
             Step::Resume => {
                 let session = order.note.as_ref().unwrap().order_url.parse().unwrap();
-                let view = ask_ca(&host, outside, |outside| outside.ca.view(session, outside.now))?;
+                let view = ask_ca(&host, outside, |outside| view(session, outside))?;
                 let values = &order.note.as_ref().unwrap().values;
                 values.iter().for_each(|value| self.adopt(value));
                 self.take_up(order, session, view, outside, progress);
@@ -80,7 +80,7 @@ impl Shell {
                     laws.tells(life, session, outside);
                     let Outside { ca, now, dice, .. } = outside;
                     ca.tell(session, *now, dice)?;
-                    ca.view(session, *now)
+                    view(session, outside)
                 });
                 order.view = Some(view.inspect_err(|_| order.is_uncertain())?);
                 progress.push(Progress::CaAnswered);
@@ -93,7 +93,7 @@ impl Shell {
                     laws.finalizes(life, session, outside);
                     let Outside { ca, now, dice, .. } = outside;
                     ca.finalize(session, *now, dice)?;
-                    ca.view(session, *now)
+                    view(session, outside)
                 });
                 // An answer that was lost may have been a yes.
                 order.requested =
@@ -106,7 +106,9 @@ impl Shell {
             Step::Store => return self.store(order, outside, laws, progress),
             Step::GiveUp => {
                 let made = order.session.map(|session| &outside.ca.orders[session]);
-                if made.is_some_and(|made| made.expires <= outside.now.max(outside.clock())) {
+                // By the CA's clock, or so it seems by ours.
+                let seems = |made: &CaOrder| ahead(made.expires, outside.ahead_of_ca()) <= outside.clock();
+                if made.is_some_and(|made| made.expires <= outside.ca.clock(outside.now) || seems(made)) {
                     outside.went_wrong(&host, Trouble::Gone);
                 }
                 return Err(Fault {
@@ -226,23 +228,33 @@ impl Shell {
         laws: &mut Laws,
         progress: &mut Vec<Progress>,
     ) -> Result<Done, Fault> {
-        let host = order.host.clone();
-        if order.grant.take().is_none() {
+        let (host, life) = (order.host.clone(), self.life);
+        let Some(grant) = order.grant.take() else {
             return Ok(Done::Ended(Outcome::Settled));
-        }
-        let (mut made, mut limited) = (None, None);
+        };
+        // Only what replaces one is not counted.
+        let has_to_replace = grant.exemption() == Exemption::Window;
+        let hint = self.world.hint(&host);
+        let (mut made, mut limited, mut irreplaceable) = (None, None, false);
         let opened = outside.ask(Leg::Ca, &host, |outside| {
             laws.opens(&host, outside);
+            if has_to_replace {
+                laws.exempts(&host, hint.as_ref(), outside);
+            }
             let replaces = order
                 .replaces
                 .as_ref()
                 .filter(|_| outside.ca.habits.renewal_info.is_some());
-            laws.names(&host, replaces, outside);
+            laws.names(life, &host, replaces, outside);
             let mut opened = outside.ca.open(&host, replaces, outside.now);
             // Once again without it.
             if let (Some(_), Err(CaFault::Refused(problem))) = (replaces, &opened)
                 && problem.is_about_predecessor()
             {
+                if has_to_replace {
+                    irreplaceable = true;
+                    return Err(CaFault::Refused(problem.clone()));
+                }
                 opened = outside.ca.open(&host, None, outside.now);
             }
             if let Err(CaFault::Refused(problem)) = &opened {
@@ -251,7 +263,7 @@ impl Shell {
             let (session, fresh) = opened?;
             made = Some(session);
             laws.ordered(session, fresh, outside);
-            Ok((session, outside.ca.view(session, outside.now)?))
+            Ok((session, view(session, outside)?))
         });
         if let Some(problem) = limited {
             let heard = opened.is_some().then(|| outside.answer_at());
@@ -267,6 +279,11 @@ impl Shell {
             // An answer that was lost may have been a yes.
             Some(Err(CaFault::Gone) | Ok(_)) | None => Spending::Ordered,
         }));
+        if irreplaceable && opened.is_some() {
+            laws.is_irreplaceable(life, order.replaces.as_ref());
+            progress.push(Progress::Irreplaceable);
+            return Ok(Done::Ended(Outcome::Settled));
+        }
         let (session, view) = answered(&host, outside, opened, Exchange::NewOrder)?;
         (order.counted, order.requested) = (false, false);
         self.take_up(order, session, view, outside, progress);
@@ -384,7 +401,7 @@ impl Shell {
     ) -> Result<Done, Fault> {
         let (host, session) = (order.host.clone(), order.session.unwrap());
         let before = order.view.as_ref().unwrap().status;
-        let view = ask_ca(&host, outside, |outside| outside.ca.view(session, outside.now));
+        let view = ask_ca(&host, outside, |outside| view(session, outside));
         let view = view.inspect_err(|_| order.is_uncertain())?;
         let same = view.status == before;
         if before == OrderStatus::Pending && view.status == OrderStatus::Invalid {
@@ -540,6 +557,19 @@ fn ask_ca<T>(
 ) -> Result<T, Fault> {
     let answer = outside.ask(Leg::Ca, host, exchange);
     answered(host, outside, answer, Exchange::Order)
+}
+
+/// How the CA shows an order; a time that it names goes by its clock, and is told by ours.
+fn view(session: usize, outside: &Outside) -> Result<CaView, CaFault> {
+    let view = outside.ca.view(session, outside.now)?;
+    let by = outside.clock_ahead - outside.ca.clock_ahead;
+    let by = if by.abs() < ALIKE {
+        SignedDuration::ZERO
+    } else {
+        by
+    };
+    let expires = view.expires.map(|at| ahead(at, by));
+    Ok(CaView { expires, ..view })
 }
 
 /// What an answer of the CA means, or that there is none.

@@ -183,6 +183,7 @@ impl Shell {
     fn progress(&mut self, host: &Hostname, progress: Progress, now: Timestamp) {
         match progress {
             Progress::CaAnswered => self.world.clear_trouble(CaId::FIRST),
+            Progress::Irreplaceable => self.world.set_irreplaceable(host),
             Progress::Spent(what) => self.world.tell(host, what, now),
             Progress::Held { held, issued } => {
                 if issued {

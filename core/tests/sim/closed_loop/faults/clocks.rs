@@ -1,5 +1,6 @@
 //! Clocks are set: that of the machine on which the program runs, by seconds, hours or days, forwards or back, and right
-//! again after a while; now and then that of the API server, by which the program knows how wrong its own is.
+//! again after a while; now and then that of the API server, by which the program knows how wrong its own is; and the CA's,
+//! by which it names all its times.
 
 use std::time::Duration;
 
@@ -14,6 +15,27 @@ use crate::closed_loop::Event;
 const HEARTBEAT_MS: i64 = 5_000;
 
 impl Sim {
+    /// The CA's own clock goes wrong, by minutes to hours, and stays so for up to days.
+    pub(super) fn set_the_cas_clock(&mut self) {
+        if !self.outside.ca.clock_ahead.is_zero() {
+            return;
+        }
+        let most = *self.outside.dice.pick(&[600, 3_600, 6 * 3_600]).unwrap();
+        let by = SignedDuration::from_secs(self.outside.dice.between(60, most));
+        let by = if self.outside.dice.chance(500) { by } else { -by };
+        self.let_the_cas_clock_be(by);
+        self.soon(600, 3 * DAY_SECS, Event::Relief(Relief::CaClock));
+    }
+
+    pub(super) fn set_the_cas_clock_right(&mut self) {
+        self.let_the_cas_clock_be(SignedDuration::ZERO);
+    }
+
+    fn let_the_cas_clock_be(&mut self, ahead: SignedDuration) {
+        self.outside.ca.clock_ahead = ahead;
+        self.laws.ca_clock_is_set(ahead, self.outside.now);
+    }
+
     pub(super) fn set_a_clock(&mut self) {
         if !self.outside.clock_ahead.is_zero() {
             return;
