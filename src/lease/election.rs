@@ -158,7 +158,8 @@ impl Election {
         }
         match outcome {
             Ok(Round::Away(left)) => self.jitter(LOOK).min(left),
-            Ok(Round::Changed) => Duration::ZERO,
+            // At once, but for an API server that says so of every write.
+            Ok(Round::Changed) => self.jitter(REST.0),
             Ok(Round::Held) => self.jitter(RENEW),
             Err((Fault::Forbidden, words)) => self.refused(&words).await,
             Err((fault, words)) => self.fail(&fault, &words),

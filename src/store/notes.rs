@@ -185,6 +185,22 @@ impl Notes {
         Ok(secret.and_then(|secret| self.take(&secret)))
     }
 
+    /// Makes sure that an order for the host can be noted: a note that could not be read when all were is never written over.
+    pub(super) async fn is_free(&self, host: &Hostname) -> Result<(), StoreError> {
+        let name = note_name(host);
+        if !self.others().contains(&name) {
+            return Ok(());
+        }
+        let named = self.named(&name);
+        let found = self.api.get_opt(&name).await;
+        if let Some(note) = found.map_err(|error| named.failed("get", error))? {
+            let read = Content::of(&note).and_then(|content| content.read());
+            read.map_err(|what| named.unreadable(what))?;
+        }
+        self.others().remove(&name);
+        Ok(())
+    }
+
     /// Takes in one note; an unreadable one is nobody's fault but its own.
     fn take(&self, secret: &Secret) -> Option<Saved> {
         let name = secret.metadata.name.as_deref().unwrap_or_default();

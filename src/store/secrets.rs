@@ -131,6 +131,8 @@ impl Secrets {
             Ok(place) => place,
             Err(why) => return Ok(Slot::Foreign(why)),
         };
+        // What is ordered could not be noted, and would keep the room of others meanwhile.
+        self.notes.is_free(host).await?;
         let secret = self
             .api
             .get_opt(&place.name)

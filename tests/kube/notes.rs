@@ -5,14 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use faythe::sealed::Sealed;
 use faythe::store::secrets::Secrets;
-use faythe::store::{Saved, SavedAccount, Store, StoreError};
+use faythe::store::{Saved, SavedAccount, Slot, Store, StoreError};
 use faythe_core::name::Hostname;
 use faythe_core::order::{ChallengeValue, Note};
 use faythe_core::schedule::Failures;
 use faythe_core::zone::{Rule, Zone, Zones};
 use http::{Method, Request};
 use kube::Client;
-use kube::api::{ListParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::client::Body;
 use serde_json::json;
 use tower::BoxError;
@@ -250,10 +250,22 @@ async fn a_note_of_a_later_version_is_not_overwritten() {
         .replace(&name, &PostParams::default(), &later)
         .await
         .unwrap();
-    for store in [store, place.store()] {
+    let fresh = place.store();
+    for store in [&store, &fresh] {
         let error = store.save(&good).await.unwrap_err();
         assert!(error.to_string().contains("version 2"), "{error}");
     }
+    // Nor is anything ordered that could not be noted.
+    fresh.notes().await.unwrap();
+    let error = fresh.slot(&good.host).await.unwrap_err();
+    assert!(error.to_string().contains("version 2"), "{error}");
+    place
+        .secrets()
+        .delete(&name, &DeleteParams::default())
+        .await
+        .unwrap();
+    assert_eq!(fresh.slot(&good.host).await.unwrap(), Slot::Vacant);
+    fresh.save(&good).await.unwrap();
 }
 
 #[tokio::test]
