@@ -51,13 +51,36 @@ impl Named<'_> {
             Fault::Gone => StoreError::Unavailable {
                 object,
                 retry_after: None,
-                source: error.into(),
+                source: words(&error).into(),
             },
             Fault::TooMany(retry_after) | Fault::Unavailable(retry_after) => StoreError::Unavailable {
                 object,
                 retry_after,
-                source: error.into(),
+                source: words(&error).into(),
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::error::Error;
+
+    use super::*;
+
+    #[test]
+    fn what_an_answer_holds_that_cannot_be_read_is_not_told() {
+        // The parser says what it stumbled upon.
+        let parsed = serde_json::from_str::<BTreeMap<String, String>>(r#""PEM""#);
+        let error = kube::Error::SerdeError(parsed.unwrap_err());
+        let named = Named {
+            namespace: "n",
+            name: Some("a"),
+        };
+        let failed = named.failed("get", error);
+        let mut told = failed.to_string();
+        told += &failed.source().unwrap().to_string();
+        assert!(told.contains("cannot be read") && !told.contains("PEM"), "{told}");
     }
 }
