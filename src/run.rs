@@ -141,7 +141,12 @@ pub async fn run(
         orders = state.tasks.len(),
         "stopping: nothing new begins, running steps finish"
     );
-    let drained = async { while state.tasks.join_next().await.is_some() {} };
+    let drained = async {
+        while let Some(ended) = state.tasks.join_next().await {
+            // What a CA has said at last is kept for whoever comes next; one that has failed is at its end too.
+            let _ = state.ended(ended, &mut told);
+        }
+    };
     if tokio::time::timeout(DRAIN, drained).await.is_err() {
         tracing::warn!("some steps did not finish in time; they are taken up at the next start");
     }

@@ -100,6 +100,36 @@ async fn p17_a_clock_that_jumps_neither_earns_an_order_nor_costs_one() {
     rig.settled(&mut process).await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn p17_a_time_that_the_ca_names_while_we_end_is_saved() {
+    let refused = || {
+        let rig = rig(1);
+        rig.place.state().faults.refuse_orders = Some(Problem {
+            status: Some(429),
+            kind: ProblemKind::RateLimited,
+            detail: "too many new orders (300) from this account in the last 3h0m0s".to_owned(),
+            retry_after: Some(Duration::from_secs(3_600)),
+        });
+        rig
+    };
+    let before = refused();
+    before.pass(&mut before.process(), Duration::from_secs(1)).await;
+    let at = before
+        .place
+        .state()
+        .journal
+        .iter()
+        .position(|call| call.starts_with("open"));
+    let rig = refused();
+    let process = rig.process();
+    let stop = process.stop.clone();
+    rig.place.state().at_call = Some((at.unwrap() + 1, Box::new(move || stop.cancel())));
+    process.end().await.unwrap();
+    let state = rig.place.state();
+    assert_eq!(state.calls("open"), 1);
+    assert_eq!(state.ledger.as_ref().map(|ledger| ledger.holds.len()), Some(1));
+}
+
 /// The CA is asked for no order before the time that it has named, by an heir of a killed process and by another instance.
 async fn check_heirs_wait(limits: Limits) {
     let asked = |rig: &Rig| rig.place.state().calls("open");
