@@ -40,6 +40,10 @@ impl Work<'_> {
                     // It may stand there for all that: it is saved again, or removed where nobody wants the order any more.
                     self.order.note = Some(note);
                     self.order.note_in_doubt = true;
+                } else if matches!(error, StoreError::Unreadable { .. }) && self.order.note.is_none() {
+                    // What is there is never written over: no note could ever be saved, and others get the room.
+                    self.order.session = None;
+                    self.order.unnoted = None;
                 }
                 Err(error.into())
             }

@@ -185,7 +185,7 @@ impl Notes {
         Ok(secret.and_then(|secret| self.take(&secret)))
     }
 
-    /// Makes sure that an order for the host can be noted: a note that could not be read when all were is never written over.
+    /// Makes sure that an order for the host can be noted: a note that could not be read is never written over.
     pub(super) async fn is_free(&self, host: &Hostname) -> Result<(), StoreError> {
         let name = note_name(host);
         if !self.others().contains(&name) {
@@ -371,6 +371,7 @@ impl Notes {
             Ok(content) => content,
             Err(what) => {
                 self.lose(host);
+                self.others().insert(name.to_owned());
                 return Ok(There::Theirs(named.unreadable(what)));
             }
         };
@@ -388,7 +389,10 @@ impl Notes {
         self.lose(host);
         Ok(There::Theirs(match content.read() {
             Ok(_) => named.conflict(),
-            Err(what) => named.unreadable(what),
+            Err(what) => {
+                self.others().insert(name.to_owned());
+                named.unreadable(what)
+            }
         }))
     }
 

@@ -256,9 +256,12 @@ async fn a_note_of_a_later_version_is_not_overwritten() {
         assert!(error.to_string().contains("version 2"), "{error}");
     }
     // Nor is anything ordered that could not be noted.
-    fresh.notes().await.unwrap();
-    let error = fresh.slot(&good.host).await.unwrap_err();
-    assert!(error.to_string().contains("version 2"), "{error}");
+    let third = place.store();
+    third.notes().await.unwrap();
+    for store in [&fresh, &third] {
+        let error = store.slot(&good.host).await.unwrap_err();
+        assert!(error.to_string().contains("version 2"), "{error}");
+    }
     place
         .secrets()
         .delete(&name, &DeleteParams::default())

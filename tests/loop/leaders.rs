@@ -229,6 +229,23 @@ async fn p38_orders_that_another_has_made_meanwhile_keep_no_room_from_new_ones()
     assert!(waited < Duration::from_secs(120), "{waited:?}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn p38_notes_that_cannot_be_read_keep_no_room_from_others() {
+    let spoilt = [HOST, "b.example.com"];
+    let rig = Rig::new(&spoilt);
+    let hosts = spoilt.map(|host| host.parse().unwrap());
+    rig.place.state().faults.spoilt_notes = hosts.into();
+    let mut process = rig.process();
+    rig.pass(&mut process, Duration::from_secs(60)).await;
+    let hosts = [spoilt[0], spoilt[1], "c.example.com"].map(str::to_owned);
+    rig.show_requests(&process, &hosts);
+    let other = hosts[2].parse().unwrap();
+    let began = Instant::now();
+    rig.reach(&mut process, |state| state.secrets.contains_key(&other))
+        .await;
+    assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
+}
+
 /// What another Faythe, or an earlier configuration, has left of an attempt that has failed long ago.
 fn failed(host: &str, rig: &Rig) -> Saved {
     Saved {

@@ -10,7 +10,6 @@ use faythe::ca::{Ca, CaError, CaOrder, NewOrder, Revocation};
 use faythe::sealed::Sealed;
 use faythe::store::{Saved, SavedAccount, Slot, Stamp, Store, StoreError};
 use faythe::x509;
-use faythe_core::Timestamp;
 use faythe_core::ari::{CertificateId, RenewalInfo};
 use faythe_core::budget::{Exemption, Grant, Record};
 use faythe_core::caa;
@@ -30,7 +29,10 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 mod dns;
+mod faults;
 mod shown;
+
+pub(crate) use faults::Faults;
 
 /// What is shared between the in-memory parts, and what one process knows of the notes.
 #[derive(Clone)]
@@ -83,64 +85,6 @@ pub(crate) struct State {
     /// How the parts misbehave.
     pub(crate) faults: Faults,
     versions: u64,
-}
-
-/// How the parts misbehave.
-#[derive(Default)]
-pub(crate) struct Faults {
-    /// Updates of these records are refused.
-    pub(crate) refuse_updates: BTreeSet<RecordName>,
-    /// No server shows anything.
-    pub(crate) hide: bool,
-    /// The secondary shows nothing.
-    pub(crate) lag: bool,
-    /// The CA does not answer.
-    pub(crate) ca_is_away: bool,
-    /// The CA does not answer the next calls that begin so.
-    pub(crate) ca_misses: Vec<&'static str>,
-    /// There is no leave for the next calls of the CA that begin so.
-    pub(crate) without_leave: Vec<&'static str>,
-    /// The CA answers a new order with this.
-    pub(crate) refuse_orders: Option<Problem>,
-    /// Orders whose number is less stay as they are once the CA has the CSR, and it asks for this wait.
-    pub(crate) stall: Option<(usize, Duration)>,
-    /// The CA does not find the certificates that it has made.
-    pub(crate) lose_certificates: bool,
-    /// When all orders expire.
-    pub(crate) expires: Option<Timestamp>,
-    /// When certificates begin: at the beginning of this day of January 2026.
-    pub(crate) begins: Option<u8>,
-    /// The CA answers a CSR with this.
-    pub(crate) refuse_requests: Option<Problem>,
-    /// The CA answers a question about a renewal with this.
-    pub(crate) refuse_questions: Option<Problem>,
-    /// What state the next orders are in from the start, where it is another than pending.
-    pub(crate) born: Vec<OrderStatus>,
-    /// The CA answers to finalize for this order with a failure inside, and asks for a minute's patience.
-    pub(crate) poisoned: Option<usize>,
-    /// The CA does not believe what it sees.
-    pub(crate) fail_validation: bool,
-    /// The store does not take certificates.
-    pub(crate) store_is_away: bool,
-    /// The store takes no notes, though it can be read.
-    pub(crate) refuse_notes: bool,
-    /// How many of the next notes are saved or removed without an answer.
-    pub(crate) mute_notes: usize,
-}
-
-impl Faults {
-    /// What comes of a note that has been saved or removed.
-    fn answer_note(&mut self, host: &Hostname) -> Result<(), StoreError> {
-        let Some(left) = self.mute_notes.checked_sub(1) else {
-            return Ok(());
-        };
-        self.mute_notes = left;
-        Err(StoreError::Unavailable {
-            object: format!("the note of {host}"),
-            retry_after: None,
-            source: "no answer".into(),
-        })
-    }
 }
 
 /// On which side of a call's effect the process ends.
@@ -627,11 +571,14 @@ impl Store for Place {
         let what = if saved.order.is_some() { "note" } else { "failure" };
         self.call(format!("save {what} {}", saved.host), move |state| {
             self.check_note(state, &saved.host)?;
+            let object = format!("the note of {}", saved.host);
+            if state.faults.spoilt_notes.contains(&saved.host) {
+                let what = "it is of a later version".into();
+                return Err(StoreError::Unreadable { object, what });
+            }
             if state.faults.refuse_notes {
-                return Err(StoreError::Refused {
-                    object: format!("the note of {}", saved.host),
-                    reason: "exceeded quota".into(),
-                });
+                let reason = "exceeded quota".into();
+                return Err(StoreError::Refused { object, reason });
             }
             state.notes.insert(saved.host.clone(), saved.clone());
             state.versions += 1;
