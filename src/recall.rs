@@ -217,11 +217,12 @@ impl Call<'_> {
         let (config, adapters, host) = (self.config, self.adapters, self.host);
         let now = (adapters.now)();
         let ours = |recall: &&Recall| maker(config, host, &recall.made).is_ok_and(|maker| maker == ca);
+        let limits = config.cas.get(ca.place()).map(|ca| ca.limits).unwrap_or_default();
         // To another it is no renewal.
-        let exemption = recall.filter(ours).map_or(Exemption::Nothing, |recall| {
+        let renewed = recall.filter(ours).filter(|_| !limits.counts_renewals);
+        let exemption = renewed.map_or(Exemption::Nothing, |recall| {
             renewal::exemption(host, std::iter::once(&recall.held), None, now)
         });
-        let limits = config.cas.get(ca.place()).map(|ca| ca.limits).unwrap_or_default();
         let ca = adapters.cas.get(ca.place()).context("the CA")?;
         let Some(record) = adapters.store.ledger(ca.directory()).await? else {
             return Ok(None);

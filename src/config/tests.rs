@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::keys::Absent;
 use super::v1::{SECTIONS, TOP};
 use super::*;
-use faythe_core::budget::Limits;
+use faythe_core::budget::Preset;
 use faythe_core::zone::Role;
 
 use crate::dns::server::ServerAddr;
@@ -122,7 +122,7 @@ fn s02_every_key_reaches_its_field() {
                 preferred_chain: None,
                 account_key_type: KeyType::EcdsaP256,
                 binding: None,
-                limits: Limits::default(),
+                limits: Preset::None.limits(),
                 use_after: Duration::ZERO,
             }],
             key_type: KeyType::Rsa3072,

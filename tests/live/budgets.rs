@@ -184,6 +184,7 @@ async fn p21_recalled_certificates_are_replaced_the_longest_overdue_first() {
         "new_orders": { "count": count, "period": 1_000_000 },
         // One more than are made: what a kill leaves open is counted.
         "certificates_per_set": { "count": 3, "period": 1_000_000 },
+        "counts_renewals": false,
     });
     let (proxy, config) = limited(&bed, limits).await;
     // Nothing is said of renewals before all are recalled.

@@ -62,6 +62,8 @@ pub struct Limits {
     pub new_accounts: Option<Limit>,
     /// [`Kind::NewOrders`].
     pub new_orders: Option<Limit>,
+    /// Whether it counts renewals as it counts new names.
+    pub counts_renewals: bool,
     /// Requests to each [`Endpoint`].
     pub requests: Requests,
 }
@@ -313,6 +315,7 @@ impl Preset {
                 failures_per_name: Some(Limit::new(5, HOUR)),
                 new_accounts: Some(Limit::new(10, 3 * HOUR)),
                 new_orders: Some(Limit::new(300, 3 * HOUR)),
+                counts_renewals: false,
                 requests: Requests {
                     directory: per_second(40, 40),
                     new_account: per_second(5, 15),
@@ -330,13 +333,18 @@ impl Preset {
                 failures_per_name: Some(Limit::new(200, HOUR)),
                 new_accounts: Some(Limit::new(50, 3 * HOUR)),
                 new_orders: Some(Limit::new(1_500, 3 * HOUR)),
+                counts_renewals: false,
                 requests: Requests {
                     new_order: per_second(20, 40),
                     other: per_second(20, 20),
                     ..Self::LetsEncrypt.limits().requests
                 },
             },
-            Self::None => Limits::default(),
+            // Of whom nothing is known no exemption is.
+            Self::None => Limits {
+                counts_renewals: true,
+                ..Limits::default()
+            },
         }
     }
 }

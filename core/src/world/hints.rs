@@ -73,13 +73,14 @@ impl World {
         }
     }
 
-    /// What an order for `host` would be exempt from at a CA; nothing at one that has not made what is held.
+    /// What an order for `host` would be exempt from at a CA; nothing at one that has not made what is held, or counts
+    /// renewals too.
     ///
     /// The CA judges a window by its own clock, so it has to have begun by that one and not to be over. A clock that is ahead
     /// may show what has not begun at the CA while that has told none: it has to have begun by the API server's too. And whoever cannot name the certificate of the window orders a renewal like others.
     #[must_use]
     pub fn exemption(&self, host: &Hostname, ca: CaId, now: Timestamp) -> Exemption {
-        if self.maker(host) != Some(ca) {
+        if self.maker(host) != Some(ca) || self.ledger(ca).limits().counts_renewals {
             return Exemption::Nothing;
         }
         let hint = self.hint(host);

@@ -227,8 +227,14 @@ impl Fleet {
         }
     }
 
-    /// They hold young certificates that another tool had made for its own account.
+    /// They hold young certificates that another tool had made for its own account, whose renewals the CA counts.
     pub(crate) fn hold_of_another(&mut self, hosts: &[Hostname]) {
+        let counts_renewals = true;
+        let limits = Limits {
+            counts_renewals,
+            ..limits()
+        };
+        self.world.set_ledger(CaId::FIRST, Ledger::new(limits));
         for host in hosts {
             let age = self.dice.between(60, self.ca.lifetime_of(host) * 3_600 / 2);
             let at = schedule::ahead(self.now, -jiff::SignedDuration::from_secs(age));

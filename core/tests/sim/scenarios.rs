@@ -337,7 +337,7 @@ fn p21_a_mass_revocation_that_counts_takes_what_the_limit_takes() {
     let shortest = first + (count as i64 - 300) * 36;
     let share = took as f64 / shortest as f64;
     report(
-        "the same, of another account",
+        "the same, where renewals count",
         began,
         &format!(
             "{count} that the CA counts as new replaced in {:.1} h, {:.1} % of the shortest time, {} orders, none before \

@@ -72,7 +72,8 @@ fn p17_limits_follow_the_url_and_every_one_can_be_set() {
         ca(&entry).limits
     };
     let known = Preset::LetsEncrypt.limits();
-    assert_eq!(limits(r#""url": "https://acme.example/dir""#), Limits::default());
+    let nothing = Preset::None.limits();
+    assert_eq!(limits(r#""url": "https://acme.example/dir""#), nothing);
     let production = r#""url": "https://acme-v02.api.letsencrypt.org/directory""#;
     assert_eq!(limits(production), known);
     assert_eq!(
@@ -81,9 +82,11 @@ fn p17_limits_follow_the_url_and_every_one_can_be_set() {
     );
     assert_eq!(
         limits(&format!(r#"{production}, "limits": {{"preset": "none"}}"#)),
-        Limits::default()
+        nothing
     );
     assert_eq!(ours(r#""preset": "letsencrypt""#), known);
+    assert!(ours(r#""preset": "letsencrypt", "counts_renewals": true"#).counts_renewals);
+    assert!(!ours(r#""counts_renewals": false"#).counts_renewals);
     for kind in Kind::ALL {
         let set = ours(&format!(r#""{}": {{"count": 7, "period": 60}}"#, kind.code()));
         assert_eq!(set.of(kind), Some(Limit::new(7, Duration::from_secs(60))));

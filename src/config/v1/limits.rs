@@ -33,6 +33,13 @@ const SHARE: Key = Key {
     purpose: "how much of each limit is used",
 };
 
+const COUNTS_RENEWALS: Key = Key {
+    name: "counts_renewals",
+    kind: Kind::Switch,
+    absent: Absent::Means("as the preset has it; without one `true`"),
+    purpose: "whether the CA counts renewals as it counts new names",
+};
+
 const fn counted(name: &'static str, purpose: &'static str) -> Key {
     Key {
         name,
@@ -69,6 +76,7 @@ pub(super) const SECTION: Section = Section {
         FAILURES_PER_NAME,
         FAILURES_IN_A_ROW,
         NEW_ACCOUNTS,
+        COUNTS_RENEWALS,
         REQUESTS,
     ],
 };
@@ -181,6 +189,12 @@ pub(super) fn limits(reader: &mut Reader<'_, '_>, url: Option<&http::Uri>) -> Op
                     Some(limit) => limits.set(kind, limit),
                     None => well = false,
                 }
+            }
+        }
+        if reader.has(&COUNTS_RENEWALS) {
+            match reader.switch(&COUNTS_RENEWALS) {
+                Some(counts) => limits.counts_renewals = counts,
+                None => well = false,
             }
         }
         if reader.has(&REQUESTS) {

@@ -1,6 +1,7 @@
 //! When CAs are asked about renewals, and when they are not.
 
 use super::*;
+use crate::budget::{Ledger, Limits, Preset};
 use crate::cas::{Authority, CaKey, Cas};
 use crate::cert::{CertFacts, Held, Origin};
 use crate::plan::{Action, Planner};
@@ -412,4 +413,21 @@ fn p21_a_window_is_open_when_it_is_by_the_clock_of_the_ca() {
     check(0, Exemption::Window, [50 * DAY, 52 * DAY - 60]);
     check(36, Exemption::Renewal, [51 * DAY + 12 * HOUR, 52 * DAY - 60]);
     check(-36, Exemption::Renewal, [50 * DAY, 50 * DAY + 12 * HOUR - 60]);
+}
+
+#[test]
+fn p17_a_renewal_is_exempt_where_the_ca_exempts_it() {
+    let mut world = world(&[("a", "one")]);
+    let id = CertificateId::parse("issuer.a").unwrap();
+    let window = Window::new(at(59 * DAY), at(61 * DAY)).unwrap();
+    world.know_window(&host("a"), &id, window, at(62 * DAY));
+    let of = |limits: Limits| {
+        world.set_ledger(CaId::FIRST, Ledger::new(limits));
+        world.exemption(&host("a"), CaId::FIRST, at(60 * DAY))
+    };
+    let found = [Preset::LetsEncrypt, Preset::LetsEncryptStaging, Preset::None].map(|preset| preset.limits());
+    assert_eq!(
+        found.map(of),
+        [Exemption::Window, Exemption::Window, Exemption::Nothing]
+    );
 }
