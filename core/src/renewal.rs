@@ -204,18 +204,20 @@ pub fn exemption<'a>(
     now: Timestamp,
 ) -> Exemption {
     let of = |held: &Held| {
-        // Certificates of other hands may be of another CA, or for a set with more names.
         let facts = held.content.as_ref().ok()?;
-        held.issued_at?;
+        // Certificates of other hands may be for a set with more names.
         let same = matches!(facts.names.as_slice(), [only] if only == host);
-        if !same || facts.not_before < back(now, REMEMBERED) {
+        if !is_known(held, hint) || !same || facts.not_before < back(now, REMEMBERED) {
             return None;
         }
         let id = facts.id.as_ref().map(key);
-        let inside = hint.is_some_and(|hint| {
-            let window = hint.window;
-            Some(hint.of) == id && window.start() <= now && ahead(now, ARRIVAL) < window.end()
-        });
+        // Another hand may have had another account, whose certificates ours cannot replace; they are the same names all
+        // the same.
+        let inside = held.issued_at.is_some()
+            && hint.is_some_and(|hint| {
+                let window = hint.window;
+                Some(hint.of) == id && window.start() <= now && ahead(now, ARRIVAL) < window.end()
+            });
         Some(if inside {
             Exemption::Window
         } else {
@@ -226,10 +228,12 @@ pub fn exemption<'a>(
 }
 
 /// When the CA will have forgotten, one after the other, that it issued what is held: exemptions end then.
-pub fn forgotten_at<'a>(held: impl Iterator<Item = &'a Held>) -> impl Iterator<Item = Timestamp> {
-    let issued = held.filter(|held| held.issued_at.is_some());
+pub fn forgotten_at<'a>(
+    held: impl Iterator<Item = &'a Held>,
+    hint: Option<&Hint>,
+) -> impl Iterator<Item = Timestamp> {
     // Strictly after the time for which it is remembered.
-    issued
+    held.filter(move |held| is_known(held, hint))
         .filter_map(|held| Some(ahead(held.content.as_ref().ok()?.not_before, REMEMBERED)))
         .map(|at| ahead(at, SignedDuration::from_nanos(1)))
 }
@@ -240,6 +244,12 @@ pub fn early<'a>(host: &Hostname, held: impl Iterator<Item = &'a Held>, rule: &R
     let of = held.filter_map(|held| Some((held.early(), held.content.as_ref().ok()?)));
     let best = of
         .filter(|(_, facts)| facts.covers(host))
+/// Whether the CA certainly knows what is held: it is of our own hand, or the CA has said when it wants it renewed.
+fn is_known(held: &Held, hint: Option<&Hint>) -> bool {
+    let id = || held.content.as_ref().ok()?.id.as_ref().map(key);
+    held.issued_at.is_some() || hint.is_some_and(|hint| Some(hint.of) == id())
+}
+
         .max_by_key(|(_, facts)| facts.not_after);
     best.map_or(0, |(early, facts)| rule.early_after(host, facts, early, now))
 }
@@ -254,9 +264,7 @@ pub fn predecessor<'a>(
         .filter_map(|held| Some((held, held.content.as_ref().ok()?)))
         .filter(|(_, facts)| facts.covers(host))
         .max_by_key(|(_, facts)| facts.not_after)?;
-    let id = facts.id.as_ref()?;
-    let known = held.issued_at.is_some() || hint.is_some_and(|hint| hint.of == key(id));
-    known.then(|| id.clone())
+    facts.id.clone().filter(|_| is_known(held, hint))
 }
 
 /// A certificate's name at its CA, made short.

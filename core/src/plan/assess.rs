@@ -269,7 +269,8 @@ fn assess_wanted(host: &Hostname, want: &Want, world: &World, policy: &Policy, n
     // Inside its window a renewal is exempt, and outside it is not.
     let bounds = world.window_bounds(host, choice.ca).into_iter().flatten();
     // And long after a certificate was issued its renewal is none to the CA any more.
-    let turns = bounds.chain(renewal::forgotten_at(world.claims(host)));
+    let hint = world.hint(host);
+    let turns = bounds.chain(renewal::forgotten_at(world.claims(host), hint.as_ref()));
     let turn = turns.chain(unasked).filter(|at| *at > now).min();
     Assessment {
         reason: Reason::Queued(short),
