@@ -13,7 +13,7 @@ use crate::budget::Exemption;
 use crate::cert::{CertFacts, Held};
 use crate::hash;
 use crate::name::Hostname;
-use crate::schedule::{Threshold, ahead, back, renew_at, settled_at};
+use crate::schedule::{Threshold, ahead, back, renew_at, settled_at, third};
 
 /// Where the CA names no window, renewals of certificates that expire together are spread over this many thousandths of
 /// their lifetime, before the moment at which they have to be due: 4.5 days of 90.
@@ -115,8 +115,10 @@ impl Rule {
     /// Whether the CA wants the certificate replaced long before its time: a revocation, as a rule (P21).
     #[must_use]
     pub fn is_recalled(&self, host: &Hostname, facts: &CertFacts, now: Timestamp) -> bool {
+        let usual = ahead(facts.not_before, self.usual_life(host, facts));
         self.window(facts)
-            .is_some_and(|window| window.end() <= now && now < self.due_without_hint(host, facts))
+            .is_some_and(|window| window.end() <= now.min(usual))
+            && now < self.due_without_hint(host, facts)
     }
 
     /// When the certificate of `host` is due if the CA says nothing.
@@ -169,10 +171,8 @@ impl Rule {
         let Some(window) = self.window(facts) else {
             return 0;
         };
-        let usual = facts
-            .not_before
-            .duration_until(self.due_without_hint(host, facts));
-        if self.due_at(host, facts) <= now && now < ahead(facts.not_before, usual * 9 / 10) {
+        let most = self.usual_life(host, facts) * 9 / 10;
+        if self.due_at(host, facts) <= now && now < ahead(facts.not_before, most) {
             early.saturating_add(1)
         } else if window.end() <= now {
             early
@@ -184,6 +184,16 @@ impl Rule {
     /// Over how long renewals are spread where the CA says nothing.
     fn width(&self, facts: &CertFacts) -> SignedDuration {
         facts.lifetime() / 1_000 * i32::try_from(self.spread.min(1_000)).unwrap_or(0)
+    }
+
+    /// For how long a certificate of `host` is used as a rule, whatever the CA says: all of its life but a third at most,
+    /// however late the operator wants it renewed.
+    fn usual_life(&self, host: &Hostname, facts: &CertFacts) -> SignedDuration {
+        let life = facts.lifetime();
+        let plain = facts
+            .not_before
+            .duration_until(self.due_without_hint(host, facts));
+        plain.min(life - third(life))
     }
 
     /// The window of this very certificate.

@@ -101,7 +101,7 @@ pub fn renew_at(not_before: Timestamp, not_after: Timestamp, threshold: Threshol
 
 /// The first share of a lifetime, in which nothing is renewed, and the last, in which it should be: a third, or a half of
 /// a short life.
-fn third(lifetime: SignedDuration) -> SignedDuration {
+pub(crate) fn third(lifetime: SignedDuration) -> SignedDuration {
     if lifetime <= SHORT_LIVED {
         lifetime / 2
     } else {

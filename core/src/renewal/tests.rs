@@ -207,6 +207,42 @@ fn p17_what_a_renewal_is_exempt_from() {
 }
 
 #[test]
+fn p20_what_the_operator_wants_later_than_the_ca_is_neither_haste_nor_a_recall() {
+    for (life, from, to, threshold) in [
+        (90 * DAY, 59 * DAY, 61 * DAY, 10 * DAY),
+        (45 * DAY, 29 * DAY, 31 * DAY, 7 * DAY),
+        (160 * 3_600, 78 * 3_600, 82 * 3_600, DAY),
+        // The industry's longest, for which thirty days are the default.
+        (200 * DAY, 131 * DAY, 135 * DAY, 30 * DAY),
+    ] {
+        let facts = facts(1, life);
+        let threshold = Threshold::Set(Duration::from_secs(threshold.unsigned_abs()));
+        let rule = Rule {
+            threshold,
+            ..hinted(&facts, from, to)
+        };
+        // However often it is renewed inside its window, the next one is not left alone for that.
+        assert_eq!(rule.early_after(&host(1), &facts, 3, at(to - 1)), 0, "{life}");
+        assert!(!rule.is_recalled(&host(1), &facts, at(to + 1)), "{life}");
+        let past = Rule {
+            threshold,
+            ..hinted(&facts, from / 2, to / 2)
+        };
+        assert_eq!(past.early_after(&host(1), &facts, 3, at(to / 2)), 4, "{life}");
+        assert!(past.is_recalled(&host(1), &facts, at(to / 2)), "{life}");
+    }
+    // Nor is it haste of the CA where the operator is early.
+    let early = Rule {
+        threshold: Threshold::Set(Duration::from_secs(80 * 86_400)),
+        ..hinted(&facts(1, 90 * DAY), 59 * DAY, 61 * DAY)
+    };
+    assert_eq!(
+        early.early_after(&host(1), &facts(1, 90 * DAY), 0, at(30 * DAY)),
+        0
+    );
+}
+
+#[test]
 fn p19_a_certificate_of_any_hand_counts_by_its_content() {
     let held = Held {
         secret: "restored".into(),
