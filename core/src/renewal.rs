@@ -130,7 +130,8 @@ impl Rule {
 
     /// Until when a certificate of `host` that Faythe stored at `issued` is left alone though it is due: `issue_grace`, or a
     /// quarter of its lifetime where that is less. One that is due so soon is one of a clock that is wrong, or backdated by
-    /// most of its life; another order would bring another like it (P17, P20).
+    /// most of its life; another order would bring another like it (P17, P20). So one that was due already when it was stored
+    /// is used for half of what it had left.
     ///
     /// Where it is the CA's window that has it renewed at once, and `early` certificates before it in a row were replaced for
     /// that, twice as long for each of them: until it would be due without a window at the latest. One that the CA had told
@@ -144,8 +145,12 @@ impl Rule {
         early: u32,
         issue_grace: Duration,
     ) -> Timestamp {
-        let alone = settled_at(issued, facts.not_before, facts.not_after, issue_grace);
+        let mut alone = settled_at(issued, facts.not_before, facts.not_after, issue_grace);
         let plain = self.due_without_hint(host, facts);
+        if plain <= issued {
+            let left = issued.duration_until(facts.not_after).max(SignedDuration::ZERO);
+            alone = alone.max(ahead(issued, left / 2));
+        }
         if !self.is_hurried(host, facts) {
             return alone;
         }
@@ -181,11 +186,6 @@ impl Rule {
         }
     }
 
-    /// Over how long renewals are spread where the CA says nothing.
-    fn width(&self, facts: &CertFacts) -> SignedDuration {
-        facts.lifetime() / 1_000 * i32::try_from(self.spread.min(1_000)).unwrap_or(0)
-    }
-
     /// For how long a certificate of `host` is used as a rule, whatever the CA says: all of its life but a third at most,
     /// however late the operator wants it renewed.
     fn usual_life(&self, host: &Hostname, facts: &CertFacts) -> SignedDuration {
@@ -194,6 +194,11 @@ impl Rule {
             .not_before
             .duration_until(self.due_without_hint(host, facts));
         plain.min(life - third(life))
+    }
+
+    /// Over how long renewals are spread where the CA says nothing.
+    fn width(&self, facts: &CertFacts) -> SignedDuration {
+        facts.lifetime() / 1_000 * i32::try_from(self.spread.min(1_000)).unwrap_or(0)
     }
 
     /// The window of this very certificate.
@@ -237,6 +242,12 @@ pub fn exemption<'a>(
     held.filter_map(of).max().unwrap_or(Exemption::Nothing)
 }
 
+/// Whether the CA certainly knows what is held: it is of our own hand, or the CA has said when it wants it renewed.
+fn is_known(held: &Held, hint: Option<&Hint>) -> bool {
+    let id = || held.content.as_ref().ok()?.id.as_ref().map(key);
+    held.issued_at.is_some() || hint.is_some_and(|hint| Some(hint.of) == id())
+}
+
 /// When the CA will have forgotten, one after the other, that it issued what is held: exemptions end then.
 pub fn forgotten_at<'a>(
     held: impl Iterator<Item = &'a Held>,
@@ -254,12 +265,6 @@ pub fn early<'a>(host: &Hostname, held: impl Iterator<Item = &'a Held>, rule: &R
     let of = held.filter_map(|held| Some((held.early(), held.content.as_ref().ok()?)));
     let best = of
         .filter(|(_, facts)| facts.covers(host))
-/// Whether the CA certainly knows what is held: it is of our own hand, or the CA has said when it wants it renewed.
-fn is_known(held: &Held, hint: Option<&Hint>) -> bool {
-    let id = || held.content.as_ref().ok()?.id.as_ref().map(key);
-    held.issued_at.is_some() || hint.is_some_and(|hint| Some(hint.of) == id())
-}
-
         .max_by_key(|(_, facts)| facts.not_after);
     best.map_or(0, |(early, facts)| rule.early_after(host, facts, early, now))
 }

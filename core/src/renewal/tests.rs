@@ -116,6 +116,22 @@ fn p20_a_backdated_certificate_is_not_due_when_it_comes() {
 }
 
 #[test]
+fn p20_what_is_due_when_it_is_stored_is_used_for_half_of_what_it_has_left() {
+    let grace = Duration::from_secs(8 * 3_600);
+    let until = |rule: &Rule, life, issued| {
+        let settled = rule.settled_at(&host(1), &facts(1, life), at(issued), 0, grace);
+        START.duration_until(settled).as_secs()
+    };
+    // Backdated by 80 days of its 90, or by five of its six; the window that the CA then names makes no difference.
+    assert_eq!(until(&plain(), 90 * DAY, 80 * DAY), 85 * DAY);
+    assert_eq!(until(&plain(), 6 * DAY, 5 * DAY), 5 * DAY + 12 * 3_600);
+    let past = hinted(&facts(1, 90 * DAY), 0, DAY);
+    assert_eq!(until(&past, 90 * DAY, 80 * DAY), 85 * DAY);
+    // Any other is due long after the grace.
+    assert_eq!(until(&plain(), 90 * DAY, DAY), DAY + 8 * 3_600);
+}
+
+#[test]
 fn p21_inside_the_window_at_a_point_of_its_own() {
     let life = 90 * DAY;
     let (from, to) = (50 * DAY, 52 * DAY);
