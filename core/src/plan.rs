@@ -221,7 +221,7 @@ impl Planner {
             spread: self.manner.spread,
             hint: world.hint(host),
         };
-        earlier(rule.latest(facts), Some(endangered_at(facts)))
+        earlier(rule.latest(facts), Some(endangered_at(facts, rule)))
     }
 
     /// The verdict on a certificate in full, with its turn where it waits for one, and the page on which the CA explains when

@@ -174,7 +174,7 @@ fn assess_wanted(host: &Hostname, want: &Want, world: &World, policy: &Policy, n
             return say(Reason::Conflict { text }, Some(recheck));
         }
     }
-    let hurry_at = hurry_at(host, &short, world);
+    let hurry_at = hurry_at(host, &short, world, policy);
     let urgent = hurry_at.is_none_or(|at| at <= now);
     let choice = if ordered {
         // It stays where it is.
@@ -285,9 +285,9 @@ fn assess_wanted(host: &Hostname, want: &Want, world: &World, policy: &Policy, n
 
 /// When another CA may stand in for the first one, because little is left of what is held; `None` where nothing serves, so
 /// that it may at once.
-fn hurry_at(host: &Hostname, short: &Shortfall, world: &World) -> Option<Timestamp> {
+fn hurry_at(host: &Hostname, short: &Shortfall, world: &World, policy: &Policy) -> Option<Timestamp> {
     match short {
-        Shortfall::Due(_) => best(host, world).map(endangered_at),
+        Shortfall::Due(_) => best(host, world).map(|facts| endangered_at(facts, world.rule(host, policy))),
         Shortfall::Expired(_)
         | Shortfall::Missing
         | Shortfall::NotYetValid(_)

@@ -13,7 +13,8 @@ use crate::cas::CaId;
 use crate::cert::{CertFacts, Shortfall};
 use crate::name::Hostname;
 use crate::policy::Policy;
-use crate::schedule::{ahead, back};
+use crate::renewal::Rule;
+use crate::schedule::{ahead, back, renew_at};
 use crate::world::{Want, World};
 
 /// Who goes first, when not all can: by urgency, then by what counts within it.
@@ -48,8 +49,11 @@ pub(super) enum Urgency {
 
 /// What is left of a life is told in so many steps, so that an order by share changes seldom.
 const STEPS: i32 = 32;
-/// With so many steps left or fewer, a renewal is no routine any more: half of what a renewal has as a rule.
+/// With so many steps left or fewer, a renewal is no routine any more, once as much of the time is over that it has: about
+/// half of the third of a life that a renewal has as a rule.
 const ENDANGERED: u64 = STEPS as u64 / 6;
+/// So much of the time is left then, in sixteenths.
+const ENDANGERED_TIME: i32 = 9;
 /// So many rests in a row cost no place. They take three minutes, and an API server that restarts, or a quota that is
 /// widened, is back by then; and what each attempt may cost in vain, an order of the account, is little eight times.
 const LENIENT: u32 = 8;
@@ -168,11 +172,13 @@ fn by_need(
             let steps = left.as_nanos() / step.as_nanos();
             let steps = i32::try_from(steps).unwrap_or(STEPS).min(STEPS);
             let level = u64::from(steps.unsigned_abs());
-            let (urgency, (pace, changes)) = if level <= ENDANGERED {
+            let endangered_at = endangered_at(facts, rule);
+            let (urgency, (pace, changes)) = if level <= ENDANGERED && endangered_at <= now {
                 (Urgency::Endangered, (Pace::Free, None))
             } else {
                 (Urgency::Routine, Pace::of(host, facts, rule, now))
             };
+            let changes = earlier(changes, Some(endangered_at).filter(|at| *at > now));
             let rank = Rank {
                 pace,
                 ..free(urgency, level, seconds(facts.not_after))
@@ -188,11 +194,14 @@ fn by_need(
     }
 }
 
-/// When so little is left that a renewal is no routine any more.
-pub(super) fn endangered_at(facts: &CertFacts) -> Timestamp {
+/// When so little is left that a renewal is no routine any more. Of a long life, or where the operator wants it late, a
+/// renewal has less than a third; then about half of that has to be over too.
+pub(super) fn endangered_at(facts: &CertFacts, rule: Rule) -> Timestamp {
     let step = (facts.lifetime() / STEPS).max(SignedDuration::from_secs(1));
     let steps = i32::try_from(ENDANGERED).unwrap_or(STEPS) + 1;
-    back(facts.not_after, step * steps)
+    let due = renew_at(facts.not_before, facts.not_after, rule.threshold);
+    let left = due.duration_until(facts.not_after) / 16 * ENDANGERED_TIME;
+    back(facts.not_after, left.min(step * steps))
 }
 
 impl Rank {
