@@ -7,9 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use faythe_core::Timestamp;
-use faythe_core::activity::{Activity, Hold};
+use faythe_core::activity::Activity;
 use faythe_core::budget::Spending;
-use faythe_core::cas::CaId;
 use faythe_core::name::Hostname;
 use faythe_core::order::{Goal, Stage};
 use faythe_core::plan::{Action, Plan, Planner};
@@ -400,20 +399,6 @@ impl Loop {
                 self.world.hold_ours(&host, held);
             }
         }
-    }
-
-    /// CAA records keep a CA from issuing for a host; they are looked at again as after any fault on our side.
-    fn exclude(&mut self, host: &Hostname, ca: CaId, text: String) {
-        let now = self.now();
-        let tries = self.world.exclusion(host, ca).map_or(0, |hold| hold.tries);
-        let hold = Hold {
-            until: schedule::after(now, schedule::rest(tries)),
-            code: "caa-excludes".to_owned(),
-            text,
-            tries: tries.saturating_add(1),
-            told: false,
-        };
-        self.world.exclude(host, ca, hold);
     }
 
     fn ended(

@@ -40,11 +40,13 @@ struct Place {
 }
 
 /// Work that has begun.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct UnderWay {
     since: Timestamp,
     /// After a rest.
     again: bool,
+    /// The turn that it had.
+    place: Option<Place>,
 }
 
 /// So many that begin together, once in a second.
@@ -97,10 +99,29 @@ impl Turns {
         self.under_way.values().filter(|work| work.again).count()
     }
 
-    /// Work on `host` begins.
+    /// It is the turn of `host`, and work on it begins.
     pub(crate) fn begin(&mut self, host: &Hostname, again: bool, now: Timestamp) {
-        self.under_way
-            .insert(host.clone(), UnderWay { since: now, again });
+        let place = self.of.get(host).cloned();
+        self.leave(host, true);
+        let work = UnderWay {
+            since: now,
+            again,
+            place,
+        };
+        self.under_way.insert(host.clone(), work);
+    }
+
+    /// The CA whose turn it was may not issue for `host`: another goes on from the same place.
+    pub(crate) fn give_back(&mut self, host: &Hostname) {
+        let work = self.under_way.get_mut(host);
+        let Some(place) = work.and_then(|work| work.place.take()) else {
+            return;
+        };
+        if let Some(namespace) = &place.namespace {
+            let turns = self.namespaces.entry(Arc::clone(namespace)).or_default();
+            turns.insert(place.turn);
+        }
+        self.of.insert(host.clone(), place);
     }
 
     /// Work on `host` has ended, or has come to rest, if there was any; `ordered` where there was an order, so that it tells
@@ -231,6 +252,16 @@ mod tests {
         // Whoever comes later does not go before those who have waited since.
         join(&mut turns, "c", 2);
         assert_eq!(order(&turns), ["a3", "c0", "a4", "c1"]);
+        // Whom one CA may not issue for waits at the next one from where it stood.
+        let first: Hostname = "a3.example.com".parse().unwrap();
+        turns.begin(&first, false, Timestamp::UNIX_EPOCH);
+        assert_eq!(order(&turns), ["c0", "a4", "c1"]);
+        join(&mut turns, "d", 1);
+        turns.give_back(&first);
+        turns.end(&first, false, Timestamp::UNIX_EPOCH);
+        turns.give_back(&first);
+        assert_eq!(order(&turns), ["a3", "c0", "a4", "c1", "d0"]);
+        turns.leave(&"d0.example.com".parse().unwrap(), false);
         // Whose turn came to nothing has it still.
         let last: Hostname = "a2.example.com".parse().unwrap();
         turns.rejoin(&last);

@@ -1,9 +1,11 @@
-//! What follows when an order comes to rest: for how long, and what else has to leave its CA alone.
+//! What follows when an order comes to rest: for how long, and what else has to leave its CA alone; and when CAA records
+//! keep it from one.
 
 use std::time::Duration;
 
 use faythe_core::Timestamp;
 use faythe_core::activity::{Hold, Rest};
+use faythe_core::cas::CaId;
 use faythe_core::name::Hostname;
 use faythe_core::order::Stage;
 use faythe_core::problem::Scope;
@@ -28,6 +30,28 @@ impl Loop {
         if is_left && let Some(order) = self.parked.get_mut(host) {
             order.make_room();
         }
+    }
+
+    /// CAA records keep a CA from issuing for a host; they are looked at again as after any fault on our side.
+    pub(super) fn exclude(&mut self, host: &Hostname, ca: CaId, text: String) {
+        let now = self.now();
+        let tries = self.world.exclusion(host, ca).map_or(0, |hold| hold.tries);
+        // Where another may issue, nothing is held up by it.
+        let mut cas = self.world.cas_of(host).iter();
+        let another = cas.any(|other| *other != ca && self.world.exclusion(host, *other).is_none());
+        let wait = if another {
+            schedule::ca_rest(tries)
+        } else {
+            schedule::rest(tries)
+        };
+        let hold = Hold {
+            until: schedule::after(now, wait),
+            code: "caa-excludes".to_owned(),
+            text,
+            tries: tries.saturating_add(1),
+            told: false,
+        };
+        self.world.exclude(host, ca, hold);
     }
 
     pub(super) fn rest(

@@ -173,7 +173,6 @@ impl Planner {
                 Pace::Even(_) => world.turns_mut().renew(pauses.even, now),
             }
         }
-        world.turns_mut().leave(host, true);
         let stage = if goal == Goal::Wanted || ordered {
             let again = rank.is_some_and(|rank| rank.again);
             world.turns_mut().begin(host, again, now);
@@ -183,6 +182,7 @@ impl Planner {
             });
             Stage::Ordering
         } else {
+            world.turns_mut().leave(host, true);
             plan.actions.push(Action::Forget(host.clone()));
             world.set_failures(host, None);
             world.set_given_up(host, None);

@@ -396,6 +396,7 @@ impl World {
     pub fn exclude(&mut self, host: &Hostname, ca: CaId, hold: Hold) {
         let of_host = self.desks.exclusions.entry(host.clone()).or_default();
         of_host.insert(ca, hold);
+        self.turns.give_back(host);
         self.dirty.insert(host.clone());
     }
 
