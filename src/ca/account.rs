@@ -4,7 +4,9 @@
 //! account (P16, P18). Nothing is asked before the first use: the daemon starts without the CA.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use faythe_core::Timestamp;
 use faythe_core::budget::Endpoint;
 use faythe_core::caa::Issuer;
 use faythe_core::problem::{Problem, ProblemKind};
@@ -21,6 +23,10 @@ use crate::store::{SavedAccount, Store, StoreError};
 use crate::x509::KeyType;
 
 /// How an account is made where there is none.
+/// How often it is looked whether somebody has put another account or key in the place of ours (`faythe account`): the CA
+/// may go on taking the old one.
+const LOOK: Duration = Duration::from_secs(10);
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Registration {
     /// The address given to the CA, without `mailto:`; CAs may do without (RFC 8555 §7.3).
@@ -66,6 +72,8 @@ pub(super) struct Keeper {
     pub(super) registration: Registration,
     pub(super) account: Shared<Account>,
     /// The account's URL that the CA has stopped to know.
+    /// When it was last looked whether another one is saved.
+    looked: Mutex<Timestamp>,
     lost: Mutex<Option<String>>,
 }
 
@@ -77,17 +85,31 @@ impl Keeper {
             registration,
             account: Shared::default(),
             lost: Mutex::default(),
+            looked: Mutex::default(),
         }
     }
 
     /// The account, made or taken up again if need be.
     pub(super) async fn account(&self) -> Result<Arc<Account>, CaError> {
-        self.account.get(|_| true, self.make()).await
+        match self.account.at_hand() {
+            Some(account) if !self.is_another(&account).await => Ok(account),
+            Some(_) | None => self.account.get(|_| true, self.make()).await,
+        }
+    }
+
+    /// Whether it is another account by now, as is looked at now and then; `account` is let go of.
+    async fn is_another(&self, account: &Arc<Account>) -> bool {
+        self.is_time_to_look() && self.has_moved(account).await && {
+            self.account.forget(account).await;
+            true
+        }
     }
 
     /// The account's URL as far as it is known here or saved; none is made.
     async fn url(&self) -> Result<Option<String>, CaError> {
-        if let Some(account) = self.account.known().await {
+        if let Some(account) = self.account.known().await
+            && !self.is_another(&account).await
+        {
             return Ok(Some(account.url.clone()));
         }
         let saved = self.store.account(self.exchange.directories.url()).await;
@@ -121,28 +143,38 @@ impl Keeper {
             }
             return true;
         }
-        self.has_moved(account, problem).await && {
-            self.account.forget(account).await;
-            true
-        }
-    }
-
-    /// Whether a refusal comes from a key that somebody has replaced meanwhile (`faythe account`).
-    async fn has_moved(&self, account: &Account, problem: &Problem) -> bool {
         let suspect = matches!(
             problem.kind,
             ProblemKind::BadSignatureAlgorithm | ProblemKind::Malformed | ProblemKind::Unauthorized
         ) && matches!(problem.status, Some(400 | 401 | 403));
-        if !suspect {
-            return false;
+        suspect && self.has_moved(account).await && {
+            self.account.forget(account).await;
+            true
         }
         let saved = self.store.account(self.exchange.directories.url()).await;
+    }
+
+    /// Whether somebody has saved another key meanwhile (`faythe account`).
+    async fn has_moved(&self, account: &Account) -> bool {
         saved.is_ok_and(|saved| saved.is_some_and(|saved| saved.key != account.saved))
     }
 
     /// Takes up the saved account, or registers one.
+    /// Whether that has not been looked at for a while; who asks then is the one that looks.
+    fn is_time_to_look(&self) -> bool {
+        let now = self.exchange.http.now();
+        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_time = now.duration_since(*looked).unsigned_abs() >= LOOK;
+        if is_time {
+            *looked = now;
+        }
+        is_time
+    }
+
     async fn make(&self) -> Result<Account, CaError> {
         let saved = self.settle(self.saved().await?).await?;
+        // What is read now need not be looked at again at once.
+        let _ = self.is_time_to_look();
         let key = Key::read(&saved.key).map_err(unusable)?;
         let lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(url) = saved.url.filter(|url| Some(url) != lost.as_ref()) {

@@ -70,6 +70,11 @@ impl<T> Shared<T> {
         }
     }
 
+    /// The value, if there is one and nobody is getting another.
+    pub(super) fn at_hand(&self) -> Option<Arc<T>> {
+        self.state.try_lock().ok()?.value.clone()
+    }
+
     /// The value, if somebody has got it already.
     pub(super) async fn known(&self) -> Option<Arc<T>> {
         self.state.lock().await.value.clone()

@@ -1,9 +1,14 @@
 //! Another key for an account, and another account, at a real Pebble; whatever moment a crash chooses.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
+use faythe::ca::acme::{Acme, Settings};
 use faythe::ca::{Ca, CaError, NewOrder};
 use faythe::x509::KeyType;
+use faythe_core::Timestamp;
+use faythe_core::schedule::ahead;
+use jiff::SignedDuration;
 
 use crate::issuance::{PLAIN, acme, acme_with, grant, host, issue};
 use crate::memory::Memory;
@@ -135,4 +140,31 @@ async fn another_account_takes_the_place_of_the_first() {
     let third = store.url().unwrap();
     assert_ne!(third, fresh);
     assert_eq!(acme(&pebble, &store).account().await.unwrap().unwrap().url, third);
+}
+
+#[tokio::test]
+async fn p16_whoever_runs_moves_to_the_other_account_though_the_ca_takes_the_old_one() {
+    let pebble = Pebble::start(&PLAIN);
+    let store = Arc::new(Memory::default());
+    let mut settings = Settings::of(pebble.url());
+    settings.roots = Some(pebble.roots());
+    let later = Arc::new(AtomicI64::new(0));
+    let passed = Arc::clone(&later);
+    let clock = move || {
+        ahead(
+            Timestamp::now(),
+            SignedDuration::from_secs(passed.load(Ordering::Relaxed)),
+        )
+    };
+    let held = Arc::clone(&store) as Arc<_>;
+    let running = Acme::new(settings, held, Arc::new(clock), Arc::new(|| true)).unwrap();
+    issue(&running, &host("a.example.com")).await.unwrap();
+
+    let fresh = acme(&pebble, &store).move_to_new_account().await.unwrap();
+    later.store(60, Ordering::Relaxed);
+    // By CAA records it is judged as that account, and its orders are that one's.
+    assert_eq!(running.issuer().await.unwrap().account, Some(fresh));
+    let order = running.open(grant(&host("b.example.com")), NewOrder::default());
+    let order = order.await.unwrap();
+    acme(&pebble, &store).resume(order.url()).await.unwrap();
 }
