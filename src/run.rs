@@ -12,7 +12,7 @@ use faythe_core::budget::Spending;
 use faythe_core::name::Hostname;
 use faythe_core::order::{Goal, Stage};
 use faythe_core::plan::{Action, Plan, Planner};
-use faythe_core::problem::Scope;
+use faythe_core::problem::{ProblemKind, Scope};
 use faythe_core::schedule;
 use faythe_core::world::World;
 use futures::FutureExt;
@@ -432,6 +432,12 @@ impl Loop {
             Outcome::Failed(failures) => {
                 self.outside.metrics.fault(&failures.code);
                 self.outside.metrics.issuance(&host, Issuance::Failed, None);
+                // The limit of the name at this CA: another may be asked meanwhile.
+                if failures.code == ProblemKind::RateLimited.as_str()
+                    && let Some(until) = failures.not_before
+                {
+                    self.world.limit_reached(&host, &Scope::Name, until, now);
+                }
                 self.world.set_failures(&host, Some(failures));
                 self.world.set_given_up(&host, None);
                 None

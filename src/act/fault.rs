@@ -260,16 +260,24 @@ impl Fault {
         }
     }
 
-    /// Whether the CA does not issue for the name at all, so that another may be asked at once.
+    /// Whether the CA does not issue for the name, now or at all, so that another may be asked at once.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
-        [
-            ProblemKind::Caa,
-            ProblemKind::RejectedIdentifier,
-            ProblemKind::UnsupportedIdentifier,
-        ]
-        .iter()
-        .any(|kind| self.code == kind.as_str())
+        /// Certificates are forgiven within days. A limit that is over sooner is one on failures, and what this CA has seen
+        /// fail another would see too.
+        const OF_CERTIFICATES: Duration = Duration::from_secs(3_600);
+        let is_limit = self.code == ProblemKind::RateLimited.as_str();
+        let lasts = |wait: Option<Duration>| wait.is_none_or(|wait| wait >= OF_CERTIFICATES);
+        let is_used_up = is_limit && matches!(self.pause, Pause::Doom { wait, .. } if lasts(wait));
+        is_used_up
+            || self.code == PAUSED
+            || [
+                ProblemKind::Caa,
+                ProblemKind::RejectedIdentifier,
+                ProblemKind::UnsupportedIdentifier,
+            ]
+            .iter()
+            .any(|kind| self.code == kind.as_str())
     }
 
     /// A value that a resolver of the CA may not see before `until`.

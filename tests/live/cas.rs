@@ -111,10 +111,19 @@ async fn p24_another_ca_stands_in_for_what_is_urgent_and_nothing_is_issued_anew(
     );
     bed.ingress("more", &[&unwelcome]).await.unwrap();
     two.made_by(&unwelcome, other_url).await;
+    // For now, too: what this CA limits or has paused, another may make meanwhile.
+    let limit =
+        "too many certificates (5) already issued for this exact set of identifiers in the last 168h0m0s";
+    let pause = "Your account is temporarily prevented from requesting certificates for it";
+    for (host, detail, wait) in [("used-up", limit, Some("122400")), ("paused", pause, None)] {
+        proxy.fault(1, NEW_ORDER, Fault::problem(429, "rateLimited", detail, wait));
+        bed.ingress(host, &[&bed.host(host)]).await.unwrap();
+        two.made_by(&bed.host(host), other_url).await;
+    }
     clean(bed, &faythe).await;
     assert_eq!(
         (bed.pebble.certificates_issued(), other.certificates_issued()),
-        (1, 2)
+        (1, 4)
     );
 
     // A certificate is revoked where it was made, though that of another CA has taken its place when it comes to that; and
