@@ -16,8 +16,9 @@ use kube::api::{Api, PostParams};
 
 use crate::act::chain;
 use crate::ca::Ca;
+use crate::ca::acme::Acme;
 use crate::cluster;
-use crate::config::{CaConfig, Config};
+use crate::config::{CaConfig, Config, ZoneConfig};
 use crate::daemon::{self, Adapters};
 use crate::dns::{Dns, Foreign, tsig};
 
@@ -99,14 +100,32 @@ pub(crate) async fn run(config: &Config, tell: &mut dyn FnMut(Finding)) -> Verdi
                     tell(clock(server, offset));
                 }
             }
-            for (CaConfig { url, .. }, ca) in config.cas.iter().zip(&cas) {
-                let directory = ca.probe().await.map_err(|error| chain(&error));
-                tell(Finding::of(format!("CA directory {url}"), directory));
+            for (configured, ca) in config.cas.iter().zip(&cas) {
+                authority(configured, ca, config, &mut tell).await;
             }
         }
         Err(error) => tell(Finding::of("set-up".to_owned(), Err(format!("{error:#}")))),
     }
     verdict
+}
+
+/// Whether the CA answers, and offers the profiles that certificates of its zones are ordered with.
+async fn authority(ca: &CaConfig, acme: &Acme, config: &Config, tell: &mut dyn FnMut(Finding)) {
+    let url = &ca.url;
+    let directory = acme.probe().await.map_err(|error| chain(&error));
+    let answers = directory.is_ok();
+    tell(Finding::of(format!("CA directory {url}"), directory));
+    let serves = |zone: &&ZoneConfig| zone.cas.as_ref().is_none_or(|cas| cas.contains(&ca.name));
+    for zone in config.zones.iter().filter(serves).filter(|_| answers) {
+        if let Some(profile) = &zone.profile {
+            let offered = acme.offers(profile).await.map_err(|error| chain(&error));
+            let what = format!(
+                "CA directory {url} offers profile {profile:?} of zone {}",
+                zone.apex
+            );
+            tell(Finding::of(what, offered));
+        }
+    }
 }
 
 /// Asks the API server for each right that the daemon uses, in the words of the shipped RBAC.

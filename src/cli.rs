@@ -68,7 +68,8 @@ enum Command {
     /// Tests everything the daemon will need, a line each; exits 0 if all is well and 3 if not
     ///
     /// The file, the permissions in the cluster, each zone (who holds it; a throw-away TXT record is added, looked for on
-    /// every server that has to show challenges, resolvers last, and removed), the clocks, and the CA's directory.
+    /// every server that has to show challenges, resolvers last, and removed), the clocks, and of each CA its directory, the
+    /// profiles that are asked for and, where it needs one, the account's binding.
     Check {
         /// Path of the configuration file, JSON or YAML
         config: PathBuf,

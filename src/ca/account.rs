@@ -14,6 +14,7 @@ use http::header::LOCATION;
 use serde_json::{Value, json};
 
 use super::CaError;
+use super::directory::Directory;
 use super::exchange::Exchange;
 use super::jws::{self, Key, KeyError, MacAlgorithm, Signer};
 use super::problem::Asked;
@@ -22,11 +23,11 @@ use crate::sealed::Sealed;
 use crate::store::{SavedAccount, Store, StoreError};
 use crate::x509::KeyType;
 
-/// How an account is made where there is none.
 /// How often it is looked whether somebody has put another account or key in the place of ours (`faythe account`): the CA
 /// may go on taking the old one.
 const LOOK: Duration = Duration::from_secs(10);
 
+/// How an account is made where there is none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Registration {
     /// The address given to the CA, without `mailto:`; CAs may do without (RFC 8555 §7.3).
@@ -71,9 +72,9 @@ pub(super) struct Keeper {
     pub(super) store: Arc<dyn Store>,
     pub(super) registration: Registration,
     pub(super) account: Shared<Account>,
-    /// The account's URL that the CA has stopped to know.
     /// When it was last looked whether another one is saved.
     looked: Mutex<Timestamp>,
+    /// The account's URL that the CA has stopped to know.
     lost: Mutex<Option<String>>,
 }
 
@@ -84,8 +85,8 @@ impl Keeper {
             store,
             registration,
             account: Shared::default(),
-            lost: Mutex::default(),
             looked: Mutex::default(),
+            lost: Mutex::default(),
         }
     }
 
@@ -151,15 +152,14 @@ impl Keeper {
             self.account.forget(account).await;
             true
         }
-        let saved = self.store.account(self.exchange.directories.url()).await;
     }
 
     /// Whether somebody has saved another key meanwhile (`faythe account`).
     async fn has_moved(&self, account: &Account) -> bool {
+        let saved = self.store.account(self.exchange.directories.url()).await;
         saved.is_ok_and(|saved| saved.is_some_and(|saved| saved.key != account.saved))
     }
 
-    /// Takes up the saved account, or registers one.
     /// Whether that has not been looked at for a while; who asks then is the one that looks.
     fn is_time_to_look(&self) -> bool {
         let now = self.exchange.http.now();
@@ -171,10 +171,11 @@ impl Keeper {
         is_time
     }
 
+    /// Takes up the saved account, or registers one.
     async fn make(&self) -> Result<Account, CaError> {
-        let saved = self.settle(self.saved().await?).await?;
         // What is read now need not be looked at again at once.
         let _ = self.is_time_to_look();
+        let saved = self.settle(self.saved().await?).await?;
         let key = Key::read(&saved.key).map_err(unusable)?;
         let lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(url) = saved.url.filter(|url| Some(url) != lost.as_ref()) {
@@ -243,19 +244,33 @@ impl Keeper {
         }))
     }
 
+    /// Whether there is an account, or one could be made.
+    pub(super) async fn may_register(&self, directory: &Directory) -> Result<(), CaError> {
+        match self.may_bind(directory) {
+            Err(_) if self.url().await?.is_some() => Ok(()),
+            bound => bound,
+        }
+    }
+
+    /// Whether we have the binding that the CA wants, if it wants one (RFC 8555 §7.3.4).
+    fn may_bind(&self, directory: &Directory) -> Result<(), CaError> {
+        if !directory.meta.external_account_required || self.registration.binding.is_some() {
+            return Ok(());
+        }
+        Err(CaError::Refused(Problem {
+            status: None,
+            kind: ProblemKind::ExternalAccountRequired,
+            detail: "the CA makes accounts only with an external account binding; none is configured"
+                .to_owned(),
+            retry_after: None,
+        }))
+    }
+
     /// Tells the CA our key; it answers with the account that the key has there, new or not (RFC 8555 §7.3.1). A CA that
     /// does not want our address, for whatever reason, goes without.
     pub(super) async fn register(&self, key: &Key) -> Result<String, CaError> {
         let directory = self.exchange.directories.current().await?;
-        if directory.meta.external_account_required && self.registration.binding.is_none() {
-            return Err(CaError::Refused(Problem {
-                status: None,
-                kind: ProblemKind::ExternalAccountRequired,
-                detail: "the CA makes accounts only with an external account binding; none is configured"
-                    .to_owned(),
-                retry_after: None,
-            }));
-        }
+        self.may_bind(&directory)?;
         if let Some(terms) = &directory.meta.terms_of_service {
             tracing::info!(
                 terms,

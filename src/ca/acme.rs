@@ -345,13 +345,24 @@ impl Acme {
 
     async fn look(&self) -> Result<(), CaError> {
         let directory = self.exchange.directories.ask().await?;
-        match &self.profile {
-            Some(profile) if !directory.has_profile(profile) => match self.stand_in(profile, &directory) {
-                Some(_) => Ok(()),
-                None => Err(directory.without_profile(profile)),
-            },
-            Some(_) | None => Ok(()),
+        self.keeper.may_register(&directory).await?;
+        let profile = self.profile.as_deref();
+        profile.map_or(Ok(()), |profile| self.takes(profile, &directory))
+    }
+
+    /// Whether orders with this profile can be made: the CA offers it, or what stands in for it.
+    ///
+    /// # Errors
+    /// When they cannot, or the CA does not say.
+    pub async fn offers(&self, profile: &str) -> Result<(), CaError> {
+        self.takes(profile, &*self.exchange.directories.current().await?)
+    }
+
+    fn takes(&self, profile: &str, directory: &Directory) -> Result<(), CaError> {
+        if directory.has_profile(profile) || self.stand_in(profile, directory).is_some() {
+            return Ok(());
         }
+        Err(directory.without_profile(profile))
     }
 
     /// Asks for the window of a certificate; that needs neither account nor nonce (RFC 9773 §4.1).

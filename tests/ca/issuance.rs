@@ -472,6 +472,9 @@ async fn the_profile_is_asked_for_if_there_is_one() {
     );
     let problem = refused(wrong.probe().await);
     assert_eq!(problem.kind, ProblemKind::InvalidProfile);
+    // Those of zones are asked about by their names.
+    wrong.offers("shortlived").await.unwrap();
+    assert_eq!(refused(wrong.offers("eternal").await), problem);
     assert!(
         problem.detail.ends_with("the CA offers default, shortlived"),
         "{problem}"

@@ -228,6 +228,8 @@ async fn an_account_is_bound_to_what_the_ca_knows() {
         (problem.kind, problem.status),
         (ProblemKind::ExternalAccountRequired, None)
     );
+    // A check says so before anything is ordered.
+    assert_eq!(refused(without.probe().await), problem);
 }
 
 #[tokio::test]

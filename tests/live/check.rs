@@ -159,9 +159,14 @@ async fn p09_what_each_secondary_says_is_told_and_a_resolver_is_not_asked_too_ea
     .unwrap();
     let listed = DnsProxy::start(bed.bind.address()).await.unwrap();
     let (server, resolver) = (bed.bind.address(), listed.address().to_string());
-    let config = one_zone(&bed, json!({ "val_dns_servers": [resolver] }));
+    let config = one_zone(
+        &bed,
+        json!({ "val_dns_servers": [resolver], "profile": "default" }),
+    );
     let run = check(&bed, FAYTHE, config.clone()).await;
     assert_eq!(run.code, Some(0), "{run:?}");
+    let profile = format!("offers profile \"default\" of zone {}", bed.zone);
+    assert!(run.stdout.contains(&profile), "{run:?}");
     assert!(!listed.passed().is_empty());
 
     bed.secondaries[0].hold();
