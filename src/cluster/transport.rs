@@ -28,7 +28,8 @@ use super::Observe;
 const DEADLINE: Duration = Duration::from_secs(30);
 /// The longest answer: etcd takes no object above 1.5 MiB, and pages hold at most 500, which are never all so large.
 const LONGEST: usize = 64 << 20;
-/// Requests under way at once, watches and those for the Lease aside. More would not be answered sooner, and each costs a TLS connection.
+/// Requests under way at once, watches and those for the Lease aside. More would not be answered sooner, and each costs a
+/// TLS connection.
 const AT_ONCE: usize = 32;
 /// Connections without work are closed after this time.
 const IDLE: Duration = Duration::from_secs(60);

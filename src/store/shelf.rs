@@ -101,7 +101,11 @@ impl Shelf {
         if self.version(name).is_none() {
             self.get(name).await?;
         }
-        self.put(name, data).await
+        let written = self.put(name, data).await;
+        if matches!(written, Err(StoreError::Conflict { .. })) {
+            self.remember(name, None);
+        }
+        written
     }
 
     fn version(&self, name: &str) -> Option<String> {

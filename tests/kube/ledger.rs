@@ -122,6 +122,25 @@ async fn p38_of_two_instances_one_notices_the_other() {
     assert!(matches!(refused, Err(StoreError::Conflict { .. })), "{refused:?}");
 }
 
+#[tokio::test]
+async fn p38_what_another_instance_left_beyond_the_first_secret_is_written_over() {
+    let place = Place::new("ledger").await;
+    let (first, second) = (place.store(), place.store());
+    first.save_ledger(DIRECTORY, &record(60_001)).await.unwrap();
+    // It writes both, and then the first alone, so that nobody reads the further one.
+    second.ledger(DIRECTORY).await.unwrap();
+    for buckets in [60_002, 1] {
+        second.save_ledger(DIRECTORY, &record(buckets)).await.unwrap();
+    }
+    first.ledger(DIRECTORY).await.unwrap();
+    let refused = first.save_ledger(DIRECTORY, &record(60_003)).await;
+    assert!(matches!(refused, Err(StoreError::Conflict { .. })), "{refused:?}");
+    first.ledger(DIRECTORY).await.unwrap();
+    first.save_ledger(DIRECTORY, &record(60_003)).await.unwrap();
+    let read = second.ledger(DIRECTORY).await.unwrap().unwrap();
+    assert_eq!(read.entries.len(), 60_003);
+}
+
 fn windows(count: u64) -> Vec<SavedWindow> {
     let at: Timestamp = "2026-11-24T10:00:00Z".parse().unwrap();
     let later = ahead(at, SignedDuration::from_secs(60));
