@@ -168,7 +168,10 @@ impl Planner {
             stale.extend(
                 self.assessed
                     .iter()
-                    .filter(|(_, a)| a.place.is_some() || a.verdict.reason.state() != State::Valid)
+                    .filter(|(h, a)| {
+                        let is_valid = a.verdict.reason.state() == State::Valid;
+                        a.place.is_some() || !is_valid || world.activity(h).is_some()
+                    })
                     .map(|(h, _)| h.clone()),
             );
         }

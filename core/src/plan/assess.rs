@@ -136,12 +136,23 @@ fn assess_wanted(host: &Hostname, want: &Want, world: &World, policy: &Policy, n
                 not_after,
                 renew_at,
             };
+            // One that goes on though there is time, as a renewal does whose window was moved, asks the CA as others do.
+            let held = match activity {
+                Some(Activity::Resting(rest)) if rest.stage != Stage::CleaningUp => {
+                    let exemption = world.exemption(host, at, now);
+                    world.hold_on(host, at, exemption, now).map(|hold| hold.until)
+                }
+                Some(_) | None => None,
+            };
             // What an order left behind is cleaned up, though the certificate itself is there.
             let (rank, revisit) = match activity {
                 Some(Activity::Resting(rest)) if rest.noted && rest.until > now => {
                     (None, rest.until.min(renew_at))
                 }
                 Some(Activity::Resting(rest)) if !rest.noted => (None, renew_at),
+                Some(Activity::Resting(_)) if held.is_some() => {
+                    (None, held.map_or(renew_at, |until| until.min(renew_at)))
+                }
                 // Whether it is left over, or renews what the CA has recalled, the CA is about to say.
                 Some(Activity::Noted) if is_to_be_told(host, world, now) => (None, renew_at),
                 Some(Activity::Noted | Activity::Resting(_)) => {
