@@ -59,6 +59,8 @@ pub struct GivenUp {
     pub count: u32,
     /// When the last one was given up.
     pub last: Timestamp,
+    /// Not before this, where one after the other has lapsed.
+    pub not_before: Option<Timestamp>,
     /// Stable code of what was wrong with the last one.
     pub code: String,
     /// What was wrong with it, for people.
@@ -130,12 +132,8 @@ impl Failures {
     /// brings one attempt, whose failure comes after it. Nothing passes the CA's own bound.
     #[must_use]
     pub fn next_attempt(&self, issue_grace: Duration, demand: Option<Demand>) -> Timestamp {
-        let grace = SignedDuration::try_from(issue_grace)
-            .unwrap_or(SignedDuration::MAX)
-            .max(NARROWEST_SPACING);
-        let doublings = self.count.saturating_sub(1).min(16);
-        let grown = grace.checked_mul(1 << doublings).unwrap_or(SignedDuration::MAX);
-        let mut wait = grown.min(WIDEST_SPACING.max(grace));
+        let grace = at_least(issue_grace);
+        let mut wait = spacing(self.count, grace);
         if self.parked {
             wait = wait.max(WIDEST_SPACING);
         }
@@ -168,6 +166,32 @@ impl Failures {
 }
 
 impl GivenUp {
+    /// The row with one order more, given up at `now` for what `code` and `text` say; `lapsed` says when it was made, where its
+    /// time at the CA was over before anything came of it.
+    ///
+    /// One that has lapsed is followed by another soon (P23). But where one lapses after the other, the next keeps the
+    /// distance of attempts that fail, counted from when the last was made (S13, P22): else a CA whose orders live for an
+    /// hour would be asked for one each hour, for a name whose record never shows.
+    #[must_use]
+    pub fn one_more(
+        before: Option<&Self>,
+        lapsed: Option<Timestamp>,
+        issue_grace: Duration,
+        now: Timestamp,
+        code: String,
+        text: String,
+    ) -> Self {
+        let before = before.map_or(0, |before| before.count);
+        let made = lapsed.filter(|_| before > 0);
+        Self {
+            count: before.saturating_add(1),
+            last: now,
+            not_before: made.map(|made| ahead(made, spacing(before, at_least(issue_grace)))),
+            code,
+            text,
+        }
+    }
+
     /// The earliest time for another order.
     ///
     /// Nothing is counted by the CA as a failure, so the first follows soon; but a CA that spoils every order, or a clock
@@ -177,6 +201,7 @@ impl GivenUp {
     pub fn next_order(&self, demand: Option<Demand>) -> Timestamp {
         let before = self.count.saturating_sub(1);
         let next = after(self.last, doubling(FIRST_ORDER_REST, before, LONGEST_ORDER_REST));
+        let next = self.not_before.map_or(next, |bound| bound.max(next));
         let demand = demand.filter(|demand| demand.at > self.last);
         demand.map_or(next, |demand| {
             next.min(after(self.last, FIRST_ORDER_REST).max(demand.at))
@@ -186,7 +211,9 @@ impl GivenUp {
     /// The same as far as it can be true by a clock that says `now`: see [`Failures::by`].
     #[must_use]
     pub fn by(self, now: Timestamp) -> Self {
+        let bound = self.not_before;
         Self {
+            not_before: bound.map(|bound| set_back(bound, self.last.max(now), now)),
             last: self.last.min(now),
             ..self
         }
@@ -286,6 +313,20 @@ pub fn set_back(until: Timestamp, before: Timestamp, now: Timestamp) -> Timestam
 
 pub(crate) fn back(at: Timestamp, by: SignedDuration) -> Timestamp {
     at.saturating_sub(by).unwrap_or(Timestamp::MIN)
+}
+
+/// `issue_grace`, which is never nothing.
+fn at_least(issue_grace: Duration) -> SignedDuration {
+    let grace = SignedDuration::try_from(issue_grace).unwrap_or(SignedDuration::MAX);
+    grace.max(NARROWEST_SPACING)
+}
+
+/// How far the next attempt is from the last of so many in a row: `grace`, doubling with each further one up to a day; a
+/// longer grace stays as it is.
+fn spacing(count: u32, grace: SignedDuration) -> SignedDuration {
+    let doublings = count.saturating_sub(1).min(16);
+    let grown = grace.checked_mul(1 << doublings).unwrap_or(SignedDuration::MAX);
+    grown.min(WIDEST_SPACING.max(grace))
 }
 
 fn doubling(first: Duration, tries: u32, longest: Duration) -> Duration {

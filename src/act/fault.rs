@@ -107,6 +107,8 @@ impl Fault {
         }
     }
 
+    const EXPIRED: &str = "order-expired";
+
     /// An order that the CA has given up.
     #[must_use]
     pub fn invalid(view: &CaView, now: Timestamp) -> Self {
@@ -129,10 +131,16 @@ impl Fault {
     #[must_use]
     pub fn expired() -> Self {
         Self {
-            code: "order-expired".to_owned(),
+            code: Self::EXPIRED.to_owned(),
             text: "the order has expired at the CA".to_owned(),
             pause: Pause::Abandon,
         }
+    }
+
+    /// Whether the order's time was over.
+    #[must_use]
+    pub fn is_expiry(&self) -> bool {
+        self.code == Self::EXPIRED
     }
 
     fn problem(problem: &Problem, during: Exchange) -> Self {

@@ -187,13 +187,15 @@ impl Work<'_> {
 
     /// The orders of no use in a row, once this is one more.
     pub(super) fn given_up(&self, fault: &Fault) -> GivenUp {
-        let before = self.order.given_up.as_ref().map_or(0, |before| before.count);
-        GivenUp {
-            count: before.saturating_add(1),
-            last: (self.outside.now)(),
-            code: fault.code.clone(),
-            text: fault.text.clone(),
-        }
+        let note = self.order.note.as_ref().filter(|_| fault.is_expiry());
+        GivenUp::one_more(
+            self.order.given_up.as_ref(),
+            note.map(|note| note.created),
+            self.outside.policy.issue_grace,
+            (self.outside.now)(),
+            fault.code.clone(),
+            fault.text.clone(),
+        )
     }
 }
 

@@ -235,12 +235,39 @@ fn p22_orders_of_no_use_come_to_one_a_day() {
         let given_up = GivenUp {
             count,
             last: START,
-            code: "order-expired".into(),
+            not_before: None,
+            code: "order-gone".into(),
             text: String::new(),
         };
         START.duration_until(given_up.next_order(None)).as_secs()
     };
     assert_eq!([1, 4, u32::MAX].map(wait), [60, 480, 86_400]);
+}
+
+#[test]
+fn p22_orders_that_lapse_keep_the_distance_of_attempts_that_fail() {
+    let grace = Duration::from_secs(8 * 3600);
+    // When each is made, in minutes, where each lives so long.
+    let made = |lives: i64| {
+        let mut row: Option<GivenUp> = None;
+        let mut at = START;
+        let mut made = Vec::new();
+        for _ in 0..5 {
+            made.push(START.duration_until(at).as_mins());
+            let end = ahead(at, SignedDuration::from_mins(lives));
+            let code = "order-expired".to_owned();
+            let given_up = GivenUp::one_more(row.as_ref(), Some(at), grace, end, code, String::new());
+            at = given_up.next_order(None);
+            // One that was made while the clock was ahead holds nothing up for longer.
+            assert!(given_up.clone().by(START).next_order(None) <= at);
+            row = Some(given_up);
+        }
+        made
+    };
+    // By the end of the first day one a day.
+    assert_eq!(made(60), [0, 61, 541, 1501, 2941]);
+    // One that has lived for long is followed soon.
+    assert_eq!(made(1440), [0, 1441, 2883, 4327, 5775]);
 }
 
 #[test]

@@ -97,9 +97,12 @@ struct WrittenFailures {
 }
 
 #[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct WrittenGivenUp {
     count: u32,
     last: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    not_before: Option<String>,
     code: String,
     text: String,
 }
@@ -292,6 +295,7 @@ impl From<&GivenUp> for WrittenGivenUp {
         Self {
             count: given_up.count,
             last: given_up.last.to_string(),
+            not_before: given_up.not_before.map(|at| at.to_string()),
             code: given_up.code.clone(),
             text: given_up.text.clone(),
         }
@@ -303,6 +307,7 @@ impl WrittenGivenUp {
         Ok(GivenUp {
             count: self.count,
             last: time(&self.last)?,
+            not_before: self.not_before.as_deref().map(time).transpose()?,
             code: self.code,
             text: self.text,
         })
@@ -452,17 +457,15 @@ mod tests {
             given_up: Some(GivenUp {
                 count: 3,
                 last: "2026-11-24T09:00:00Z".parse().unwrap(),
+                not_before: Some("2026-11-24T17:00:00Z".parse().unwrap()),
                 code: "order-expired".into(),
                 text: "the order has expired at the CA".into(),
             }),
             ..saved()
         };
         let content = Content::write(&saved).unwrap();
-        assert!(
-            content
-                .json
-                .contains(r#""givenUp":{"count":3,"last":"2026-11-24T09:00:00Z""#)
-        );
+        let row = r#""givenUp":{"count":3,"last":"2026-11-24T09:00:00Z","notBefore":"2026-11-24T17:00:00Z""#;
+        assert!(content.json.contains(row));
         assert_eq!(content.read(), Ok(saved));
     }
 

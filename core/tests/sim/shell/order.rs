@@ -13,6 +13,7 @@ use faythe_core::schedule::{self, Failures, GivenUp, Threshold, after, ahead};
 use jiff::SignedDuration;
 
 use super::{Done, Outcome, Progress};
+use crate::laws::GRACE;
 use crate::outside::CaFault;
 
 /// An order in memory.
@@ -181,13 +182,15 @@ impl Order {
 
     /// The orders of no use in a row, once this is one more.
     pub(super) fn given_up(&self, fault: &Fault, now: Timestamp) -> GivenUp {
-        let before = self.given_up.as_ref().map_or(0, |before| before.count);
-        GivenUp {
-            count: before.saturating_add(1),
-            last: now,
-            code: fault.code.to_owned(),
-            text: fault.code.to_owned(),
-        }
+        let note = self.note.as_ref().filter(|_| fault.code == "order-expired");
+        GivenUp::one_more(
+            self.given_up.as_ref(),
+            note.map(|note| note.created),
+            GRACE.unsigned_abs(),
+            now,
+            fault.code.to_owned(),
+            fault.code.to_owned(),
+        )
     }
 
     pub(super) fn doom_if_invalid(&mut self, now: Timestamp) {
