@@ -22,6 +22,10 @@ use crate::clock;
 /// The longest name of a profile that is passed on, in bytes; those of Let's Encrypt have ten (2026-08).
 const PROFILE_MAX: usize = 64;
 
+/// A pending order of which the CA has been told follows its authorizations by itself (RFC 8555 §7.1.6), so a look at it is
+/// one request. Should a CA let it lag behind them, every so many looks ask the authorizations too.
+const LOOKS_ALONE: u32 = 4;
+
 /// An order at the CA, and what it showed last.
 pub(super) struct AcmeOrder {
     url: String,
@@ -31,6 +35,8 @@ pub(super) struct AcmeOrder {
     view: CaView,
     /// Where the challenges of the view are answered, in their order.
     answered_at: Vec<String>,
+    /// How often it was pending still when it was looked at, since its authorizations were read.
+    in_vain: u32,
     preferred_chain: Option<Arc<str>>,
     account: Arc<Account>,
     exchange: Arc<Exchange>,
@@ -140,6 +146,7 @@ impl AcmeOrder {
             profile: None,
             view,
             answered_at: Vec::new(),
+            in_vain: 0,
             preferred_chain,
             account,
             exchange: Arc::clone(exchange),
@@ -174,12 +181,14 @@ impl AcmeOrder {
             .challenges
             .iter()
             .any(|challenge| challenge.status == ChallengeStatus::Processing);
-        // Before we have answered, a pending order's authorizations cannot have changed.
-        if self.view.status == OrderStatus::Pending && !under_way {
-            Ok(())
-        } else {
-            self.explore().await
+        if self.view.status == OrderStatus::Pending {
+            self.in_vain += 1;
+            // Before we have answered, a pending order's authorizations cannot have changed.
+            if !under_way || self.in_vain < LOOKS_ALONE {
+                return Ok(());
+            }
         }
+        self.explore().await
     }
 
     async fn tell(&mut self) -> Result<(), CaError> {
@@ -274,6 +283,7 @@ impl AcmeOrder {
     pub(super) async fn explore(&mut self) -> Result<(), CaError> {
         match self.view.status {
             OrderStatus::Pending => {
+                self.in_vain = 0;
                 let authorizations = self.authorizations().await?;
                 match judge(&authorizations)? {
                     Judgment::Open(open) => self.expect(open),

@@ -352,6 +352,29 @@ async fn the_reason_of_a_failure_is_found_in_the_challenge() {
     let opened = open(&server).await.unwrap();
     assert_eq!(
         (opened.view().status, opened.view().problem.clone()),
+        (OrderStatus::Invalid, Some(found.clone()))
+    );
+
+    // Also after we have answered: a few looks later its authorization is asked.
+    let pending = authorization(&server, "pending", "pending", None);
+    server.on("/authz/1", pending);
+    let mut opened = open(&server).await.unwrap();
+    let challenge = format!(
+        r#"{{"type":"dns-01","url":"{}/challenge/1","token":"token","status":"processing"}}"#,
+        server.base
+    );
+    server.on("/challenge/1", Reply::Whole(200, "", challenge));
+    opened.answer().await.unwrap();
+    server.on(
+        "/authz/1",
+        authorization(&server, "invalid", "invalid", Some(&reason)),
+    );
+    for _ in 0..4 {
+        assert_eq!(opened.view().status, OrderStatus::Pending);
+        opened.refresh().await.unwrap();
+    }
+    assert_eq!(
+        (opened.view().status, opened.view().problem.clone()),
         (OrderStatus::Invalid, Some(found))
     );
 }

@@ -65,7 +65,7 @@ pub(crate) struct Story {
     pub(crate) chain: String,
     /// Looks at the order.
     looks: u64,
-    /// Those after which its authorization was looked at too.
+    /// Those after which its authorization was looked at too: every fourth in vain.
     looks_beneath: u64,
     /// Whether the CA took an old authorization for good.
     reused: bool,
@@ -99,7 +99,8 @@ pub(crate) async fn finish(mut order: Box<dyn CaOrder>, host: &Hostname) -> Resu
         while order.view().status == OrderStatus::Pending {
             order.refresh().await?;
             story.looks += 1;
-            story.looks_beneath += u64::from(order.view().status == OrderStatus::Pending);
+            let in_vain = order.view().status == OrderStatus::Pending;
+            story.looks_beneath += u64::from(in_vain && story.looks.is_multiple_of(4));
         }
     } else {
         story.reused = true;
@@ -204,6 +205,33 @@ async fn a_certificate_costs_seven_requests() {
         fewest = fewest.min(requests - 1);
     }
     assert_eq!(fewest, 7);
+}
+
+/// What a try costs whose validation fails, and each look in vain beside. Where the order does not say why, as at Let's
+/// Encrypt, its authorization is read once more.
+#[tokio::test]
+async fn p22_a_failing_validation_costs_four_requests() {
+    let pebble = Pebble::start(&[("PEBBLE_WFE_NONCEREJECT", "0")]);
+    let acme = acme(&pebble, &Arc::default());
+    acme.open(grant(&host("warm.example.com")), NewOrder::default())
+        .await
+        .unwrap();
+    for i in 0..8 {
+        let before = acme.requests();
+        let host = host(&format!("h{i}.example.com"));
+        let mut order = acme.open(grant(&host), NewOrder::default()).await.unwrap();
+        order.answer().await.unwrap();
+        let mut looks = 0;
+        while order.view().status == OrderStatus::Pending {
+            order.refresh().await.unwrap();
+            looks += 1;
+        }
+        assert_eq!(order.view().status, OrderStatus::Invalid);
+        assert!(order.view().problem.is_some());
+        let requests = acme.requests() - before;
+        // Order, authorization, challenge, and the looks.
+        assert_eq!(requests, 3 + looks + (looks - 1) / 4);
+    }
 }
 
 #[tokio::test]
