@@ -20,7 +20,7 @@ use self::faults::{Faults, Relief, STALE_SECS};
 use self::life::Mend;
 use crate::dice::Dice;
 use crate::laws::Laws;
-use crate::outside::{Ca, Change, Cluster, Dns, Habits, Outside, Ways, secs};
+use crate::outside::{Ca, Change, Cluster, Dns, Outside, Ways, secs};
 use crate::shell::{FIRST_LOOK_FOR_STRAYS, Listing, Shell, Then, Turned};
 
 mod course;
@@ -424,6 +424,9 @@ impl Sim {
             asked,
             changed,
         } = shell.turn(&self.outside, &mut self.laws);
+        let told = |host: &Hostname| instance.untold.get(host).is_none_or(|untold| *untold == 0);
+        let all = begun.iter().map(|(host, _)| host);
+        self.laws.begin_beside(all, shell, told, &self.outside);
         let wake_at = shell.wake_at.map(|at| ahead(at, -self.outside.clock_ahead));
         let record = shell.record(self.outside.clock());
         if shell.takes_up(&self.outside) {
@@ -536,9 +539,9 @@ fn run(course: Course, seed: u64) -> Result<String, String> {
         ..
     } = &sim.laws;
     let mut text = format!(
-        "seed {seed}: {} hosts, {} days: {opened} orders asked for, {issued} certificates, {} expired that nothing could \
-         save, {works} works, {steps} steps, {turns} turns, {crashes} crashes",
-        course.hosts, course.days, sim.laws.expiry.expired
+        "seed {seed}: {} hosts, {} days: {opened} orders asked for, {} of them while others waited, {issued} certificates, {} \
+         expired that nothing could save, {works} works, {steps} steps, {turns} turns, {crashes} crashes",
+        course.hosts, course.days, sim.laws.urgency.judged, sim.laws.expiry.expired
     );
     if broken.is_empty() {
         return Ok(text);
@@ -570,8 +573,19 @@ fn the_loop_keeps_every_law_on_known_seeds() {
     // given up is cleaned up for an hour; an order is past when it is taken up.
     // A process that died knew of a recall, and its heir gave up the order for it; an order by the plain rule is of no use
     // once the CA says that it has time; the heir waits too while the CA wants to be asked nothing. The CA moves a window
-    // while an order rests.
-    let found = [1_795_790_765, 1_795_793_825, 1_795_793_910, 3_005, 3_016, 3_040];
+    // while an order rests. The CA has told a window that begins later than the plain rule asks, and is away from then on.
+    // A renewal whose window was moved asks a CA that is away, over and over.
+    let found = [
+        1_795_790_765,
+        1_795_793_825,
+        1_795_793_910,
+        3_005,
+        3_016,
+        3_040,
+        5_033,
+        6_013,
+        21_119,
+    ];
     for seed in 1..=10 {
         check(course(seed), seed);
     }
@@ -602,33 +616,4 @@ fn the_loop_keeps_every_law_on_fresh_seeds() {
     for seed in first..first + count {
         check(course(seed), seed);
     }
-}
-
-#[test]
-fn hundreds_of_hosts_live_through_a_year() {
-    let habits = Habits {
-        lifetime_hours: 90 * 24,
-        reuses: true,
-        orders_in_three_hours: None,
-        order_hours: 7 * 24,
-        authorization_hours: 7,
-        hiccups: 10,
-        stuck: 5,
-        // Questions of so many would take most of the time.
-        renewal_info: None,
-    };
-    let course = Course {
-        hosts: 200,
-        days: 365,
-        cap: 50,
-        habits,
-        mishaps: 3,
-        lag_secs: 10,
-        leaders: 1,
-        starts_ms: 5_000,
-        losses: 1,
-        delays: 5,
-        faults: Faults::default(),
-    };
-    check(course, 1);
 }

@@ -503,16 +503,7 @@ impl Fleet {
             Some((_, end, _)) if end <= self.now => Need::Expired(end),
             Some((.., due)) if due > self.now => return None,
             Some(_) if known.recalled => Need::Recalled,
-            Some((from, end, _)) => {
-                let left = self.now.duration_until(end).as_secs() * 1_000;
-                let left = left / from.duration_until(end).as_secs();
-                // Half of what is left of a life as a rule when it is renewed.
-                if left < 1_000 * 6 / 32 {
-                    Need::Endangered(left)
-                } else {
-                    Need::Routine(left)
-                }
-            }
+            Some((from, end, _)) => Need::of_life(from, end, self.now),
         };
         let number = self.ca.counts.find(host)?;
         let (domain, left, name) = self.ca.counts.room(number, self.now);

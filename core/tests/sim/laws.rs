@@ -18,6 +18,7 @@ mod limits;
 mod renewal;
 mod rest;
 mod restraint;
+mod urgency;
 mod verdicts;
 
 /// The `issue_grace` of every simulation.
@@ -88,6 +89,7 @@ pub(crate) struct Laws {
     /// Certificates that are held, and what stood in the way of their renewal.
     pub(crate) expiry: expiry::Watch,
     renewal: renewal::Watch,
+    pub(crate) urgency: urgency::Watch,
     /// Answers 429, and until when whom each limit was said to hold.
     pub(crate) limited: usize,
     limits_told: BTreeMap<(u64, String), limits::Told>,
@@ -132,6 +134,7 @@ impl Laws {
         let now = outside.now;
         self.opened += 1;
         self.is_tried(host, now);
+        self.urgency.ordered.insert(host.clone());
         let served = Self::is_fresh(host, outside);
         // The place was looked at before somebody wrote there, or the clock was set.
         let crossed = self.has_crossed(host, now);

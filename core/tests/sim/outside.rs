@@ -55,6 +55,8 @@ pub(crate) struct Ways {
     pub(crate) in_vain: VecDeque<Timestamp>,
     /// How far the CA's clock was ahead of the true time, by its last answer.
     pub(crate) ca_clock_ahead: SignedDuration,
+    /// How often it was asked about orders for each host.
+    pub(crate) asked: BTreeMap<Hostname, usize>,
 }
 
 /// Something that went wrong for a host.
@@ -92,6 +94,7 @@ impl Ways {
             lost: BTreeMap::new(),
             in_vain: VecDeque::new(),
             ca_clock_ahead: SignedDuration::ZERO,
+            asked: BTreeMap::new(),
         }
     }
 }
@@ -125,6 +128,9 @@ impl Outside {
             Leg::Cluster => self.cluster.down > 0,
             Leg::Dns => false,
         };
+        if let Some(host) = host.filter(|_| leg == Leg::Ca) {
+            *self.ways.asked.entry(host.clone()).or_default() += 1;
+        }
         // Questions about renewals are about no order: each waits twice as long as the time before.
         if down && leg == Leg::Ca && host.is_some() {
             let hour = ahead(self.now, SignedDuration::from_hours(-1));

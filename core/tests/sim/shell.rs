@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use faythe_core::Timestamp;
+use faythe_core::activity::Activity;
 use faythe_core::ari::CertificateId;
 use faythe_core::audit::audit;
 use faythe_core::budget::{Ledger, Limits, Record, Spending};
@@ -93,6 +94,8 @@ struct Running {
     work: u64,
     order: Order,
     goal: Goal,
+    /// How often it had come to rest when it began.
+    rests: u32,
     /// A step whose request is on its way.
     decided: Option<Step>,
     /// What became of a step; the answer is on its way.
@@ -220,6 +223,14 @@ impl Shell {
     pub(crate) fn turn(&mut self, outside: &Outside, laws: &mut Laws) -> Turned {
         let now = self.now(outside);
         laws.check_promises(&self.planner, outside);
+        let rests = self
+            .parked
+            .keys()
+            .filter_map(|host| match self.world.activity(host) {
+                Some(Activity::Resting(rest)) => Some((host.clone(), rest.tries)),
+                Some(_) | None => None,
+            });
+        let rests: BTreeMap<_, _> = rests.collect();
         let mut plan = if self.acts {
             self.planner.turn(&mut self.world, &self.policy, now)
         } else {
@@ -240,7 +251,8 @@ impl Shell {
             match action {
                 Action::Drive { host, goal } => {
                     laws.check_begin(&host, self.said.get(&host), outside);
-                    begun.push(self.begin(host, goal, outside, laws));
+                    let rests = rests.get(&host).copied().unwrap_or(0);
+                    begun.push(self.begin(host, goal, rests, outside, laws));
                 }
                 Action::Steer { host, goal } => {
                     if let Some(running) = self.running.get_mut(&host) {
@@ -298,6 +310,23 @@ impl Shell {
     /// Whether an order for `host` is being worked on.
     pub(crate) fn is_working_on(&self, host: &Hostname) -> bool {
         self.running.contains_key(host)
+    }
+
+    /// How often the order for `host`, if it is one that is not noted, had come to rest when the work on it began.
+    pub(crate) fn rests_of(&self, host: &Hostname) -> Option<u32> {
+        let running = self.running.get(host)?;
+        running.order.note.is_none().then_some(running.rests)
+    }
+
+    /// Whose work goes on after a rest.
+    pub(crate) fn rested(&self) -> impl Iterator<Item = &Hostname> {
+        let rested = self.running.iter().filter(|(_, running)| running.rests > 0);
+        rested.map(|(host, _)| host)
+    }
+
+    /// Since when all that it knows of Ingresses comes from a watch.
+    pub(crate) fn hears_since(&self) -> Option<Timestamp> {
+        self.listed[0]
     }
 
     // ---- the ledger ----

@@ -3,7 +3,7 @@
 //!
 //! At each order that begins nobody more urgent waits who could have begun in its place, for the account and for the domain.
 //! Among new hosts those of a namespace go as they came, and before the n-th of those that wait in one namespace no other
-//! namespace has more than n.
+//! namespace has more than n. Who is more urgent is the same in the closed loop, whose law is `laws/urgency.rs`.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -57,6 +57,17 @@ pub(crate) struct Law {
 const STEP: i64 = 32;
 
 impl Need {
+    /// With so little left, half of what is left of a life as a rule when it is renewed, it is endangered.
+    pub(crate) fn of_life(from: Timestamp, end: Timestamp, now: Timestamp) -> Self {
+        let (left, life) = (now.duration_until(end), from.duration_until(end));
+        let share = left.as_secs() * 1_000 / life.as_secs().max(1);
+        if left * 32 < life * 6 {
+            Self::Endangered(share)
+        } else {
+            Self::Routine(share)
+        }
+    }
+
     fn class(self) -> u8 {
         match self {
             Self::Expired(_) => 0,
@@ -66,18 +77,25 @@ impl Need {
             Self::Routine(_) => 4,
         }
     }
+
+    /// Whether it has to go before the other one.
+    pub(crate) fn precedes(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Expired(mine), Self::Expired(its)) => mine < its,
+            (Self::Endangered(mine), Self::Endangered(its)) | (Self::Routine(mine), Self::Routine(its)) => {
+                mine + STEP < its
+            }
+            (mine, its) => mine.class() < its.class(),
+        }
+    }
 }
 
 impl Claim {
     /// Whether it has to go before the other one.
     fn precedes(&self, other: &Self) -> bool {
         match (self.need, other.need) {
-            (Need::Expired(mine), Need::Expired(its)) => mine < its,
-            (Need::Endangered(mine), Need::Endangered(its)) | (Need::Routine(mine), Need::Routine(its)) => {
-                mine + STEP < its
-            }
             (Need::New, Need::New) => self.namespace == other.namespace && self.arrival < other.arrival,
-            (mine, its) => mine.class() < its.class(),
+            (mine, its) => mine.precedes(its),
         }
     }
 }

@@ -7,6 +7,8 @@ use super::{Course, Event, Faults, Sim, start};
 use crate::outside::Habits;
 use crate::scenarios::{Began, report, scaled, seed};
 
+mod years;
+
 /// What there is in all of these: a CA with Let's Encrypt's limits, and nothing else that goes wrong.
 pub(super) fn course(count: usize, days: i64, leaders: usize, reuses: bool) -> Course {
     Course {

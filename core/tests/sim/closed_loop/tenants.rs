@@ -85,6 +85,59 @@ fn p22_bad_names_are_tried_daily_and_the_good_ones_served_as_if_alone() {
     assert!(least >= 2, "{least}");
 }
 
+/// The value of a name never shows at the last server, at CAs whose orders live for an hour, a day, a week: to wait is ours
+/// alone. It costs the CA one order at a time, which is kept for as long as it lives, and no question.
+#[test]
+fn p22_a_value_that_never_shows_costs_the_ca_its_orders_alone() {
+    let began = Began::now();
+    let days = 16;
+    let mut figures = Vec::new();
+    for hours in [1, 24, 7 * 24] {
+        let mut course = course(8, days, 1, true);
+        course.habits.order_hours = hours;
+        let mut sim = Sim::new(course, seed());
+        for number in 0..8 {
+            let name = host(number);
+            sim.set_ingress(&name.to_string(), Some(vec![name.to_string()]));
+            if number % 2 == 1 {
+                sim.outside.dns.hidden.insert(name.challenge_record());
+                sim.laws.hopeless.insert(name, Vec::new());
+            }
+        }
+        sim.run();
+        let broken = &sim.laws.broken;
+        assert!(broken.is_empty(), "{hours} h, seed {}: {broken:#?}", seed());
+        let (mut most, mut fullest) = (0, 0);
+        for name in (1..8).step_by(2).map(host) {
+            let orders = sim.outside.ca.orders.iter();
+            let orders: Vec<_> = orders.filter(|order| order.host == name).collect();
+            for pair in orders.windows(2) {
+                assert!(pair[0].expires <= pair[1].created, "{name} has two at a time");
+            }
+            for order in &orders {
+                let since = orders.iter().filter(|other| other.created >= order.created);
+                let within = since.filter(|other| other.created < secs(order.created, 86_400));
+                fullest = fullest.max(within.count());
+            }
+            assert_eq!(sim.outside.ways.asked[&name], orders.len(), "{name}");
+            most = most.max(orders.len());
+        }
+        // As often as the others that cannot succeed; those that live for long, once for each life.
+        assert!(fullest <= 3, "{hours} h: {fullest} orders in a day");
+        let lives = usize::try_from(days * 24 / hours).unwrap();
+        assert!((2..=(lives + 1).min(18)).contains(&most), "{hours} h: {most}");
+        figures.push(format!("of {hours} h {most}, {fullest} in a day at most"));
+    }
+    report(
+        "values that never show",
+        began,
+        &format!(
+            "orders for a name in {days} days, {}; never two at a time, and the CA is asked nothing else",
+            figures.join("; ")
+        ),
+    );
+}
+
 /// A namespace with three hosts comes and goes every two minutes for a day; twenty hosts of others come meanwhile.
 #[test]
 fn p18_a_namespace_made_and_deleted_in_a_loop_costs_one_order_for_each_name() {

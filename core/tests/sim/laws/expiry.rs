@@ -4,10 +4,16 @@
 //! the way for long [`ENOUGH`] in all. In the way is what no program can help: a CA that does not answer or refuses the name,
 //! name servers that take no update or do not show it, an API server that is away, a clock that is wrong, somebody
 //! else's Secret in its place; and, where the CA has said no, the spacing that P22 wants after it.
+//!
+//! It is due by the plain rule, unless the CA has told when it wants it renewed: from when that was told until that window
+//! is over, it is not due. That excuses nobody. Whoever obeys the window (P21, RFC 9773 §4.2) cannot be due sooner, and may
+//! take any point in it; a CA of ten days tells it for the end of the second third, and the plain rule asks for half. Before
+//! it was told, and where it never was, the plain rule holds.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use faythe_core::Timestamp;
+use faythe_core::ari::CertificateId;
 use faythe_core::name::Hostname;
 use faythe_core::schedule::{Threshold, ahead, renew_at};
 use jiff::SignedDuration;
@@ -24,12 +30,21 @@ const TURNS: SignedDuration = SignedDuration::from_hours(3);
 /// Spells of something, by when each began, and ended.
 type Spells = Vec<(Timestamp, Option<Timestamp>)>;
 
+/// A certificate in a Secret of ours.
+struct Held {
+    host: Hostname,
+    id: Option<CertificateId>,
+    from: Timestamp,
+    end: Timestamp,
+}
+
 /// What is watched for.
 #[derive(Default)]
 pub(crate) struct Watch {
-    /// When the certificate in a Secret of ours begins, ends, and for whom it is.
-    held: BTreeMap<String, (Hostname, Timestamp, Timestamp)>,
+    held: BTreeMap<String, Held>,
     next: Option<Timestamp>,
+    /// When the CA has told another window of a certificate, and when that ends.
+    windows: BTreeMap<CertificateId, Vec<(Timestamp, Timestamp)>>,
     /// When nothing could be done for anybody.
     troubles: Spells,
     /// When nothing could be done for one host.
@@ -62,8 +77,13 @@ impl Laws {
             && let Ok(facts) = &held.content
             && held.issued_at.is_some()
         {
-            let life = (host.clone(), facts.not_before, facts.not_after);
-            watch.held.insert(name.clone(), life);
+            let there = Held {
+                host: host.clone(),
+                id: facts.id.clone(),
+                from: facts.not_before,
+                end: facts.not_after,
+            };
+            watch.held.insert(name.clone(), there);
             watch.next = Some(
                 watch
                     .next
@@ -87,15 +107,19 @@ impl Laws {
             return;
         }
         let watch = &mut self.expiry;
-        let over: Vec<_> = watch.held.extract_if(.., |_, (.., end)| *end <= now).collect();
-        watch.next = watch.held.values().map(|(.., end)| *end).min();
-        for (name, (host, from, end)) in over {
+        let over: Vec<_> = watch.held.extract_if(.., |_, held| held.end <= now).collect();
+        watch.next = watch.held.values().map(|held| held.end).min();
+        for (name, held) in over {
+            let Held { host, id, from, end } = held;
+            let windows = id
+                .and_then(|id| self.expiry.windows.remove(&id))
+                .unwrap_or_default();
             // Nobody minds.
             if name != secret_name(&host) || !self.wanted.contains_key(&host) {
                 continue;
             }
             let due = renew_at(from, end, Threshold::Default);
-            let clear = self.clear_time(&host, due, from, end, outside);
+            let clear = self.clear_time(&host, due, from, end, &not_due(&windows), outside);
             self.expiry.expired += 1;
             let words = format!("{host} expires, though nothing stood in the way for {clear:#}");
             self.law(clear < self.enough(outside), now, &words);
@@ -137,13 +161,26 @@ impl Laws {
         ENOUGH + TURNS * i32::try_from(turns).unwrap()
     }
 
-    /// For how long the way was free between when it was due and the end; `from` says when the CA's noes begin to count.
+    /// The CA tells when it wants a certificate renewed.
+    pub(super) fn tells_window(&mut self, certificate: &CertificateId, outside: &Outside) {
+        let Some(window) = outside.ca.window(certificate, outside.now) else {
+            return;
+        };
+        let told = self.expiry.windows.entry(certificate.clone()).or_default();
+        if told.last().is_none_or(|(_, end)| *end != window.end()) {
+            told.push((outside.answer_at(), window.end()));
+        }
+    }
+
+    /// For how long the way was free between when it was due and the end; `from` says when the CA's noes begin to count, and
+    /// `not_due` when it was not due all the same.
     pub(super) fn clear_time(
         &self,
         host: &Hostname,
         due: Timestamp,
         from: Timestamp,
         end: Timestamp,
+        not_due: &[(Timestamp, Timestamp)],
         outside: &Outside,
     ) -> SignedDuration {
         let Some(wanted) = self.wanted.get(host) else {
@@ -172,7 +209,7 @@ impl Laws {
             };
             (*at, ahead(*at, wait))
         });
-        let mut spells: Vec<_> = spells.chain(spaced).collect();
+        let mut spells: Vec<_> = spells.chain(spaced).chain(not_due.iter().copied()).collect();
         spells.sort();
         let (mut clear, mut at) = (SignedDuration::ZERO, since);
         for (from, until) in spells {
@@ -183,4 +220,13 @@ impl Laws {
         }
         clear + at.duration_until(end).max(SignedDuration::ZERO)
     }
+}
+
+/// When a certificate was not due by what its CA told: from when that was told until the window was over, or another one was
+/// told. One that is past when it is told, as of what is revoked, takes nothing away.
+fn not_due(windows: &[(Timestamp, Timestamp)]) -> Vec<(Timestamp, Timestamp)> {
+    let next = windows.iter().skip(1).map(|(told, _)| *told);
+    let spells = windows.iter().zip(next.chain([Timestamp::MAX]));
+    let spells = spells.map(|((told, end), next)| (*told, (*end).min(next)));
+    spells.filter(|(told, end)| told < end).collect()
 }

@@ -179,6 +179,7 @@ impl Laws {
     ) {
         let times = (outside.now, after(outside.now, again));
         self.renewal.unasked.insert((life, certificate.clone()), times);
+        self.tells_window(certificate, outside);
     }
 
     /// The CA recalls what is held for these.
@@ -204,7 +205,7 @@ impl Laws {
             there == Some(id) && self.wanted.contains_key(host)
         });
         for (host, (id, since)) in &watch {
-            let clear = self.clear_time(host, *since, *since, now, outside);
+            let clear = self.clear_time(host, *since, *since, now, &[], outside);
             let enough = KNOWN + self.enough(outside);
             let words = format!("{id} of {host} was recalled at {since} and is held still");
             self.law(clear < enough, now, &words);

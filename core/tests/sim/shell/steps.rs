@@ -232,6 +232,7 @@ impl Shell {
         let Some(grant) = order.grant.take() else {
             return Ok(Done::Ended(Outcome::Settled));
         };
+        laws.passes_over(self, &host, outside);
         // Only what replaces one is not counted.
         let has_to_replace = grant.exemption() == Exemption::Window;
         let hint = self.world.hint(&host);

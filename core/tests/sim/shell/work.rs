@@ -21,6 +21,7 @@ impl Shell {
         &mut self,
         host: Hostname,
         goal: Goal,
+        rests: u32,
         outside: &Outside,
         laws: &mut Laws,
     ) -> (Hostname, u64) {
@@ -47,6 +48,7 @@ impl Shell {
             host.clone(),
             Running {
                 work: self.works,
+                rests,
                 order,
                 goal,
                 decided: None,
