@@ -166,6 +166,9 @@ pub enum CaError {
     /// Our account could not be read or saved.
     #[error("the ACME account cannot be kept")]
     Account(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Our account has another key by now, or is another: the request was signed in vain.
+    #[error("our account at the CA was changed meanwhile")]
+    Moved(#[source] Arc<Self>),
     /// The CA has made an order, but its authorizations could not be read: it is there, and can be taken up by its URL.
     #[error("the CA has made an order, but does not let it be read")]
     Unread {
@@ -210,6 +213,7 @@ impl CaError {
             | Self::Garbled { .. }
             | Self::Gone { .. }
             | Self::Irreplaceable(_)
+            | Self::Moved(_)
             | Self::NoLeave
             | Self::Unread { .. }
             | Self::Unreachable { .. }

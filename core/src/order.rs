@@ -304,8 +304,9 @@ impl CaView {
 /// An order whose time was over when it was made tells of a clock that is wrong and nothing of the order: what has become
 /// of it the CA will say.
 #[must_use]
-pub fn deadline(ca: &CaView, note: Option<&Note>) -> Option<Timestamp> {
-    let told = ca.expires.or_else(|| note.and_then(|note| note.expires));
+pub fn deadline(ca: Option<&CaView>, note: Option<&Note>) -> Option<Timestamp> {
+    let told = ca.and_then(|ca| ca.expires);
+    let told = told.or_else(|| note.and_then(|note| note.expires));
     told.filter(|at| note.is_none_or(|note| *at > note.created))
 }
 
@@ -365,7 +366,7 @@ fn go_on(known: &Known<'_>, now: Timestamp) -> Step {
     }
     match ca.status {
         OrderStatus::Pending | OrderStatus::Ready | OrderStatus::Processing
-            if deadline(ca, known.note).is_some_and(|at| at <= now) =>
+            if deadline(Some(ca), known.note).is_some_and(|at| at <= now) =>
         {
             if known.goal == Goal::Unwanted {
                 clean_up(known)

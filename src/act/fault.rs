@@ -22,8 +22,6 @@ use crate::store::StoreError;
 const HIDDEN_REST: Duration = Duration::from_secs(2);
 /// A server that does not answer at all is asked again within this.
 const SILENT_REST: Duration = Duration::from_secs(5);
-/// A new order follows an order that died of the CA's own fault after this at least.
-const RENEW_REST: Duration = Duration::from_secs(60);
 
 /// A step that failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,6 +73,12 @@ impl Fault {
                 return Self::problem(problem, during);
             }
             CaError::Unregistered(problem) => return Self::problem(problem, Exchange::NewAccount),
+            CaError::Moved(source) => {
+                // The order is taken up anew with the account as it is now.
+                let pause = rest(None);
+                let fault = Self::ca(source, during);
+                return Self { text, pause, ..fault };
+            }
             CaError::Unread { source, .. } => {
                 let mut fault = Self::ca(source, Exchange::Order);
                 if fault.pause == Pause::Abandon {
@@ -86,7 +90,7 @@ impl Fault {
             CaError::Gone { .. } => ("order-gone", Pause::Abandon),
             CaError::Garbled {
                 retry_after,
-                status: Some(503),
+                status: Some(429 | 503),
                 ..
             } => ("ca-garbled", everything(*retry_after)),
             CaError::Garbled { retry_after, .. } => (
@@ -149,8 +153,9 @@ impl Fault {
                 scope: Scope::Name,
                 wait,
             } => Pause::Doom { parked: false, wait },
+            // What waits for a person is held, and the order can be tried as soon as that ends.
             Reaction::Hold { scope, wait } => Pause::Rest {
-                wait,
+                wait: problem.retry_after,
                 hold: Some((scope, wait)),
             },
             Reaction::Later => Pause::Doom {
@@ -158,10 +163,6 @@ impl Fault {
                 wait: problem.retry_after,
             },
             Reaction::NewKey => Pause::NewKey,
-            Reaction::Renew if matches!(during, Exchange::NewAccount | Exchange::NewOrder) => Pause::Rest {
-                wait: Some(RENEW_REST),
-                hold: None,
-            },
             Reaction::Renew => Pause::Abandon,
             // The order is read again when it is taken up again.
             Reaction::Reread | Reaction::Soon => Pause::Rest {
@@ -307,7 +308,8 @@ impl Fault {
         let text = match status {
             OrderStatus::Pending => "the CA is still validating the challenge",
             OrderStatus::Processing => "the CA is still making the certificate",
-            OrderStatus::Ready | OrderStatus::Valid | OrderStatus::Invalid => "the CA is slow",
+            OrderStatus::Ready => "the CA has taken the signing request, and waits for one still",
+            OrderStatus::Valid | OrderStatus::Invalid => "the CA is slow",
         };
         Self {
             code: "ca-slow".to_owned(),

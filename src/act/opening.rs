@@ -48,6 +48,7 @@ impl Work<'_> {
             Err(
                 CaError::Account(_)
                 | CaError::Irreplaceable(_)
+                | CaError::Moved(_)
                 | CaError::Refused(_)
                 | CaError::Unregistered(_),
             ) => Spending::Refused,

@@ -75,7 +75,10 @@ impl Work<'_> {
         let Some(note) = &self.order.note else {
             return Ok(());
         };
-        let session = self.desk().ca.act()?.resume(&note.order_url).await?;
+        let session = match self.desk().ca.act()?.resume(&note.order_url).await {
+            Ok(session) => session,
+            Err(error) => return Err(self.unless_over(error, deadline(None, Some(note)))),
+        };
         for value in &note.values {
             let zone = self.zone_of(note);
             self.outside
@@ -226,7 +229,7 @@ impl Work<'_> {
             if session.read().view().status != before {
                 break looked;
             }
-            let deadline = deadline(session.read().view(), self.order.note.as_ref());
+            let deadline = deadline(Some(session.read().view()), self.order.note.as_ref());
             if deadline.is_some_and(|at| at <= (self.outside.now)()) {
                 return Err(Fault::expired());
             }
@@ -249,6 +252,9 @@ impl Work<'_> {
         }
         drop(learned);
         let view = session.read().view().clone();
+        if before == OrderStatus::Processing && view.status == OrderStatus::Ready {
+            return Err(self.refused(Fault::slow_ca(view.status)));
+        }
         if before == OrderStatus::Pending && view.status == OrderStatus::Invalid {
             self.spent(Spending::Failed);
         }
@@ -267,7 +273,8 @@ impl Work<'_> {
         if schedule::is_hopeless(self.order.tries) {
             return Fault::stuck_order(status);
         }
-        let deadline = session.and_then(|session| deadline(session.read().view(), self.order.note.as_ref()));
+        let deadline =
+            session.and_then(|session| deadline(Some(session.read().view()), self.order.note.as_ref()));
         let wait = schedule::order_rest(asked, self.order.tries, deadline, (self.outside.now)());
         Fault::slow_ca(status).after(wait)
     }
@@ -280,34 +287,44 @@ impl Work<'_> {
         if let Err(error) = session.act_mut()?.finalize(&csr).await {
             let answered = error.is_about_order();
             // An answer that was lost may have been a yes.
-            self.order.requested = !matches!(error, CaError::NoLeave | CaError::Refused(_));
+            self.order.requested =
+                !matches!(error, CaError::Moved(_) | CaError::NoLeave | CaError::Refused(_));
             let fault = Fault::from(error);
             if fault.pause == Pause::NewKey && !self.order.rekeyed {
                 return self.rekey().await;
             }
             self.order.session = None;
             if answered && matches!(fault.pause, Pause::Rest { .. }) {
-                self.order.refusals += 1;
-                if schedule::is_hopeless(self.order.refusals) {
-                    let pause = Pause::Abandon;
-                    return Err(Fault { pause, ..fault });
-                }
+                return Err(self.refused(fault));
             }
             return Err(fault);
         }
         let view = session.read().view().clone();
         self.order.requested = true;
-        if view.status == OrderStatus::Valid {
-            self.count_issued();
+        match view.status {
+            OrderStatus::Valid => self.count_issued(),
+            OrderStatus::Ready => return Err(self.refused(Fault::slow_ca(view.status))),
+            OrderStatus::Invalid | OrderStatus::Pending | OrderStatus::Processing => {}
         }
         self.doom_if_invalid(&view);
         self.ca_has_done_it();
         Ok(())
     }
 
+    /// The CA has not taken the CSR, whatever it has answered: the order is read anew, and given up when that has gone on for
+    /// long (P23).
+    fn refused(&mut self, fault: Fault) -> Fault {
+        self.order.session = None;
+        self.order.refusals += 1;
+        if schedule::is_hopeless(self.order.refusals) {
+            let pause = Pause::Abandon;
+            return Fault { pause, ..fault };
+        }
+        fault
+    }
+
     /// Gives the noted order another key: the CA does not take the one it has, and the order is ready still.
     async fn rekey(&mut self) -> Result<(), Fault> {
-        self.order.rekeyed = true;
         let Some(note) = &self.order.note else {
             return Ok(());
         };
@@ -315,6 +332,7 @@ impl Work<'_> {
         let saved = self.saved(note, &key);
         self.outside.store.act()?.save(&saved).await?;
         self.order.key = Some(key);
+        self.order.rekeyed = true;
         Ok(())
     }
 
@@ -328,9 +346,10 @@ impl Work<'_> {
         let chain = match session.act_mut()?.certificate().await {
             Ok(chain) => chain,
             Err(error) => {
-                let deadline = deadline(session.read().view(), self.order.note.as_ref());
+                let deadline = deadline(Some(session.read().view()), self.order.note.as_ref());
                 let lapsed = deadline.is_some_and(|at| at <= (self.outside.now)());
-                let fault = self.uncertain(error);
+                self.order.session = None;
+                let fault = self.unless_over(error, deadline);
                 // It is issued and counted, and another would be too: the order is read again, and ends if that is gone.
                 return Err(if fault.pause == Pause::Abandon && !lapsed {
                     fault.after(schedule::ca_rest(self.order.tries))
@@ -443,6 +462,18 @@ impl Work<'_> {
     fn uncertain(&mut self, error: CaError) -> Fault {
         self.order.session = None;
         error.into()
+    }
+
+    /// What follows from a fault with an order that cannot be read, or its certificate: once its time is over and that has
+    /// been tried for long, another follows (P23).
+    fn unless_over(&self, error: CaError, deadline: Option<Timestamp>) -> Fault {
+        let is_over = deadline.map_or_else(|| error.is_about_order(), |at| at <= (self.outside.now)());
+        let fault = Fault::from(error);
+        if is_over && schedule::is_hopeless(self.order.tries) && matches!(fault.pause, Pause::Rest { .. }) {
+            let pause = Pause::Abandon;
+            return Fault { pause, ..fault };
+        }
+        fault
     }
 
     /// The CA has done what it was asked: what has failed before is no series any more, neither this order's nor, where

@@ -309,12 +309,8 @@ impl Keeper {
                     tracing::warn!(%problem, "the CA does not accept the contact address; going on without");
                     contact = None;
                 }
-                // It is the account's key that is meant, and no order's.
-                Err(CaError::Refused(problem))
-                    if matches!(problem.kind, ProblemKind::BadPublicKey | ProblemKind::Malformed) =>
-                {
-                    return Err(CaError::Unregistered(problem));
-                }
+                // It is the account that is meant, and no order.
+                Err(CaError::Refused(problem)) => return Err(CaError::Unregistered(problem)),
                 other => return location(&other?),
             }
         }

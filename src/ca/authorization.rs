@@ -211,7 +211,7 @@ impl Authorization {
 struct Document {
     identifier: Identifier,
     status: AuthorizationStatus,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "problem::or_none")]
     wildcard: bool,
     challenges: Vec<WrittenChallenge>,
 }

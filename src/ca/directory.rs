@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use super::CaError;
 use super::http::{Answer, Http};
-use super::problem::{Asked, refusal, silence};
+use super::problem::{Asked, or_none, refusal, silence};
 use super::shared::Shared;
 
 /// How long a directory is believed: URLs and profiles may change while we run.
@@ -32,7 +32,7 @@ pub(super) struct Directory {
     pub(super) key_change: Option<String>,
     /// Where ARI is asked (RFC 9773 §4.1).
     pub(super) renewal_info: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_none")]
     pub(super) meta: Meta,
 }
 
@@ -43,13 +43,13 @@ pub(super) struct Meta {
     /// Where the terms are that whoever makes an account agrees to.
     pub(super) terms_of_service: Option<String>,
     /// The names by which CAA records allow the CA (RFC 8659 §4.2).
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_none")]
     pub(super) caa_identities: Vec<String>,
     /// Whether a new account needs a binding (RFC 8555 §7.3.4).
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_none")]
     pub(super) external_account_required: bool,
     /// The profiles on offer (draft-ietf-acme-profiles).
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_none")]
     profiles: BTreeMap<String, serde_json::Value>,
 }
 

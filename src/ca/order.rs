@@ -58,7 +58,7 @@ struct Document {
     /// An order need not have it in every state.
     expires: Option<String>,
     error: Option<problem::Document>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "problem::or_none")]
     authorizations: Vec<String>,
     finalize: String,
     certificate: Option<String>,
@@ -164,10 +164,13 @@ impl AcmeOrder {
 
     /// Passes an outcome on, and tells the account's keeper of it first.
     async fn heed<T>(&self, outcome: Result<T, CaError>) -> Result<T, CaError> {
-        if let Err(error) = &outcome {
-            self.keeper.reconsider(&self.account, error).await;
+        match outcome {
+            // That the account is not known the CA says itself.
+            Err(error) if self.keeper.reconsider(&self.account, &error).await && !is_unknown(&error) => {
+                Err(CaError::Moved(Arc::new(error)))
+            }
+            other => other,
         }
-        outcome
     }
 
     async fn look(&mut self) -> Result<(), CaError> {
@@ -306,6 +309,8 @@ impl AcmeOrder {
                         }
                     }
                     Err(error @ CaError::Unreachable { .. }) => return Err(error),
+                    // Of an authorization that has failed the CA would say so.
+                    Err(CaError::Gone { url }) => self.view.problem = Some(expired(&url)),
                     Err(error) => {
                         tracing::debug!(order = self.url, %error, "no reason for the order's failure");
                     }
@@ -326,6 +331,21 @@ impl AcmeOrder {
             authorizations.push(Authorization::read(&answer, &self.account.key)?);
         }
         Ok(authorizations)
+    }
+}
+
+/// Whether the CA says that it does not know our account.
+fn is_unknown(error: &CaError) -> bool {
+    matches!(error, CaError::Refused(problem) if problem.kind == ProblemKind::AccountDoesNotExist)
+}
+
+/// An authorization is gone, and the order with it: its time is over, and nothing has failed (RFC 8555 §7.1.6).
+fn expired(url: &str) -> Problem {
+    Problem {
+        status: Some(404),
+        kind: ProblemKind::Malformed,
+        detail: format!("the order is invalid, and its authorization {url} is not there any more"),
+        retry_after: None,
     }
 }
 

@@ -42,6 +42,11 @@ impl<'a> Asked<'a> {
         }
     }
 
+    /// Whether the same is asked for all names.
+    fn is_of_all(self) -> bool {
+        matches!(self, Self::Service(Endpoint::Directory | Endpoint::NewNonce, _))
+    }
+
     /// The kind of address, which has a pace of its own.
     pub(super) fn endpoint(self) -> Endpoint {
         match self {
@@ -77,10 +82,18 @@ pub(super) fn refusal(answer: &Answer, asked: Asked<'_>) -> CaError {
             url: answer.url.clone(),
         };
     }
+    let status = answer.status;
     match serde_json::from_slice::<Document>(&answer.body) {
-        Ok(document) if document.urn.is_some() || document.detail.is_some() => {
+        // No name can be refused here: it is the CA that does not work.
+        Ok(document) if document.says_something() && asked.is_of_all() => CaError::Garbled {
+            url: answer.url.clone(),
+            what: format!("HTTP {status}: {}", document.problem().detail),
+            retry_after,
+            status: Some(status.as_u16()),
+        },
+        Ok(document) if document.says_something() => {
             let frame = Frame {
-                status: Some(answer.status.as_u16()),
+                status: Some(status.as_u16()),
                 retry_after,
                 during: asked.exchange(),
             };
@@ -88,9 +101,9 @@ pub(super) fn refusal(answer: &Answer, asked: Asked<'_>) -> CaError {
         }
         Ok(_) | Err(_) => CaError::Garbled {
             url: answer.url.clone(),
-            what: format!("HTTP {} without a problem document", answer.status),
+            what: format!("HTTP {status} without a problem document"),
             retry_after,
-            status: Some(answer.status.as_u16()),
+            status: Some(status.as_u16()),
         },
     }
 }
@@ -111,7 +124,7 @@ pub(super) struct Document {
     detail: Option<String>,
     /// Where a person has to go (RFC 8555 §6.7, `userActionRequired`).
     instance: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_none")]
     subproblems: Vec<Subproblem>,
 }
 
@@ -148,7 +161,21 @@ impl Subproblem {
     }
 }
 
+/// Reads what some CAs write as `null` where there is nothing.
+pub(super) fn or_none<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Deserialize<'de> + Default,
+{
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
+}
+
 impl Document {
+    /// Whether it is a problem document at all.
+    fn says_something(&self) -> bool {
+        self.urn.is_some() || self.detail.is_some()
+    }
+
     fn kind(&self) -> ProblemKind {
         kind(self.urn.as_deref())
     }

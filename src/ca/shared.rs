@@ -116,6 +116,7 @@ fn once_more(error: &Arc<CaError>) -> CaError {
         },
         CaError::Gone { url } => CaError::Gone { url: url.clone() },
         CaError::Irreplaceable(problem) => CaError::Irreplaceable(problem.clone()),
+        CaError::Moved(source) => CaError::Moved(Arc::clone(source)),
         CaError::NoLeave => CaError::NoLeave,
         CaError::Unread { url, expires, source } => CaError::Unread {
             url: url.clone(),

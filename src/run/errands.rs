@@ -297,6 +297,7 @@ fn failed(error: &CaError) -> Answer {
         CaError::Garbled { .. }
         | CaError::Gone { .. }
         | CaError::Irreplaceable(_)
+        | CaError::Moved(_)
         | CaError::Refused(_)
         | CaError::Unread { .. }
         | CaError::Unregistered(_) => Answer::Refused,

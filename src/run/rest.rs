@@ -66,20 +66,24 @@ impl Loop {
         let usual = schedule::rest(tries.saturating_sub(1));
         let wait = match &fault.pause {
             Pause::Rest { wait, hold } => {
+                // Who asks for no time at all would be asked without end.
+                let named = |wait: &Option<Duration>| wait.filter(|wait| !wait.is_zero());
                 match hold {
                     Some((Scope::Order(_), asked)) => {
                         for scope in self.world.held_by_trouble(self.world.ca_of(host), host) {
                             // What the CA says to one order it does not say to the others.
-                            let asked = asked.filter(|_| scope != Scope::Account);
+                            let asked = named(asked).filter(|_| scope != Scope::Account);
                             self.hold(host, scope, None, asked.unwrap_or_default(), &fault, now);
                         }
                     }
                     Some((scope, asked)) => {
-                        self.hold(host, scope.clone(), *asked, Duration::ZERO, &fault, now);
+                        self.hold(host, scope.clone(), named(asked), Duration::ZERO, &fault, now);
                     }
                     None => {}
                 }
-                wait.unwrap_or(usual)
+                // While nothing is noted, it may go to another CA, and on as soon as what holds it ends.
+                let is_held = hold.is_some() && !noted && self.is_held(host, now);
+                named(wait).filter(|_| !is_held).unwrap_or(usual)
             }
             Pause::Abandon | Pause::Doom { .. } | Pause::NewKey | Pause::Stop => usual,
         };
@@ -92,6 +96,13 @@ impl Loop {
             tries,
             until: schedule::after(now, wait),
         }
+    }
+
+    /// Whether what its CA has to be left alone with keeps an order for `host`.
+    fn is_held(&self, host: &Hostname, now: Timestamp) -> bool {
+        let ca = self.world.ca_of(host);
+        let exemption = self.world.exemption(host, ca, now);
+        self.world.hold_on(host, ca, exemption, now).is_some()
     }
 
     /// Leaves the CA of an order alone: as long as it asked, or longer each time it has trouble, `least` at least.

@@ -3,10 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use faythe::act::{Fault, Pause};
 use faythe::ca::acme::{Acme, Settings};
 use faythe::ca::{Ca, CaError, NewOrder};
-use faythe::x509::KeyType;
+use faythe::x509::{KeyType, csr, new_key};
 use faythe_core::Timestamp;
+use faythe_core::order::OrderStatus;
+use faythe_core::problem::Exchange;
 use faythe_core::schedule::ahead;
 use jiff::SignedDuration;
 
@@ -52,6 +55,29 @@ async fn p16_a_key_is_changed_and_the_account_stays() {
     }
     assert_ne!(store.key(), key);
     assert_eq!(store.url(), Some(url));
+}
+
+#[tokio::test]
+async fn p16_an_order_under_way_outlives_a_change_of_the_key() {
+    let pebble = Pebble::start(&PLAIN);
+    let store = Arc::new(Memory::default());
+    let running = acme(&pebble, &store);
+    let name = host("a.example.com");
+    let mut order = running.open(grant(&name), NewOrder::default()).await.unwrap();
+    order.answer().await.unwrap();
+    while order.view().status == OrderStatus::Pending {
+        order.refresh().await.unwrap();
+    }
+    acme(&pebble, &store).roll_over().await.unwrap();
+    // The old key is refused, and that is no failure of the order, which is taken up with the new one.
+    let key = new_key(KeyType::default()).unwrap();
+    let csr = csr(&name, &key).unwrap();
+    let refused = order.finalize(&csr).await.unwrap_err();
+    let Fault { pause, .. } = Fault::ca(&refused, Exchange::Order);
+    let hold = None;
+    assert_eq!(pause, Pause::Rest { wait: None, hold }, "{refused:?}");
+    let mut order = running.resume(order.url()).await.unwrap();
+    order.finalize(&csr).await.unwrap();
 }
 
 #[tokio::test]

@@ -116,6 +116,20 @@ async fn a_busy_ca_is_heard_in_every_form() {
     assert_eq!((busy.kind, busy.status), (ProblemKind::RateLimited, Some(503)));
     assert_eq!(busy.retry_after, Some(Duration::from_secs(90)));
 
+    // Who limits us need not speak ACME.
+    server.on(
+        "/new",
+        Reply::Whole(429, "Retry-After: 600\r\n", "<html>".to_owned()),
+    );
+    let wait = Some(Duration::from_secs(600));
+    assert_eq!(
+        Fault::ca(&fails(&server).await, Exchange::NewOrder).pause,
+        Pause::Rest {
+            wait,
+            hold: Some((Scope::Account, wait)),
+        }
+    );
+
     server.on("/nonce", Reply::Whole(503, "Retry-After: 5\r\n", String::new()));
     assert_eq!(garbled(fails(&server).await).1, Some(Duration::from_secs(5)));
 }
@@ -156,6 +170,9 @@ async fn a_directory_that_is_down_or_wrong_passes() {
         Reply::Whole(200, "", "<html>".to_owned()),
         Reply::Whole(200, "", good.replace(&server.base, "")),
         Reply::Whole(301, "Location: https://elsewhere.test/\r\n", String::new()),
+        // Whoever stands before the CA refuses no name.
+        Reply::Whole(403, "", r#"{"type":"about:blank","detail":"blocked"}"#.to_owned()),
+        Reply::Whole(404, "", problem("malformed", "no such provisioner")),
         outage.clone(),
     ] {
         server.on("/dir", bad.clone());
@@ -335,8 +352,14 @@ async fn the_reason_of_a_failure_is_found_in_the_challenge() {
     );
     assert!(found.detail.contains("NXDOMAIN"));
 
-    // Without any reason it is invalid all the same.
+    // What is not there any more has not failed: its time was over before that of the order.
     server.on("/authz/1", Reply::Whole(404, "", String::new()));
+    let opened = open(&server).await.unwrap();
+    let now = "2026-11-23T12:00:00Z".parse().unwrap();
+    assert_eq!(Fault::invalid(opened.view(), now).pause, Pause::Abandon);
+
+    // Without any reason it is invalid all the same.
+    server.on("/authz/1", Reply::Whole(500, "", String::new()));
     let opened = open(&server).await.unwrap();
     assert_eq!(
         (opened.view().status, &opened.view().problem),
@@ -574,17 +597,33 @@ async fn a_key_that_cannot_be_read_back_is_the_accounts_fault() {
 #[tokio::test]
 async fn p22_an_account_key_that_is_refused_is_no_names_fault() {
     let server = Hostile::start().await;
-    for kind in ["badPublicKey", "malformed"] {
+    for kind in ["badPublicKey", "malformed", "brandNew", "unauthorized"] {
         server.on("/account", Reply::Whole(400, "", problem(kind, "weak")));
         let refused = fails(&server).await;
-        let fault = Fault::ca(&refused, Exchange::NewOrder);
         let day = Some(Duration::from_secs(86_400));
-        assert_eq!(
-            fault.pause,
-            Pause::Rest {
-                wait: day,
-                hold: Some((Scope::Account, day)),
-            }
-        );
+        // Whatever the account was wanted for.
+        for during in [Exchange::NewOrder, Exchange::Order] {
+            assert_eq!(
+                Fault::ca(&refused, during).pause,
+                Pause::Rest {
+                    wait: None,
+                    hold: Some((Scope::Account, day)),
+                }
+            );
+        }
     }
+}
+
+#[tokio::test]
+async fn nothing_may_be_written_as_null() {
+    let server = Hostile::start().await;
+    let base = &server.base;
+    let nothing = r#""profiles":null,"caaIdentities":null,"externalAccountRequired":null"#;
+    let directory = format!(
+        r#"{{"newNonce":"{base}/nonce","newAccount":"{base}/account","newOrder":"{base}/new","meta":{{{nothing}}}}}"#
+    );
+    server.on("/dir", Reply::Whole(200, "", directory));
+    let caa = problem("caa", "no").replace('}', r#","instance":null,"subproblems":null}"#);
+    server.on("/new", Reply::Whole(403, "", caa));
+    assert_eq!(refused(fails(&server).await).kind, ProblemKind::Caa);
 }

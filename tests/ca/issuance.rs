@@ -145,7 +145,7 @@ fn nothing() -> CertFacts {
 
 pub(crate) fn refused<T>(outcome: Result<T, CaError>) -> Problem {
     match outcome {
-        Err(CaError::Refused(problem)) => problem,
+        Err(CaError::Refused(problem) | CaError::Unregistered(problem)) => problem,
         Err(other) => panic!("{other}: {other:?}"),
         Ok(_) => panic!("this should have been refused"),
     }

@@ -85,7 +85,7 @@ const PROBLEMS: [(&str, &[&str]); 32] = [
         &["p17_what_will_not_succeed_stops_one_name_and_no_other"],
     ),
     (
-        "`badPublicKey`, `malformed`, to a new account",
+        "`badPublicKey`, `malformed` or a type that we do not know, to a new account",
         &["p22_an_account_key_that_is_refused_is_no_names_fault"],
     ),
     (

@@ -7,6 +7,7 @@ use faythe::store::secrets::SeenSecret;
 use faythe_core::name::Hostname;
 use faythe_core::order::OrderStatus;
 use faythe_core::problem::{Problem, ProblemKind};
+use faythe_core::schedule::{Demand, after};
 use tokio::time::Instant;
 
 use crate::rig::{AT_ONCE, Rig};
@@ -156,6 +157,137 @@ async fn p17_a_limit_of_the_account_holds_everything_for_as_long_as_the_ca_said(
         "{:?}",
         began.elapsed()
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn p22_a_ca_that_asks_for_no_wait_at_all_is_not_asked_without_end() {
+    for (status, kind) in [
+        (503, ProblemKind::RateLimited),
+        (500, ProblemKind::ServerInternal),
+    ] {
+        let rig = Rig::new(&["a.example.com", "b.example.com"]);
+        rig.place.state().faults.refuse_orders = Some(Problem {
+            status: Some(status),
+            kind,
+            detail: "busy".into(),
+            retry_after: Some(Duration::ZERO),
+        });
+        let mut process = rig.process();
+        rig.pass(&mut process, Duration::from_secs(3600)).await;
+        let asked = rig.place.state().calls("open");
+        assert!((5..=40).contains(&asked), "{asked} times in an hour");
+        rig.place.state().faults.refuse_orders = None;
+        rig.settled(&mut process).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p22_who_met_what_is_held_until_somebody_acts_goes_on_as_soon_as_somebody_has() {
+    let rig = Rig::new(&["b.example.com"]);
+    let mut process = rig.process();
+    rig.settled(&mut process).await;
+    rig.place.state().faults.refuse_orders = Some(Problem {
+        status: Some(403),
+        kind: ProblemKind::UserActionRequired,
+        detail: "new terms".into(),
+        retry_after: None,
+    });
+    let hosts = ["a.example.com", "b.example.com"].map(str::to_owned);
+    rig.show_requests(&process, &hosts);
+    rig.pass(&mut process, Duration::from_secs(3600)).await;
+    assert_eq!(rig.place.state().calls("open"), 2, "asked once");
+    rig.place.state().faults.refuse_orders = None;
+    // By hand, for another: where that succeeds, the hold is over for all.
+    let [met, mended]: [Hostname; 2] = hosts.map(|host| host.parse().unwrap());
+    let asked = Demand {
+        at: (rig.clock())(),
+        force: false,
+    };
+    let held = {
+        let state = &mut *rig.place.state();
+        let held = state.secrets.get_mut(&mended).unwrap();
+        held.renew = Some(Box::new(asked));
+        held.clone()
+    };
+    let (secret, host) = (held.secret.clone(), Some(mended));
+    process
+        .secrets
+        .unbounded_send(SeenSecret::Changed { secret, host, held })
+        .unwrap();
+    let began = Instant::now();
+    rig.reach(&mut process, |state| state.secrets.contains_key(&met))
+        .await;
+    assert!(
+        began.elapsed() <= Duration::from_secs(65),
+        "{:?}",
+        began.elapsed()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn p23_an_order_that_can_never_be_read_again_is_given_up_when_its_time_is_over() {
+    let rig = Rig::new(&["a.example.com", "b.example.com"]);
+    let hours = |hours: u64| Duration::from_secs(hours * 3600);
+    {
+        let faults = &mut rig.place.state().faults;
+        faults.hide = true;
+        faults.expires = Some(after((rig.clock())(), hours(8)));
+    }
+    let mut process = rig.process();
+    rig.reach(&mut process, |state| state.calls("look") > 3).await;
+    drop(process);
+    // The address of what was ordered is not there any more; new orders have another.
+    {
+        let faults = &mut rig.place.state().faults;
+        faults.hide = false;
+        faults.ca_misses = vec!["resume"; 10_000];
+    }
+    let mut process = rig.process();
+    rig.pass(&mut process, hours(7)).await;
+    assert_eq!(rig.place.state().orders.len(), 2);
+    rig.pass(&mut process, hours(2)).await;
+    rig.settled(&mut process).await;
+    let state = rig.place.state();
+    assert_eq!(state.orders.len(), 4);
+    let asked = state.calls("resume");
+    assert!(asked <= 300, "{asked} times");
+}
+
+#[tokio::test(start_paused = true)]
+async fn p23_a_csr_that_comes_to_nothing_is_sent_now_and_then_and_not_for_ever() {
+    let check = |rig: &Rig, orders, finalized| {
+        let state = rig.place.state();
+        assert_eq!((state.orders.len(), state.calls("finalize")), (orders, finalized));
+    };
+    let rig = Rig::new(&["a.example.com"]);
+    rig.place.state().faults.shrugs = 3;
+    let mut process = rig.process();
+    rig.settled(&mut process).await;
+    check(&rig, 1, 4);
+
+    let rig = Rig::new(&["a.example.com"]);
+    rig.place.state().faults.shrugs = 32;
+    let mut process = rig.process();
+    rig.pass(&mut process, Duration::from_secs(1500)).await;
+    assert_eq!(rig.place.state().orders.len(), 1);
+    rig.settled(&mut process).await;
+    check(&rig, 2, 33);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p22_new_orders_in_vain_come_to_one_a_day() {
+    let rig = Rig::new(&["a.example.com"]);
+    // The place for new orders is not there any more.
+    rig.place.state().faults.refuse_orders = Some(Problem {
+        status: Some(404),
+        kind: ProblemKind::Malformed,
+        detail: "page not found".into(),
+        retry_after: None,
+    });
+    let mut process = rig.process();
+    rig.pass(&mut process, Duration::from_secs(86_400)).await;
+    let asked = rig.place.state().calls("open");
+    assert!((9..=12).contains(&asked), "{asked} times in a day");
 }
 
 #[tokio::test(start_paused = true)]

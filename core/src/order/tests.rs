@@ -275,11 +275,11 @@ fn p23_an_order_ends_when_the_ca_said_unless_it_was_over_when_it_was_made() {
     let mut note = facts.note.clone();
     (note.created, note.expires, view.expires) = (at(50), Some(at(100)), None);
     // A CA need not repeat it.
-    assert_eq!(deadline(&view, Some(&note)), Some(at(100)));
+    assert_eq!(deadline(Some(&view), Some(&note)), Some(at(100)));
     view.expires = Some(at(200));
-    assert_eq!(deadline(&view, Some(&note)), Some(at(200)));
+    assert_eq!(deadline(Some(&view), Some(&note)), Some(at(200)));
     view.expires = Some(at(50));
-    assert_eq!(deadline(&view, Some(&note)), None);
+    assert_eq!(deadline(Some(&view), Some(&note)), None);
 }
 
 #[test]

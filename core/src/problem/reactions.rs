@@ -138,11 +138,14 @@ pub(super) const TABLE: [Row; 32] = [
         reaction: |_| Reaction::Stop,
     },
     Row {
-        problem: "`badPublicKey`, `malformed`, to a new account",
+        problem: "`badPublicKey`, `malformed` or a type that we do not know, to a new account",
         says: "HOLD of everything for a day: the account or the configuration has to change",
         person: "set `cas[].account_key_type` to one that the CA takes, and have another account made (`faythe account`)",
         fits: |problem, during| {
-            during == Exchange::NewAccount && matches!(problem.kind, K::BadPublicKey | K::Malformed)
+            let passes = matches!(problem.status, Some(429 | 500..));
+            let is_unknown = problem.kind == K::Unknown && !passes;
+            during == Exchange::NewAccount
+                && (is_unknown || matches!(problem.kind, K::BadPublicKey | K::Malformed))
         },
         reaction: account_refused,
     },

@@ -34,6 +34,8 @@ pub(crate) struct Faults {
     pub(crate) expires: Option<Timestamp>,
     /// When certificates begin: at the beginning of this day of January 2026.
     pub(crate) begins: Option<u8>,
+    /// How many CSRs the CA takes without doing anything.
+    pub(crate) shrugs: usize,
     /// The CA answers a CSR with this.
     pub(crate) refuse_requests: Option<Problem>,
     /// The CA answers a question about a renewal with this.

@@ -177,7 +177,7 @@ impl Order {
 
     /// When the CA forgets it, as far as is known.
     pub(super) fn deadline(&self) -> Option<Timestamp> {
-        deadline(self.view.as_ref()?, self.note.as_ref())
+        deadline(self.view.as_ref(), self.note.as_ref())
     }
 
     /// The orders of no use in a row, once this is one more.
