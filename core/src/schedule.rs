@@ -226,6 +226,16 @@ pub fn rest(tries: u32) -> Duration {
     doubling(FIRST_REST, tries, LONGEST_REST)
 }
 
+/// The pause between two looks at what others have to mend in the DNS, where so many orders wait: five seconds, so that it is
+/// seen soon (P22), and longer where that would be more than four looks a second.
+#[must_use]
+pub fn lookout(waiting: usize) -> Duration {
+    const SHORTEST: Duration = Duration::from_secs(5);
+    const EACH: Duration = Duration::from_millis(250);
+    let together = EACH.saturating_mul(u32::try_from(waiting).unwrap_or(u32::MAX));
+    together.clamp(SHORTEST, LONGEST_REST)
+}
+
 /// Whether an order that the CA has left in one state through `tries` rests is given up for a new one (P23).
 ///
 /// After about half an hour. A CA that lost an order between finalization and issuance never ends it, and a new order for

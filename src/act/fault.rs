@@ -112,6 +112,7 @@ impl Fault {
     }
 
     const EXPIRED: &str = "order-expired";
+    const UNSEEN: &str = "dns-not-visible";
 
     /// An order that the CA has given up.
     #[must_use]
@@ -145,6 +146,12 @@ impl Fault {
     #[must_use]
     pub fn is_expiry(&self) -> bool {
         self.code == Self::EXPIRED
+    }
+
+    /// Whether the DNS has not shown a record for so long that somebody has to see to it.
+    #[must_use]
+    pub fn is_unseen(&self) -> bool {
+        self.code == Self::UNSEEN
     }
 
     fn problem(problem: &Problem, during: Exchange) -> Self {
@@ -201,7 +208,7 @@ impl Fault {
         if sight.is_late(rule, now) {
             let report = sight.report(servers);
             return Self {
-                code: "dns-not-visible".to_owned(),
+                code: Self::UNSEEN.to_owned(),
                 text: format!(
                     "the challenge at {record} is still not visible where it has to be: {report}; see that these servers get \
                      the zone's changes; they go on being asked"

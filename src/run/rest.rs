@@ -42,7 +42,7 @@ impl Loop {
         let wait = if another {
             schedule::ca_rest(tries)
         } else {
-            schedule::rest(tries)
+            schedule::rest(tries).min(schedule::lookout(self.world.excluded()))
         };
         let hold = Hold {
             until: schedule::after(now, wait),
@@ -63,7 +63,11 @@ impl Loop {
         tries: u32,
         now: Timestamp,
     ) -> Rest {
-        let usual = schedule::rest(tries.saturating_sub(1));
+        let usual = if fault.is_unseen() {
+            schedule::lookout(self.parked.len())
+        } else {
+            schedule::rest(tries.saturating_sub(1))
+        };
         let wait = match &fault.pause {
             Pause::Rest { wait, hold } => {
                 // Who asks for no time at all would be asked without end.

@@ -286,3 +286,9 @@ fn p22_rests_grow_from_seconds_to_a_minute() {
     assert_eq!(rest(2), Duration::from_secs(4));
     assert_eq!(rest(u32::MAX), Duration::from_secs(60));
 }
+
+#[test]
+fn p22_the_dns_is_looked_at_within_seconds_and_not_by_all_at_once() {
+    let waits = [0, 1, 20, 40, 1_000, usize::MAX].map(|waiting| lookout(waiting).as_secs());
+    assert_eq!(waits, [5, 5, 5, 10, 60, 60]);
+}

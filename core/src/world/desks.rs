@@ -418,6 +418,12 @@ impl World {
         self.desks.exclusions.get(host)?.get(&ca)
     }
 
+    /// How many hosts CAA records keep from a CA.
+    #[must_use]
+    pub fn excluded(&self) -> usize {
+        self.desks.exclusions.len()
+    }
+
     /// Forgets what CAA records said of a host that is of no interest any more.
     pub(super) fn drop_exclusions(&mut self, host: &Hostname) {
         self.desks.exclusions.remove(host);
