@@ -17,7 +17,7 @@ use faythe_core::order::{CaView, End, Goal, Known, Note, OrderStatus, Place, Pub
 use faythe_core::policy::Policy;
 use faythe_core::renewal::Rule;
 use faythe_core::route::Route;
-use faythe_core::schedule::{self, Demand, Failures, GivenUp, Threshold};
+use faythe_core::schedule::{Demand, Failures, GivenUp, Threshold};
 use faythe_core::visibility::{Health, Sight};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -440,23 +440,6 @@ impl Work<'_> {
             stage: self.order.stage,
             fault,
             tries: self.order.tries,
-        }
-    }
-
-    fn failure(&self, fault: Fault, parked: bool, wait: Option<Duration>) -> Failures {
-        let now = (self.outside.now)();
-        let count = self.order.failures.as_ref().map_or(0, |before| before.count);
-        Failures {
-            count: count.saturating_add(1),
-            last: now,
-            refused_by: self.refused_by(&fault, now),
-            code: fault.code,
-            text: match self.outside.name_of(self.order.ca) {
-                Some(name) => format!("{name}: {}", fault.text),
-                None => fault.text,
-            },
-            not_before: wait.map(|wait| schedule::after(now, wait)),
-            parked,
         }
     }
 

@@ -38,6 +38,8 @@ pub struct Failures {
     pub count: u32,
     /// When the last one ended.
     pub last: Timestamp,
+    /// How far the clock that said so was ahead of the API server's.
+    pub clock_ahead: SignedDuration,
     /// Stable code of the last one.
     pub code: String,
     /// The CA's words about the last one.
@@ -61,6 +63,8 @@ pub struct GivenUp {
     pub last: Timestamp,
     /// Not before this, where one after the other has lapsed.
     pub not_before: Option<Timestamp>,
+    /// How far the clock that said so was ahead of the API server's.
+    pub clock_ahead: SignedDuration,
     /// Stable code of what was wrong with the last one.
     pub code: String,
     /// What was wrong with it, for people.
@@ -145,15 +149,17 @@ impl Failures {
         self.not_before.map_or(next, |bound| bound.max(next))
     }
 
-    /// The same as far as it can be true by a clock that says `now`. What failed while the clock was ahead, or was saved
-    /// then, counts as if it had failed just now, and waits no longer than it would have.
+    /// The same by a clock that says `now` and is so far ahead of the API server's. What failed while the clock was ahead, or
+    /// was saved then, failed as long ago as the API server's clock has let pass, and not just now each time that a process
+    /// begins. The CA's own bound goes along.
     #[must_use]
-    pub fn by(self, now: Timestamp) -> Self {
+    pub fn by(self, now: Timestamp, clock_ahead: SignedDuration) -> Self {
+        let last = told_by(self.last, self.clock_ahead, now, clock_ahead);
+        let moved = self.last.duration_until(last);
         Self {
-            not_before: self
-                .not_before
-                .map(|bound| set_back(bound, self.last.max(now), now)),
-            last: self.last.min(now),
+            not_before: self.not_before.map(|bound| ahead(bound, moved)),
+            last,
+            clock_ahead,
             ..self
         }
     }
@@ -186,6 +192,7 @@ impl GivenUp {
         Self {
             count: before.saturating_add(1),
             last: now,
+            clock_ahead: SignedDuration::ZERO,
             not_before: made.map(|made| ahead(made, spacing(before, at_least(issue_grace)))),
             code,
             text,
@@ -208,13 +215,15 @@ impl GivenUp {
         })
     }
 
-    /// The same as far as it can be true by a clock that says `now`: see [`Failures::by`].
+    /// The same by a clock that says `now` and is so far ahead of the API server's: see [`Failures::by`].
     #[must_use]
-    pub fn by(self, now: Timestamp) -> Self {
-        let bound = self.not_before;
+    pub fn by(self, now: Timestamp, clock_ahead: SignedDuration) -> Self {
+        let last = told_by(self.last, self.clock_ahead, now, clock_ahead);
+        let moved = self.last.duration_until(last);
         Self {
-            not_before: bound.map(|bound| set_back(bound, self.last.max(now), now)),
-            last: self.last.min(now),
+            not_before: self.not_before.map(|bound| ahead(bound, moved)),
+            last,
+            clock_ahead,
             ..self
         }
     }
@@ -319,6 +328,27 @@ pub fn after(at: Timestamp, by: Duration) -> Timestamp {
 pub fn set_back(until: Timestamp, before: Timestamp, now: Timestamp) -> Timestamp {
     let left = before.duration_until(until).max(SignedDuration::ZERO);
     until.min(ahead(now, left))
+}
+
+/// When something was that `then` tells by a clock which was so far ahead of the API server's, by one that says `now` and is
+/// ahead by `clock_ahead`: of the time that both have let pass, and the API server's, the shorter. What is yet to come by our clock
+/// was told by one that was ahead, so that the API server's alone counts; and nothing is yet to come.
+fn told_by(
+    then: Timestamp,
+    then_ahead: SignedDuration,
+    now: Timestamp,
+    clock_ahead: SignedDuration,
+) -> Timestamp {
+    let ours = then.duration_until(now);
+    let theirs = ours
+        .saturating_sub(clock_ahead.saturating_sub(then_ahead))
+        .max(SignedDuration::ZERO);
+    let passed = if ours.is_negative() {
+        theirs
+    } else {
+        theirs.min(ours)
+    };
+    if passed == ours { then } else { back(now, passed) }
 }
 
 pub(crate) fn back(at: Timestamp, by: SignedDuration) -> Timestamp {

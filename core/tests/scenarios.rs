@@ -223,6 +223,7 @@ impl Theater {
                 let failures = Failures {
                     count: count.parse().map_err(|_| "no number")?,
                     last: at(last)?,
+                    clock_ahead: SignedDuration::ZERO,
                     code: (*code).to_owned(),
                     text: format!("the CA says {code}"),
                     not_before: option(rest, "until").map(at).transpose()?,
@@ -408,6 +409,7 @@ impl Theater {
                 let failures = Failures {
                     count,
                     last: now,
+                    clock_ahead: SignedDuration::ZERO,
                     code: (*code).to_owned(),
                     text: format!("the CA says {code}"),
                     not_before: None,

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use faythe_core::Timestamp;
 use faythe_core::budget::Limits;
 use faythe_core::cas::CaId;
+use jiff::SignedDuration;
 
 use super::Outside;
 use crate::ca::Ca;
@@ -23,6 +25,12 @@ impl Outside {
     pub fn desk(&self, ca: CaId) -> &Desk {
         // There is one at least, and as many as `cas` has.
         &self.desks[ca.place().min(self.desks.len() - 1)]
+    }
+
+    /// How far our clock, which says `now`, is ahead of the API server's, as far as that has told.
+    #[must_use]
+    pub fn clock_ahead(&self, now: Timestamp) -> SignedDuration {
+        self.witness.ahead(now).unwrap_or_default()
     }
 
     /// What a CA is called, where there are several.

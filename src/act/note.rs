@@ -1,9 +1,11 @@
 //! Noting an order, which is also what keeps two instances from having one each; and what came of those before it.
 
+use std::time::Duration;
+
 use faythe_core::Timestamp;
 use faythe_core::ari::CertificateId;
 use faythe_core::order::{CaView, ChallengeValue, Note};
-use faythe_core::schedule::GivenUp;
+use faythe_core::schedule::{self, Failures, GivenUp};
 
 use super::fault::Fault;
 use super::steps::new_key;
@@ -185,17 +187,40 @@ impl Work<'_> {
         Outcome::GivenUp(given_up)
     }
 
+    /// What the CA has seen fail in a row, once this has failed too.
+    pub(super) fn failure(&self, fault: Fault, parked: bool, wait: Option<Duration>) -> Failures {
+        let now = (self.outside.now)();
+        let count = self.order.failures.as_ref().map_or(0, |before| before.count);
+        Failures {
+            count: count.saturating_add(1),
+            last: now,
+            clock_ahead: self.outside.clock_ahead(now),
+            refused_by: self.refused_by(&fault, now),
+            code: fault.code,
+            text: match self.outside.name_of(self.order.ca) {
+                Some(name) => format!("{name}: {}", fault.text),
+                None => fault.text,
+            },
+            not_before: wait.map(|wait| schedule::after(now, wait)),
+            parked,
+        }
+    }
+
     /// The orders of no use in a row, once this is one more.
     pub(super) fn given_up(&self, fault: &Fault) -> GivenUp {
         let note = self.order.note.as_ref().filter(|_| fault.is_expiry());
-        GivenUp::one_more(
-            self.order.given_up.as_ref(),
-            note.map(|note| note.created),
-            self.outside.policy.issue_grace,
-            (self.outside.now)(),
-            fault.code.clone(),
-            fault.text.clone(),
-        )
+        let now = (self.outside.now)();
+        GivenUp {
+            clock_ahead: self.outside.clock_ahead(now),
+            ..GivenUp::one_more(
+                self.order.given_up.as_ref(),
+                note.map(|note| note.created),
+                self.outside.policy.issue_grace,
+                now,
+                fault.code.clone(),
+                fault.text.clone(),
+            )
+        }
     }
 }
 

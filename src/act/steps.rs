@@ -432,7 +432,20 @@ impl Work<'_> {
             failures: Some(failures.clone()),
             given_up: None,
         };
-        self.outside.store.act()?.save(&saved).await?;
+        let store = self.outside.store.act()?;
+        if let Err(error) = store.save(&saved).await {
+            // Where a note of earlier failures has been put in the place of ours, the latest counts, or it would be lost.
+            let is_conflict = matches!(error, StoreError::Conflict { .. });
+            let there = if is_conflict {
+                store.note(&saved.host).await?
+            } else {
+                None
+            };
+            if there.is_none_or(|there| there.order.is_some()) {
+                return Err(error.into());
+            }
+            store.save(&saved).await?;
+        }
         Ok(Then::End(Outcome::Failed(failures)))
     }
 

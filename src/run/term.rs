@@ -88,6 +88,7 @@ impl Loop {
         self.open_ledgers(&records);
         self.world.load_windows(&windows);
         let now = self.now();
+        let ahead = self.world.clock_ahead();
         let mut orders = Vec::new();
         let mut failures = Vec::new();
         let mut useless = Vec::new();
@@ -105,8 +106,8 @@ impl Loop {
                 }
                 continue;
             };
-            failures.extend(failed.map(|failed| (host.clone(), failed.by(now))));
-            useless.extend(given_up.map(|given_up| (host.clone(), given_up.by(now))));
+            failures.extend(failed.map(|failed| (host.clone(), failed.by(now, ahead))));
+            useless.extend(given_up.map(|given_up| (host.clone(), given_up.by(now, ahead))));
             let Some((note, key)) = order else { continue };
             if let Some(value) = note.values.first() {
                 self.outside.board.place(&host, &value.record);

@@ -11,6 +11,7 @@ use faythe_core::order::{ChallengeValue, Note};
 use faythe_core::schedule::Failures;
 use faythe_core::zone::{Rule, Zone, Zones};
 use http::{Method, Request};
+use jiff::SignedDuration;
 use kube::Client;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::client::Body;
@@ -57,6 +58,7 @@ fn failed(saved: &Saved) -> Saved {
     let failures = Failures {
         count: 1,
         last: "2026-11-24T11:00:00Z".parse().unwrap(),
+        clock_ahead: SignedDuration::ZERO,
         code: "dns".into(),
         text: "no TXT".into(),
         not_before: None,

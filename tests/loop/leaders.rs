@@ -6,6 +6,7 @@ use faythe::store::Saved;
 use faythe::store::secrets::SeenSecret;
 use faythe_core::budget::{Limit, Limits};
 use faythe_core::name::Hostname;
+use faythe_core::problem::{Problem, ProblemKind};
 use faythe_core::schedule::{Failures, ahead};
 use jiff::SignedDuration;
 use tokio::time::Instant;
@@ -254,6 +255,7 @@ fn failed(host: &str, rig: &Rig) -> Saved {
         failures: Some(Failures {
             count: 1,
             last: ahead(rig.clock()(), SignedDuration::from_hours(-48)),
+            clock_ahead: SignedDuration::ZERO,
             code: "unauthorized".into(),
             text: "no".into(),
             not_before: None,
@@ -277,6 +279,28 @@ async fn p38_what_failed_in_zones_that_are_not_ours_takes_no_room_and_stays() {
     rig.pass(&mut process, Duration::from_secs(60)).await;
     let state = rig.place.state();
     assert_eq!((state.notes.len(), state.calls("forget")), (AT_ONCE, 1));
+}
+
+/// A backup is put back, and with it the note of a failure of days ago.
+#[tokio::test(start_paused = true)]
+async fn p22_a_failure_is_noted_in_the_place_of_an_earlier_one() {
+    let rig = Rig::new(&[]);
+    rig.place.state().faults.refuse_orders = Some(Problem {
+        status: Some(400),
+        kind: ProblemKind::RejectedIdentifier,
+        detail: "policy forbids issuing for it".to_owned(),
+        retry_after: None,
+    });
+    let mut process = rig.process();
+    rig.pass(&mut process, Duration::from_secs(1)).await;
+    let earlier = failed(HOST, &rig);
+    rig.place.slip_in(earlier.clone());
+    rig.show_requests(&process, &[HOST.to_owned()]);
+    rig.pass(&mut process, Duration::from_secs(5)).await;
+    let noted = rig.place.state().notes[&earlier.host].failures.clone();
+    assert_ne!(noted, earlier.failures);
+    rig.pass(&mut process, Duration::from_secs(6 * 3_600)).await;
+    assert_eq!(rig.place.state().calls("open"), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -55,6 +55,7 @@ fn s13_failures_widen_the_spacing_up_to_a_day() {
         let failures = Failures {
             count,
             last: START,
+            clock_ahead: SignedDuration::ZERO,
             code: "dns".into(),
             text: String::new(),
             not_before: None,
@@ -78,6 +79,7 @@ fn p17_failures_are_spaced_even_without_a_grace() {
         let failures = Failures {
             count,
             last: START,
+            clock_ahead: SignedDuration::ZERO,
             code: "dns".into(),
             text: String::new(),
             not_before: None,
@@ -97,6 +99,7 @@ fn a_grace_above_a_day_and_the_cas_own_bound_are_kept() {
     let mut failures = Failures {
         count: 3,
         last: START,
+        clock_ahead: SignedDuration::ZERO,
         code: "rateLimited".into(),
         text: String::new(),
         not_before: None,
@@ -121,6 +124,7 @@ fn p22_a_demand_passes_our_own_waits_once() {
     let failures = |count, parked| Failures {
         count,
         last: START,
+        clock_ahead: SignedDuration::ZERO,
         code: "paused".into(),
         text: String::new(),
         not_before: None,
@@ -164,6 +168,7 @@ fn p38_what_failed_by_a_clock_that_was_ahead_failed_just_now() {
     let failed = |last, bound: Option<Timestamp>| Failures {
         count: 1,
         last,
+        clock_ahead: SignedDuration::ZERO,
         code: "dns".into(),
         text: String::new(),
         not_before: bound,
@@ -172,9 +177,35 @@ fn p38_what_failed_by_a_clock_that_was_ahead_failed_just_now() {
     };
     let year = ahead(START, days(365));
     let told = failed(year, Some(ahead(year, days(2))));
-    assert_eq!(told.by(START), failed(START, Some(ahead(START, days(2)))));
+    let none = SignedDuration::ZERO;
+    assert_eq!(
+        told.clone().by(START, none),
+        failed(START, Some(ahead(START, days(2))))
+    );
     let earlier = failed(START, Some(ahead(START, days(2))));
-    assert_eq!(earlier.clone().by(ahead(START, days(1))), earlier);
+    assert_eq!(earlier.clone().by(ahead(START, days(1)), none), earlier);
+    // Where it is known how far, it failed when it did, however many processes begin since.
+    let told = Failures {
+        clock_ahead: days(365),
+        ..told
+    };
+    for day in [0, 1, 2] {
+        let truth = failed(START, Some(ahead(START, days(2))));
+        assert_eq!(told.clone().by(ahead(START, days(day)), none), truth, "day {day}");
+    }
+    // A clock that is ahead now, or an API server's, has let no time pass.
+    let later = ahead(START, days(10));
+    for ahead_by in [days(9), days(-9)] {
+        let last = earlier.clone().by(later, ahead_by).last;
+        assert_eq!(
+            last,
+            if ahead_by.is_negative() {
+                START
+            } else {
+                ahead(START, days(9))
+            }
+        );
+    }
 }
 
 #[test]
@@ -235,6 +266,7 @@ fn p22_orders_of_no_use_come_to_one_a_day() {
         let given_up = GivenUp {
             count,
             last: START,
+            clock_ahead: SignedDuration::ZERO,
             not_before: None,
             code: "order-gone".into(),
             text: String::new(),

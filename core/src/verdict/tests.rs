@@ -1,5 +1,7 @@
 //! The words of every verdict.
 
+use jiff::SignedDuration;
+
 use super::*;
 use crate::cert::Unreadable;
 
@@ -11,6 +13,7 @@ fn failures(count: u32, parked: bool) -> Failures {
     Failures {
         count,
         last: time("2026-01-01T00:00:00Z"),
+        clock_ahead: SignedDuration::ZERO,
         code: "dns".into(),
         text: "the CA says dns: NXDOMAIN looking up TXT".into(),
         not_before: None,
@@ -231,6 +234,7 @@ fn the_same_trouble_is_announced_once() {
     let failed = |count, last| Reason::Failed {
         failures: Failures {
             last,
+            clock_ahead: SignedDuration::ZERO,
             ..failures(count, false)
         },
         next: last,

@@ -10,7 +10,7 @@ impl World {
     /// The clock has been set back: what was written down by it while it was ahead would hold everything up for as long
     /// as it was.
     pub(super) fn mend_times(&mut self, now: Timestamp) {
-        let before = self.passed.max(now);
+        let (before, clock_ahead) = (self.passed.max(now), self.desks.clock_ahead);
         self.desks.mend(before, now);
         self.holds_changed = true;
         for (host, activity) in &mut self.activities {
@@ -20,11 +20,11 @@ impl World {
             }
         }
         for (host, failures) in &mut self.failures {
-            *failures = failures.clone().by(now);
+            *failures = failures.clone().by(now, clock_ahead);
             self.dirty.insert(host.clone());
         }
         for (host, given_up) in &mut self.given_up {
-            *given_up = given_up.clone().by(now);
+            *given_up = given_up.clone().by(now, clock_ahead);
             self.dirty.insert(host.clone());
         }
         for taken in self.taken.values_mut() {

@@ -56,6 +56,12 @@ impl World {
         Some(desk.with_holds(record, now))
     }
 
+    /// How far our clock is ahead of the API server's.
+    #[must_use]
+    pub fn clock_ahead(&self) -> SignedDuration {
+        self.desks.clock_ahead
+    }
+
     /// Our clock is so far ahead of the API server's.
     pub fn set_clock_ahead(&mut self, by: SignedDuration) {
         self.desks.clock_ahead = by;

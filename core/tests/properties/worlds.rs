@@ -260,6 +260,7 @@ pub(crate) fn failures(count: u32, last: i64, parked: bool) -> Failures {
     Failures {
         count,
         last: ahead(start(), SignedDuration::from_secs(last)),
+        clock_ahead: SignedDuration::ZERO,
         code: "dns".into(),
         text: "dns".into(),
         not_before: None,

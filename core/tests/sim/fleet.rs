@@ -469,6 +469,7 @@ impl Fleet {
         let failures = Failures {
             count: before + 1,
             last: self.now,
+            clock_ahead: jiff::SignedDuration::ZERO,
             code: "dns".into(),
             text: String::new(),
             not_before: None,

@@ -169,6 +169,7 @@ impl Shell {
         if let Some(record) = &outside.cluster.ledger.1 {
             self.world.load_ledger(CaId::FIRST, record, now);
         }
+        let ahead = self.world.clock_ahead();
         let mut orders = Vec::new();
         let mut failures = Vec::new();
         let mut useless = Vec::new();
@@ -178,8 +179,8 @@ impl Shell {
                 failures: failed,
                 given_up,
             } = saved;
-            failures.extend(failed.map(|failed| (host.clone(), failed.by(now))));
-            useless.extend(given_up.map(|given_up| (host.clone(), given_up.by(now))));
+            failures.extend(failed.map(|failed| (host.clone(), failed.by(now, ahead))));
+            useless.extend(given_up.map(|given_up| (host.clone(), given_up.by(now, ahead))));
             let Some(note) = noted else { continue };
             let look = CaLook {
                 from: note.created,

@@ -49,6 +49,8 @@ pub(super) struct Order {
     pub(super) counted: bool,
     /// The CA makes a certificate of it, for all that is known.
     pub(super) requested: bool,
+    /// How far our clock is ahead of the API server's.
+    pub(super) clock_ahead: SignedDuration,
 }
 
 #[derive(Clone)]
@@ -96,6 +98,7 @@ impl Order {
             grant: None,
             counted: false,
             requested: false,
+            clock_ahead: SignedDuration::ZERO,
         }
     }
 
@@ -161,6 +164,7 @@ impl Order {
                 .map_or(0, |before| before.count)
                 .saturating_add(1),
             last: now,
+            clock_ahead: self.clock_ahead,
             code: code.to_owned(),
             text: code.to_owned(),
             not_before: wait.map(|wait| after(now, wait)),
@@ -183,14 +187,17 @@ impl Order {
     /// The orders of no use in a row, once this is one more.
     pub(super) fn given_up(&self, fault: &Fault, now: Timestamp) -> GivenUp {
         let note = self.note.as_ref().filter(|_| fault.code == "order-expired");
-        GivenUp::one_more(
-            self.given_up.as_ref(),
-            note.map(|note| note.created),
-            GRACE.unsigned_abs(),
-            now,
-            fault.code.to_owned(),
-            fault.code.to_owned(),
-        )
+        GivenUp {
+            clock_ahead: self.clock_ahead,
+            ..GivenUp::one_more(
+                self.given_up.as_ref(),
+                note.map(|note| note.created),
+                GRACE.unsigned_abs(),
+                now,
+                fault.code.to_owned(),
+                fault.code.to_owned(),
+            )
+        }
     }
 
     pub(super) fn doom_if_invalid(&mut self, now: Timestamp) {

@@ -69,6 +69,8 @@ impl Shell {
     ) -> Option<Then> {
         self.running.get(host).filter(|running| running.work == work)?;
         let mut running = self.running.remove(host)?;
+        let _ = self.now(outside);
+        running.order.clock_ahead = self.world.clock_ahead();
         let (done, progress) = match running.answer.take() {
             Some(answer) => answer,
             None => {
