@@ -16,7 +16,7 @@ use faythe_core::world::{Answer, Question};
 use jiff::SignedDuration;
 
 use self::course::{Course, course};
-use self::faults::{Faults, Relief, STALE_SECS};
+use self::faults::{Backup, Faults, Relief, STALE_SECS};
 use self::life::Mend;
 use crate::dice::Dice;
 use crate::laws::Laws;
@@ -91,6 +91,8 @@ struct Sim {
     books: (u64, u64),
     /// How many other hands mark what is written.
     marking: usize,
+    /// What was put away of Secrets.
+    backups: Vec<Backup>,
 }
 
 /// One of those who run the program.
@@ -133,6 +135,7 @@ impl Sim {
             end,
             books: (0, 0),
             marking: 0,
+            backups: Vec::new(),
         };
         (sim.laws.leaders, sim.laws.orders_at_once) = (course.leaders, course.cap);
         sim.laws.stale = SignedDuration::from_secs(if course.faults.watches { STALE_SECS } else { 0 });
@@ -561,9 +564,11 @@ fn check(course: Course, seed: u64) {
     }
 }
 
-/// A course as its seed chose it before the CA's clock was ever wrong.
+/// A course as its seed chose it before the CA's clock was ever wrong, ours where the CA has renewal information, or a backup
+/// put back.
 fn as_before(mut course: Course) -> Course {
-    course.faults.ca_clock = false;
+    (course.faults.ca_clock, course.faults.backups) = (false, false);
+    course.faults.clocks &= course.habits.renewal_info.is_none();
     course
 }
 
@@ -586,7 +591,9 @@ fn the_loop_keeps_every_law_on_known_seeds() {
         6_013,
         21_119,
     ];
-    for seed in 1..=10 {
+    // A certificate begins later because the CA's clock was ahead, and one was recalled meanwhile; a note of a failure has the
+    // time of a clock that was ahead; a note and a certificate are put back, and the CA takes that for replaced.
+    for seed in (1..=10).chain([15, 17, 42, 54, 107, 154]) {
         check(course(seed), seed);
     }
     for seed in found {

@@ -9,8 +9,9 @@ use faythe_core::order::OrderStatus;
 use faythe_core::schedule::{GivenUp, RESOLVER_CACHE, Threshold, ahead};
 use jiff::SignedDuration;
 
-use crate::outside::{CaOrder, Outside};
+use crate::outside::{CaOrder, Outside, Saved};
 
+mod backups;
 mod clock;
 mod expiry;
 mod hopeless;
@@ -75,7 +76,8 @@ pub(crate) struct Laws {
     refused: BTreeMap<Hostname, Timestamp>,
     /// When an order of no use was given up last, and until when none was to follow.
     given_up: BTreeMap<Hostname, (Timestamp, Timestamp)>,
-    stored: BTreeSet<usize>,
+    /// When the certificate of each order was stored last.
+    stored: BTreeMap<usize, Timestamp>,
     pub(crate) stored_at: BTreeMap<Hostname, Timestamp>,
     /// Which processes have told the CA of an order while its value stood, and which one has finalized it.
     told: BTreeMap<usize, BTreeSet<u64>>,
@@ -84,8 +86,10 @@ pub(crate) struct Laws {
     left: BTreeMap<Hostname, Timestamp>,
     /// Secrets of others, as they left them.
     foreign: BTreeMap<String, String>,
-    /// When Secrets and notes were last put back from a backup.
-    pub(crate) restored: Option<Timestamp>,
+    /// When a certificate was last put back from a backup, a note, and the ledger.
+    put_back: BTreeMap<Hostname, Timestamp>,
+    note_put_back: BTreeMap<Hostname, (Timestamp, Saved)>,
+    pub(crate) ledger_put_back: Option<Timestamp>,
     /// Certificates that are held, and what stood in the way of their renewal.
     pub(crate) expiry: expiry::Watch,
     renewal: renewal::Watch,
@@ -152,8 +156,9 @@ impl Laws {
         let words = format!("{host} is ordered though its certificate only seems not to be valid yet");
         self.law(!unripe || crossed || set, now, &words);
 
+        let unfound = self.is_unfound(host, outside);
         self.law(
-            outside.cluster.noted(host).is_none() || self.leaders > 1,
+            outside.cluster.noted(host).is_none() || self.leaders > 1 || unfound,
             now,
             &format!("{host} is ordered while an order is noted"),
         );
@@ -163,17 +168,22 @@ impl Laws {
             .orders
             .iter()
             .filter(|order| order.host == *host)
-            .filter_map(|order| order.failed);
-        if let Some(failed) = failed.max().filter(|failed| self.is_wanted_since(host, *failed)) {
+            .filter_map(|order| Some((order.failed?, order.created)));
+        let failed = failed.max();
+        if let Some((failed, created)) = failed.filter(|(failed, _)| self.is_wanted_since(host, *failed)) {
+            // Nothing but its note tells of it.
+            let forgotten = self.was_note_put_back_since(host, created);
             self.law(
-                self.has_passed(GRACE, failed, now),
+                self.has_passed(GRACE, failed, now) || forgotten,
                 now,
                 &format!("{host} is ordered within issue_grace"),
             );
         }
         if let Some((at, until)) = self.given_up.get(host) {
             // A process that dies before it is saved starts afresh.
-            let forgotten = self.last_crash.is_some_and(|crash| crash >= *at) || self.leaders > 1;
+            let forgotten = self.last_crash.is_some_and(|crash| crash >= *at)
+                || self.leaders > 1
+                || self.was_note_put_back_since(host, *at);
             let words = format!("{host} is ordered before {until}, after one of no use");
             let over = self.has_passed(at.duration_until(*until), *at, now);
             self.law(over || forgotten, now, &words);
@@ -182,9 +192,10 @@ impl Laws {
             let before = self.refused.get(host).copied();
             let before = before.filter(|before| self.is_wanted_since(host, *before));
             // A process that dies before it has saved the refusal asks once more.
-            let excused = self
-                .last_crash
-                .is_some_and(|crash| before.is_some_and(|before| crash >= before));
+            let excused = before.is_some_and(|before| {
+                self.last_crash.is_some_and(|crash| crash >= before)
+                    || self.was_note_put_back_since(host, before)
+            });
             let spaced = before.is_none_or(|before| self.has_passed(DAY, before, now));
             self.law(
                 spaced || excused,
@@ -195,8 +206,13 @@ impl Laws {
     }
 
     /// The CA has refused to make an order, and the shell is told.
-    pub(crate) fn is_refused(&mut self, host: &Hostname, now: Timestamp) {
-        self.refused.insert(host.clone(), now);
+    pub(crate) fn is_refused(&mut self, host: &Hostname, outside: &Outside) {
+        if self.is_unfound(host, outside) {
+            // It cannot be saved in the place of what is noted: that comes first.
+            self.refused.remove(host);
+        } else {
+            self.refused.insert(host.clone(), outside.now);
+        }
     }
 
     /// An order of no use was given up.
@@ -236,10 +252,14 @@ impl Laws {
         // A wish that was given up leaves its order to the CA.
         let whim = !self.is_wanted_since(host, outside.ca.orders[beside[0]].created);
         // And so does a certificate that was due by a clock that was ahead, and has been set.
-        let due_no_more = self.was_set_back(outside.ca.orders[beside[0]].created, now);
+        let created = outside.ca.orders[beside[0]].created;
+        let due_no_more = self.was_set_back(created, now);
+        // And one whose note was written over, or in whose place a certificate was put back.
+        let put_back = self.was_put_back_since(host, created);
         let two = self.leaders > 1;
         self.law(
             two || due_no_more
+                || put_back
                 || whim
                 || (lost && dead)
                 || beside.iter().all(|url| self.premature.contains(url)),
@@ -256,7 +276,9 @@ impl Laws {
         let noted = noted.is_some_and(|note| note.order_url == order.to_string());
         let words = format!("order {order} for {host} is finalized and not noted");
         let by = *self.finalized.entry(order).or_insert(life);
-        self.law(noted || by != life, outside.now, &words);
+        // Nobody looks at a note that he has written.
+        let put_back = self.was_note_put_back_since(host, outside.ca.orders[order].created);
+        self.law(noted || by != life || put_back, outside.now, &words);
         self.replaces_once(order, outside);
     }
 
@@ -296,11 +318,13 @@ impl Laws {
     pub(crate) fn stored(&mut self, host: &Hostname, order: usize, outside: &Outside) {
         let now = outside.now;
         self.issued += 1;
-        let first = self.stored.insert(order);
+        let before = self.stored.insert(order, now);
         self.stored_at.insert(host.clone(), now);
         let again = self.was_meddled_with_since(host, ahead(now, -CROSSING));
+        // What stood there before was put back in its place, and the order can still be fetched: it costs none.
+        let put_back = before.is_some_and(|before| self.was_put_back_since(host, before));
         self.law(
-            first || again,
+            before.is_none() || again || put_back,
             now,
             &format!("the certificate of {host} is stored twice"),
         );
@@ -384,7 +408,7 @@ impl Laws {
                 || self.seemed_over(order, last_minute)
                 || self.was_behind_at(last_minute)
                 || self.was_set_back(order.created, end.min(outside.now))
-                || self.stored.contains(&url)
+                || self.stored.contains_key(&url)
                 || !self.is_wanted_since(&order.host, order.created)
                 || self.was_meddled_with_since(&order.host, order.created)
                 || order.stuck

@@ -69,7 +69,7 @@ pub(super) fn course(seed: u64) -> Course {
     let mut dice = Dice::new(seed ^ 0xFA17);
     let life = *dice.pick(&[10, 45, 90]).unwrap();
     let (hosts, days) = (dice.between(5, 60), dice.between(40, 150));
-    let mut course = Course {
+    Course {
         hosts: usize::try_from(hosts).unwrap(),
         days,
         cap: usize::try_from(dice.between(1, 20)).unwrap(),
@@ -93,7 +93,5 @@ pub(super) fn course(seed: u64) -> Course {
         losses: dice.between(0, 10),
         delays: dice.between(0, 20),
         faults: Faults::of(seed),
-    };
-    course.faults.clocks &= course.habits.renewal_info.is_none();
-    course
+    }
 }

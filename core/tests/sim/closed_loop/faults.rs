@@ -4,19 +4,23 @@
 use super::{DAY_SECS, Event, Sim};
 use crate::dice::Dice;
 
+mod backups;
 mod clocks;
 mod marks;
 mod outages;
 mod watches;
 
+pub(super) use backups::Backup;
 pub(super) use watches::STALE_SECS;
 
 /// Which kinds there are.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Faults {
+    /// Secrets are put back from a backup.
+    pub(super) backups: bool,
     /// The CA's clock is wrong.
     pub(super) ca_clock: bool,
-    /// Our clock is set, or the API server's; not yet where the CA tells when it wants certificates renewed.
+    /// Our clock is set, or the API server's.
     pub(super) clocks: bool,
     /// Other hands put their marks on what is written.
     pub(super) marks: bool,
@@ -47,16 +51,18 @@ impl Faults {
             watches: dice.chance(300),
             clocks: dice.chance(300),
             ca_clock: dice.chance(300),
+            backups: dice.chance(300),
         }
     }
 
     fn kinds(self) -> Vec<Begin> {
-        let all: [(bool, Begin); 5] = [
+        let all: [(bool, Begin); 6] = [
             (self.clocks, Sim::set_a_clock),
             (self.marks, Sim::let_others_mark),
             (self.outages, Sim::take_the_ca_away),
             (self.watches, Sim::hold_a_watch_back),
             (self.ca_clock, Sim::set_the_cas_clock),
+            (self.backups, Sim::put_a_backup_back),
         ];
         let there = all.into_iter().filter(|(is_there, _)| *is_there);
         there.map(|(_, begin)| begin).collect()

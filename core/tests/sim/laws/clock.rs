@@ -31,7 +31,7 @@ impl Laws {
 
     /// Whether an order has ended by the CA's clock, or seemed to by ours at some time since it was made. What is left of it
     /// is reckoned by both clocks as they are when it is read, and either may be set then.
-    pub(super) fn seemed_over(&self, order: &CaOrder, now: Timestamp) -> bool {
+    pub(crate) fn seemed_over(&self, order: &CaOrder, now: Timestamp) -> bool {
         let (lapses, _) = self.lapses(order);
         let theirs = between(&self.ca_clock_set, order.created, now);
         let skipped = self.skipped(order.created, now);

@@ -56,7 +56,9 @@ impl Laws {
         };
         let words = |why: &str| format!("429 for a new order for {host}, {limit}: {why}");
         let two = self.leaders > 1;
-        let excused = !are_known || (two && limit == SHARED);
+        // What a process finds at its start that begins with a ledger of days ago tells of less than the CA has counted.
+        let backup = self.counts_by_a_backup(now);
+        let excused = !are_known || (two && limit == SHARED) || backup;
         self.law(excused, now, &words("the limit is known"));
         // What one leader was told the other one need not know.
         let who = if two { life } else { 0 };
@@ -71,7 +73,11 @@ impl Laws {
                 .is_some_and(|crash| told.heard <= crash && crash <= ahead(told.heard, SAVED));
             let again = ahead(told.heard, UNDER_WAY) < now && now < told.until;
             let until = told.until;
-            self.law(!again || died, now, &words(&format!("told until {until}")));
+            self.law(
+                !again || died || backup,
+                now,
+                &words(&format!("told until {until}")),
+            );
         }
         if let Some(heard) = heard {
             let until = after(heard, problem.retry_after.unwrap_or(Duration::ZERO));

@@ -126,8 +126,7 @@ impl Laws {
         let id = held(host, outside).and_then(|facts| facts.id.as_ref());
         let since = ahead(outside.now, -UNDER_WAY);
         let crossed = self.was_meddled_with_since(host, since)
-            || self.stored_at.get(host).is_some_and(|at| *at >= since)
-            || self.restored.is_some_and(|at| at >= since);
+            || self.stored_at.get(host).is_some_and(|at| *at >= since);
         let words = format!("the order for {host} replaces {replaces:?}, and {id:?} is held");
         // The CA has said that it is not to be named again.
         let left_out = replaces.is_none()

@@ -3,6 +3,7 @@
 use faythe_core::Timestamp;
 use faythe_core::name::Hostname;
 use faythe_core::schedule::ahead;
+
 use jiff::SignedDuration;
 
 use super::Laws;

@@ -24,6 +24,8 @@ const PLACE_FREED: SignedDuration = SignedDuration::from_mins(3);
 const LATELY: SignedDuration = SignedDuration::from_mins(3);
 /// The loop looks at its clock this often.
 const HEARTBEAT: SignedDuration = SignedDuration::from_secs(6);
+/// An order that meets a note which was put back rests so often until that is found, within half an hour.
+const FOUND_AFTER: u32 = 40;
 /// The CA is asked at least this often while it has trouble, and may be late to answer.
 const CA_ASKED: SignedDuration = SignedDuration::from_mins(7);
 
@@ -136,7 +138,7 @@ impl Laws {
                 });
                 let noes = u32::try_from(noes.count()).unwrap();
                 law(
-                    failures.count <= noes || self.restored.is_some(),
+                    failures.count <= noes || self.note_put_back.contains_key(host),
                     &format!("{} failures, and the CA said no {noes} times", failures.count),
                 )
             }
@@ -195,7 +197,8 @@ impl Laws {
                     // To mark what is ours is not to be at it too.
                     "store-conflict" => {
                         let others = self.leaders > 1
-                            || self.was_meddled_with_since(host, ahead(outside.now, -LATELY));
+                            || self.was_meddled_with_since(host, ahead(outside.now, -LATELY))
+                            || (self.note_put_back.contains_key(host) && rest.tries <= FOUND_AFTER);
                         lately(Trouble::Conflict) && others
                     }
                     "badkey" => lately(Trouble::Refused),

@@ -15,7 +15,7 @@ use jiff::SignedDuration;
 use super::order::{Fault, Order, Pause};
 use super::{Done, Outcome, Progress, Shell};
 use crate::laws::Laws;
-use crate::outside::{ALIKE, CaFault, CaOrder, Leg, Outside, Saved, Trouble};
+use crate::outside::{ALIKE, CaFault, Leg, Outside, Saved, Trouble};
 
 /// How long a step that waits for others is waited for before the order rests.
 const PATIENCE: SignedDuration = SignedDuration::from_secs(5);
@@ -107,8 +107,7 @@ impl Shell {
             Step::GiveUp => {
                 let made = order.session.map(|session| &outside.ca.orders[session]);
                 // By the CA's clock, or so it seems by ours.
-                let seems = |made: &CaOrder| ahead(made.expires, outside.ahead_of_ca()) <= outside.clock();
-                if made.is_some_and(|made| made.expires <= outside.ca.clock(outside.now) || seems(made)) {
+                if made.is_some_and(|made| laws.seemed_over(made, outside.now)) {
                     outside.went_wrong(&host, Trouble::Gone);
                 }
                 return Err(Fault {
@@ -133,7 +132,18 @@ impl Shell {
                     failures: Some(failures.clone()),
                     ..Saved::default()
                 };
-                self.notes.save(&host, &saved, outside)?;
+                if let Err(fault) = self.notes.save(&host, &saved, outside) {
+                    let is_conflict = fault.code == "store-conflict";
+                    let there = if is_conflict {
+                        self.notes.one(&host, outside)?
+                    } else {
+                        None
+                    };
+                    if there.is_none_or(|there| there.order.is_some()) {
+                        return Err(fault);
+                    }
+                    self.notes.save(&host, &saved, outside)?;
+                }
                 return Ok(Done::Ended(Outcome::Failed(failures)));
             }
             Step::Forget => {
@@ -272,7 +282,9 @@ impl Shell {
         }
         match &opened {
             Some(Ok(_)) => {}
-            Some(Err(_)) => laws.is_refused(&host, outside.now),
+            // Not the name.
+            Some(Err(_)) if irreplaceable => {}
+            Some(Err(_)) => laws.is_refused(&host, outside),
             None => laws.untold.extend(made),
         }
         progress.push(Progress::Spent(match &opened {

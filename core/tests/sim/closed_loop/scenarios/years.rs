@@ -25,6 +25,7 @@ fn year(hosts: usize, lifetime_hours: i64) -> String {
         losses: 1,
         delays: 5,
         faults: Faults {
+            backups: false,
             ca_clock: true,
             clocks: true,
             marks: true,
