@@ -1,9 +1,9 @@
-//! What CAs have said about renewals, as Secrets: 20 bytes for a certificate, so that one Secret is enough for all but the
-//! largest clusters.
+//! What CAs have said about renewals, as Secrets: 20 bytes for a certificate, and 8 more for one that is recalled, so that
+//! one Secret is enough for all but the largest clusters.
 //!
 //! What cannot be read is left out: it is asked again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use faythe_core::Timestamp;
 use faythe_core::ari::Window;
@@ -21,12 +21,16 @@ const WINDOWS: &str = "windows";
 const VERSION: &str = "version";
 const SECRETS: &str = "secrets";
 const PACKED: &str = "windows";
+/// Where it is missing, as earlier versions left it, none is recalled.
+const MOVED: &str = "moved";
 /// The form of what is packed.
 const FORM: &str = "1";
-/// Windows in one Secret: 800 kB of the 1 MiB that it may have.
-const WINDOWS_MAX: usize = 40_000;
+/// Windows in one Secret: 700 kB of the 1 MiB that it may have, or 980 if all are recalled.
+const WINDOWS_MAX: usize = 35_000;
 /// Bytes of one: whose it is; and in seconds its start, its end, and when the CA is asked again.
 const WINDOW: usize = 20;
+/// Bytes of one that the CA has moved into the past: whose it is.
+const OF: usize = 8;
 
 /// The windows in a namespace.
 pub(super) struct SavedWindows {
@@ -68,11 +72,12 @@ impl SavedWindows {
         let chunks: Vec<_> = windows.chunks(WINDOWS_MAX).collect();
         let secrets = chunks.len().max(1);
         for number in (0..secrets).rev() {
-            let packed = pack(chunks.get(number).copied().unwrap_or_default());
+            let chunk = chunks.get(number).copied().unwrap_or_default();
             let data = [
                 (VERSION, FORM.as_bytes().to_vec()),
                 (SECRETS, secrets.to_string().into_bytes()),
-                (PACKED, packed),
+                (PACKED, pack(chunk)),
+                (MOVED, pack_moved(chunk)),
             ];
             let data = BTreeMap::from(data.map(|(key, bytes)| (key.to_owned(), ByteString(bytes))));
             match number {
@@ -97,24 +102,39 @@ fn text<'a>(secret: &'a Secret, key: &str) -> Option<&'a str> {
 }
 
 fn entries(secret: &Secret) -> Vec<SavedWindow> {
-    let packed = secret.data.as_ref().and_then(|data| data.get(PACKED));
-    let packed = packed.map_or(&[][..], |bytes| bytes.0.as_slice());
-    packed.chunks_exact(WINDOW).filter_map(unpack).collect()
+    let packed = |key| {
+        let bytes = secret.data.as_ref().and_then(|data| data.get(key));
+        bytes.map_or(&[][..], |bytes: &ByteString| bytes.0.as_slice())
+    };
+    unpack(packed(PACKED), packed(MOVED))
 }
 
 fn pack(windows: &[SavedWindow]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(windows.len() * WINDOW);
-    for SavedWindow { of, window, next } in windows {
-        let (start, end) = window.in_seconds();
-        bytes.extend(of.to_be_bytes());
-        for second in [start, end, next.as_second()] {
+    for saved in windows {
+        let (start, end) = saved.window.in_seconds();
+        bytes.extend(saved.of.to_be_bytes());
+        for second in [start, end, saved.next.as_second()] {
             bytes.extend(u32::try_from(second.max(0)).unwrap_or(u32::MAX).to_be_bytes());
         }
     }
     bytes
 }
 
-fn unpack(bytes: &[u8]) -> Option<SavedWindow> {
+/// Which of them are recalled.
+fn pack_moved(windows: &[SavedWindow]) -> Vec<u8> {
+    let moved = windows.iter().filter(|saved| saved.moved);
+    moved.flat_map(|saved| saved.of.to_be_bytes()).collect()
+}
+
+fn unpack(windows: &[u8], moved: &[u8]) -> Vec<SavedWindow> {
+    let moved: BTreeSet<&[u8]> = moved.chunks_exact(OF).collect();
+    let windows = windows.chunks_exact(WINDOW);
+    let windows = windows.filter_map(|bytes| unpack_one(bytes, moved.contains(&bytes[..OF])));
+    windows.collect()
+}
+
+fn unpack_one(bytes: &[u8], moved: bool) -> Option<SavedWindow> {
     let (of, rest) = bytes.split_first_chunk()?;
     let (start, rest) = rest.split_first_chunk()?;
     let (end, rest) = rest.split_first_chunk()?;
@@ -122,6 +142,7 @@ fn unpack(bytes: &[u8]) -> Option<SavedWindow> {
     Some(SavedWindow {
         of: u64::from_be_bytes(*of),
         window: Window::new(time(*start)?, time(*end)?)?,
+        moved,
         next: time(rest.try_into().ok()?)?,
     })
 }
@@ -136,19 +157,26 @@ mod tests {
         let saved = SavedWindow {
             of: u64::MAX - 1,
             window: Window::new(at(0, 5), at(0, 7)).unwrap(),
+            moved: true,
             next: at(60, 9),
         };
         let packed = pack(&[saved]);
         assert_eq!(packed.len(), WINDOW);
-        let read = unpack(&packed).unwrap();
+        let read = unpack(&packed, &pack_moved(&[saved]));
+        let [read] = read[..] else { panic!("{read:?}") };
+        assert!(read.moved);
         assert_eq!((read.of, read.next), (saved.of, at(60, 0)));
         assert_eq!(read.window, Window::new(at(0, 0), at(1, 0)).unwrap());
         // And what is read is packed as it was.
         assert_eq!(pack(&[read]), packed);
+        // An earlier version did not say which are recalled.
+        let earlier = SavedWindow { moved: false, ..read };
+        assert_eq!(unpack(&packed, &[]), [earlier]);
+        assert!(pack_moved(&[earlier]).is_empty());
     }
 
     #[test]
     fn a_full_secret_keeps_within_what_the_api_server_takes() {
-        const { assert!(WINDOWS_MAX * WINDOW < 1_000_000) };
+        const { assert!(WINDOWS_MAX * (WINDOW + OF) < 1_000_000) };
     }
 }

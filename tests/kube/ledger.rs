@@ -147,6 +147,7 @@ fn windows(count: u64) -> Vec<SavedWindow> {
     let window = |of| SavedWindow {
         of,
         window: Window::new(at, later).unwrap(),
+        moved: of % 3 == 0,
         next: later,
     };
     (0..count).map(window).collect()

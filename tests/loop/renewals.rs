@@ -105,6 +105,26 @@ async fn p21_what_has_only_just_been_stored_and_is_recalled_is_replaced_at_once(
 }
 
 #[tokio::test(start_paused = true)]
+async fn p21_what_is_recalled_just_before_a_restart_is_replaced_right_after_it() {
+    let rig = rig(3);
+    rig.place.state().renewal = Some(often(YEAR, 2 * YEAR));
+    let mut process = rig.process();
+    rig.settled(&mut process).await;
+    rig.pass(&mut process, HOUR / 4).await;
+    // It is heard of while the CA makes no orders.
+    rig.place.state().faults.ca_is_away = true;
+    rig.place.state().renewal = Some(often(0, 60));
+    rig.pass(&mut process, HOUR / 4).await;
+    process.stop.cancel();
+    process.end().await.unwrap();
+    assert_eq!(rig.place.state().orders.len(), 3);
+    rig.place.state().faults.ca_is_away = false;
+    let mut heir = rig.process();
+    rig.pass(&mut heir, HOUR / 60).await;
+    assert_eq!(rig.place.state().orders.len(), 6);
+}
+
+#[tokio::test(start_paused = true)]
 async fn p20_an_order_under_way_is_gone_on_with_though_the_ca_moves_the_window() {
     let rig = rig(1);
     rig.place.state().renewal = Some(often(YEAR, 2 * YEAR));

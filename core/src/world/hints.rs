@@ -341,18 +341,12 @@ impl World {
     }
 
     /// Takes over what the CA has said to an earlier process, unless more is known already.
-    pub(super) fn know_window(
-        &mut self,
-        host: &Hostname,
-        id: &CertificateId,
-        window: Window,
-        next: Timestamp,
-    ) {
+    pub(super) fn know_window(&mut self, host: &Hostname, id: &CertificateId, said: Said) {
         let ca = self.maker(host).unwrap_or(CaId::FIRST);
         let hints = &mut self.hints;
-        let at = hints.place_for(host, ca, id, next);
+        let at = hints.place_for(host, ca, id, said.next);
         let place = &hints.places[at as usize];
-        let known = place.id == *id && place.window.is_some() && place.next >= next;
+        let known = place.id == *id && place.window.is_some() && place.next >= said.next;
         if known || place.asking.is_some() {
             return;
         }
@@ -361,8 +355,8 @@ impl World {
         let place = &mut hints.places[at as usize];
         place.ca = ca;
         (place.id, place.of) = (id.clone(), renewal::key(id));
-        (place.window, place.moved, place.page) = (Some(window), false, None);
-        (place.next, place.tries) = (next, 0);
+        (place.window, place.moved, place.page) = (Some(said.window), said.moved, None);
+        (place.next, place.tries) = (said.next, 0);
         if waits {
             hints.wait(at, Pressing::Routine);
         }
@@ -376,6 +370,7 @@ impl World {
             Some(SavedWindow {
                 of: place.of,
                 window: place.window?,
+                moved: place.moved,
                 next: place.next,
             })
         })

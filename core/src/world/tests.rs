@@ -672,8 +672,9 @@ fn p21_who_cannot_name_the_certificate_of_the_window_orders_a_renewal_like_other
     };
     let tell = |world: &mut World, id: &str| {
         let id = CertificateId::parse(id).unwrap();
+        let (moved, next) = (false, day(60));
         let window = Window::new(day(50), day(52)).unwrap();
-        world.know_window(&name, &id, window, day(60));
+        world.know_window(&name, &id, left::Said { window, moved, next });
     };
     let of = |world: &World| {
         let named = world.predecessor(&name, CaId::FIRST);
@@ -687,7 +688,6 @@ fn p21_who_cannot_name_the_certificate_of_the_window_orders_a_renewal_like_other
     assert_eq!(of(&world), (Exemption::Renewal, true));
     world.set_clock_ahead(SignedDuration::from_hours(-48));
     assert_eq!(of(&world), (Exemption::Window, true));
-
     drop(world.take_changes());
     world.set_irreplaceable(&name);
     assert_eq!(of(&world), (Exemption::Renewal, false));

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 
 use super::World;
+use super::left::Said;
 use crate::ari::{CertificateId, Window};
 use crate::name::Hostname;
 use crate::renewal;
@@ -28,6 +29,9 @@ pub struct SavedWindow {
     pub of: u64,
     /// What the CA said last.
     pub window: Window,
+    /// Whether the CA has moved it into the past: the certificate has been recalled, and is not left alone though it has only
+    /// just been stored.
+    pub moved: bool,
     /// When it is asked again.
     pub next: Timestamp,
 }
@@ -35,7 +39,7 @@ pub struct SavedWindow {
 /// What is yet to be taken over from an earlier process, and what is yet to be saved.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Windows {
-    remembered: BTreeMap<u64, (Window, Timestamp)>,
+    remembered: BTreeMap<u64, Said>,
     changes: u32,
     changed: Option<Timestamp>,
     /// Some have been asked about since, and nothing was new.
@@ -59,7 +63,12 @@ impl Windows {
 impl World {
     /// Takes in what an earlier process, or another instance, has saved; it counts from the next plan on.
     pub fn load_windows(&mut self, saved: &[SavedWindow]) {
-        let entries = saved.iter().map(|saved| (saved.of, (saved.window, saved.next)));
+        let said = |saved: &SavedWindow| Said {
+            window: saved.window,
+            moved: saved.moved,
+            next: saved.next,
+        };
+        let entries = saved.iter().map(|saved| (saved.of, said(saved)));
         self.windows.remembered.extend(entries);
     }
 
@@ -75,8 +84,8 @@ impl World {
     ) {
         let remembered = std::mem::take(&mut self.windows.remembered);
         for (host, id) in certificates {
-            if let Some(&(window, next)) = remembered.get(&renewal::key(&id)) {
-                self.know_window(&host, &id, window, next);
+            if let Some(&said) = remembered.get(&renewal::key(&id)) {
+                self.know_window(&host, &id, said);
             }
         }
     }

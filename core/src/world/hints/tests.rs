@@ -251,6 +251,7 @@ fn p21_where_a_window_is_explained_is_news_once_and_stands_in_the_verdict() {
         heir.load_windows(&[SavedWindow {
             of,
             window: span(60),
+            moved: false,
             next,
         }]);
         let mut planner = Planner::new();
@@ -402,7 +403,8 @@ fn p21_a_window_is_open_when_it_is_by_the_clock_of_the_ca() {
     let mut world = world(&[("a", "one")]);
     let id = CertificateId::parse("issuer.a").unwrap();
     let window = Window::new(at(50 * DAY), at(52 * DAY)).unwrap();
-    world.know_window(&name, &id, window, at(60 * DAY));
+    let (moved, next) = (false, at(60 * DAY));
+    world.know_window(&name, &id, Said { window, moved, next });
     let [one, two] = ["one", "two"].map(|name| ca(&world, name));
     world.set_ca_clock_ahead(two, SignedDuration::from_hours(36));
     let mut check = |hours: i64, expected, bounds: [i64; 2]| {
@@ -420,7 +422,8 @@ fn p17_a_renewal_is_exempt_where_the_ca_exempts_it() {
     let mut world = world(&[("a", "one")]);
     let id = CertificateId::parse("issuer.a").unwrap();
     let window = Window::new(at(59 * DAY), at(61 * DAY)).unwrap();
-    world.know_window(&host("a"), &id, window, at(62 * DAY));
+    let (moved, next) = (false, at(62 * DAY));
+    world.know_window(&host("a"), &id, Said { window, moved, next });
     let of = |limits: Limits| {
         world.set_ledger(CaId::FIRST, Ledger::new(limits));
         world.exemption(&host("a"), CaId::FIRST, at(60 * DAY))
