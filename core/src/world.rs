@@ -27,6 +27,7 @@ mod hints;
 mod left;
 mod places;
 mod purse;
+mod trouble;
 mod windows;
 
 use desks::Desks;

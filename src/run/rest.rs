@@ -72,18 +72,8 @@ impl Loop {
             Pause::Rest { wait, hold } => {
                 // Who asks for no time at all would be asked without end.
                 let named = |wait: &Option<Duration>| wait.filter(|wait| !wait.is_zero());
-                match hold {
-                    Some((Scope::Order(_), asked)) => {
-                        for scope in self.world.held_by_trouble(self.world.ca_of(host), host) {
-                            // What the CA says to one order it does not say to the others.
-                            let asked = named(asked).filter(|_| scope != Scope::Account);
-                            self.hold(host, scope, None, asked.unwrap_or_default(), &fault, now);
-                        }
-                    }
-                    Some((scope, asked)) => {
-                        self.hold(host, scope.clone(), named(asked), Duration::ZERO, &fault, now);
-                    }
-                    None => {}
+                if let Some((scope, asked)) = hold {
+                    self.hold(host, scope.clone(), named(asked), &fault, now);
                 }
                 // While nothing is noted, it may go to another CA, and on as soon as what holds it ends.
                 let is_held = hold.is_some() && !noted && self.is_held(host, now);
@@ -109,17 +99,18 @@ impl Loop {
         self.world.hold_on(host, ca, exemption, now).is_some()
     }
 
-    /// Leaves the CA of an order alone: as long as it asked, or longer each time it has trouble, `least` at least.
+    /// Leaves the CA of an order alone: as long as it asked, or longer each time it has trouble.
     fn hold(
         &mut self,
         host: &Hostname,
         scope: Scope,
         asked: Option<Duration>,
-        least: Duration,
         fault: &Fault,
         now: Timestamp,
     ) {
         let ca = self.world.ca_of(host);
+        let was_well = !self.world.ca_is_in_trouble(ca);
+        let (code, text) = (&fault.code, &fault.text);
         let scope = match scope {
             Scope::Zone(None) => Scope::Zone(self.world.zone_of(host.base()).cloned()),
             scope @ (Scope::Account
@@ -130,23 +121,35 @@ impl Loop {
             | Scope::Questions
             | Scope::Zone(_)) => scope,
         };
-        let before = self.world.hold_of(ca, &scope);
-        if asked.is_none() && before.is_some_and(|before| before.until > now) {
-            // Many orders meet one outage at once; that is one trouble.
-            return;
+        match (scope, asked) {
+            (Scope::Order(_), asked) => {
+                let least = asked.unwrap_or_default();
+                self.world.meet_trouble(ca, host, least, code, text, now);
+            }
+            (scope, None) => self.world.leave_alone(ca, scope, code, text, now),
+            (scope, Some(asked)) => {
+                let before = self.world.hold_of(ca, &scope);
+                let hold = Hold {
+                    until: schedule::after(now, asked),
+                    code: code.clone(),
+                    text: text.clone(),
+                    tries: before.map_or(0, |before| before.tries).saturating_add(1),
+                    told: true,
+                };
+                self.world.set_hold(ca, scope, hold, now);
+            }
         }
-        let tries = before.map_or(0, |before| before.tries).saturating_add(1);
-        let until = schedule::after(
-            now,
-            asked.unwrap_or_else(|| schedule::ca_rest(tries - 1).max(least)),
-        );
-        let hold = Hold {
-            until,
-            code: fault.code.clone(),
-            text: fault.text.clone(),
-            tries,
-            told: asked.is_some(),
-        };
-        self.world.set_hold(ca, scope, hold, now);
+        if was_well
+            && self.world.ca_is_in_trouble(ca)
+            && let Some(hold) = self.world.hold_of(ca, &Scope::Account)
+        {
+            let ca = self.outside.cas.get(ca).map_or("", |ca| ca.name.as_str());
+            tracing::warn!(
+                ca,
+                code = hold.code,
+                "the CA seems to be in trouble; one order at a time asks whether that is over: {}",
+                hold.text
+            );
+        }
     }
 }

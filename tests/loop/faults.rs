@@ -118,7 +118,7 @@ async fn p22_to_show_an_order_again_is_no_end_of_trouble() {
 #[tokio::test(start_paused = true)]
 async fn p22_one_order_that_the_ca_always_fails_on_holds_up_nobody_else() {
     let rig = Rig::new(&["a.example.com"]);
-    rig.place.state().faults.poisoned = Some(0);
+    rig.place.state().faults.poisoned = [0].into();
     let mut process = rig.process();
     rig.pass(&mut process, Duration::from_secs(1800)).await;
     let asked = rig.place.state().calls("finalize 0");
@@ -136,9 +136,27 @@ async fn p22_one_order_that_the_ca_always_fails_on_holds_up_nobody_else() {
         assert!(began.elapsed() <= Duration::from_secs(2), "{:?}", began.elapsed());
         rig.pass(&mut process, Duration::from_secs(59)).await;
     }
-    rig.place.state().faults.poisoned = None;
+    rig.place.state().faults.poisoned.clear();
     rig.settled(&mut process).await;
     assert_eq!(rig.place.state().orders.len(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p22_two_orders_that_the_ca_always_fails_on_hold_up_others_for_seconds() {
+    let mut hosts = vec!["a.example.com".to_owned(), "b.example.com".to_owned()];
+    let rig = Rig::new(&["a.example.com", "b.example.com"]);
+    rig.place.state().faults.poisoned = [0, 1].into();
+    let mut process = rig.process();
+    for name in ["c", "d", "e", "f"] {
+        rig.pass(&mut process, Duration::from_secs(1_111)).await;
+        let began = Instant::now();
+        let new: Hostname = format!("{name}.example.com").parse().unwrap();
+        hosts.push(new.to_string());
+        rig.show_requests(&process, &hosts);
+        rig.reach(&mut process, |state| state.secrets.contains_key(&new))
+            .await;
+        assert!(began.elapsed() <= Duration::from_secs(5), "{:?}", began.elapsed());
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -60,7 +60,7 @@ pub(super) const TABLE: [Row; 32] = [
     },
     Row {
         problem: "`serverInternal`, to a request",
-        says: "HOLD of the order, at Retry-After at least; of everything once a second one has met trouble too",
+        says: "HOLD of the order, at Retry-After at least; of everything once a second one has met trouble too, for seconds, and for longer the more have",
         person: "nothing; if it lasts, see the CA's status page",
         fits: |problem, _| problem.kind == K::ServerInternal,
         reaction: trouble,

@@ -302,15 +302,11 @@ impl World {
         }
     }
 
-    /// What trouble with the order for `host` holds: that order, which may be the cause of it, and everything once another
-    /// order has met trouble too and the CA has done nothing since.
-    #[must_use]
-    pub fn held_by_trouble(&self, ca: CaId, host: &Hostname) -> Vec<Scope> {
-        let own = Scope::Order(Some(host.base().clone()));
-        let mut others = self.desks.at(ca).holds.keys();
-        let is_shared = others.any(|scope| matches!(scope, Scope::Order(_)) && *scope != own);
-        let everything = is_shared.then_some(Scope::Account);
-        std::iter::once(own).chain(everything).collect()
+    /// How many orders beside `own` have met trouble since the CA last did what it was asked.
+    pub(super) fn others_in_trouble(&self, ca: CaId, own: &Scope) -> u32 {
+        let scopes = self.desks.at(ca).holds.keys();
+        let others = scopes.filter(|scope| matches!(scope, Scope::Order(_)) && *scope != own);
+        u32::try_from(others.count()).unwrap_or(u32::MAX)
     }
 
     /// The CA has answered: what was held because it could not is held no longer.

@@ -42,8 +42,8 @@ pub(crate) struct Faults {
     pub(crate) refuse_questions: Option<Problem>,
     /// What state the next orders are in from the start, where it is another than pending.
     pub(crate) born: Vec<OrderStatus>,
-    /// The CA answers to finalize for this order with a failure inside, and asks for a minute's patience.
-    pub(crate) poisoned: Option<usize>,
+    /// The CA answers to finalize for these orders with a failure inside, and asks for a minute's patience.
+    pub(crate) poisoned: BTreeSet<usize>,
     /// The CA does not believe what it sees.
     pub(crate) fail_validation: bool,
     /// The store does not take certificates.

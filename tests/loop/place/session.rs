@@ -98,7 +98,7 @@ impl CaOrder for Session {
                     if let Some(problem) = &state.faults.refuse_requests {
                         return Err(CaError::Refused(problem.clone()));
                     }
-                    if state.faults.poisoned == Some(number) {
+                    if state.faults.poisoned.contains(&number) {
                         return Err(CaError::Refused(Problem {
                             status: Some(500),
                             kind: ProblemKind::ServerInternal,

@@ -1,7 +1,9 @@
 //! Faults that keep a fleet's attempts from becoming orders: an API server that takes nothing, and names to which the CA
 //! always says that it has failed inside.
 
-use faythe_core::activity::{Activity, Hold, Rest};
+use std::time::Duration;
+
+use faythe_core::activity::{Activity, Rest};
 use faythe_core::budget::Spending;
 use faythe_core::cas::CaId;
 use faythe_core::name::Hostname;
@@ -52,24 +54,12 @@ impl Fleet {
         self.world.set_activity(host, Some(Activity::Resting(rest)));
     }
 
-    /// The CA fails inside at this order; what follows is what the loop does.
+    /// The CA fails inside at this order.
     pub(super) fn meet_trouble(&mut self, host: &Hostname) {
         self.world.tell(host, Spending::Refused, self.now);
-        for scope in self.world.held_by_trouble(CaId::FIRST, host) {
-            let before = self.world.hold_of(CaId::FIRST, &scope);
-            if before.is_some_and(|before| before.until > self.now) {
-                continue;
-            }
-            let tries = before.map_or(0, |before| before.tries);
-            let hold = Hold {
-                until: after(self.now, schedule::ca_rest(tries)),
-                code: "serverInternal".into(),
-                text: String::new(),
-                tries: tries + 1,
-                told: false,
-            };
-            self.world.set_hold(CaId::FIRST, scope, hold, self.now);
-        }
+        let least = Duration::ZERO;
+        self.world
+            .meet_trouble(CaId::FIRST, host, least, "serverInternal", "", self.now);
         self.come_to_rest(host, "serverInternal");
     }
 }

@@ -256,9 +256,9 @@ impl Shell {
             Pause::Rest { wait, hold } => {
                 match hold {
                     Some((Scope::Order(_), _)) => {
-                        for scope in self.world.held_by_trouble(CaId::FIRST, &order.host) {
-                            self.leave_alone(scope, None, fault, now);
-                        }
+                        let (least, code) = (Duration::ZERO, fault.code);
+                        self.world
+                            .meet_trouble(CaId::FIRST, &order.host, least, code, code, now);
                     }
                     Some((scope, asked)) => self.leave_alone(scope.clone(), *asked, fault, now),
                     None => {}
