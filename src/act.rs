@@ -70,6 +70,8 @@ pub struct Outside {
     pub profiles: BTreeMap<DnsName, String>,
     /// Which keys certificates get.
     pub key_type: KeyType,
+    /// What of the configuration may decide whether a certificate of a zone comes about, as a hash for each.
+    pub setups: BTreeMap<DnsName, u64>,
     /// Orders that share a challenge record.
     pub board: Board,
     /// How reliable name servers have been.
@@ -441,20 +443,6 @@ impl Work<'_> {
             fault,
             tries: self.order.tries,
         }
-    }
-
-    /// The CAs that do not issue for the name, once this has failed too; those that said so before the last pause may have
-    /// changed their minds.
-    fn refused_by(&self, fault: &Fault, now: Timestamp) -> Vec<String> {
-        if !fault.is_refusal() {
-            return Vec::new();
-        }
-        let grace = self.outside.policy.issue_grace;
-        let before = self.order.failures.as_ref();
-        let before = before.filter(|before| before.next_attempt(grace, self.order.demand) > now);
-        let mut refused_by = before.map_or_else(Vec::new, |before| before.refused_by.clone());
-        refused_by.push(self.directory().to_owned());
-        refused_by
     }
 
     /// The CA of the order.

@@ -165,6 +165,7 @@ pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Res
         witness,
         policy: policy(config),
         profiles,
+        setups: config.setups(),
         key_type: config.key_type,
         board: Board::default(),
         health: Mutex::default(),

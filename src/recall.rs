@@ -11,7 +11,7 @@ use faythe_core::budget::{Block, Exemption, Ledger};
 use faythe_core::cas::{CaId, CaKey};
 use faythe_core::name::Hostname;
 use faythe_core::renewal;
-use faythe_core::schedule::{self, Demand, Failures};
+use faythe_core::schedule::{self, Demand, Failures, Why};
 use faythe_core::want::{Meaning, meaning};
 use jiff::SignedDuration;
 use tokio::time::Instant;
@@ -131,9 +131,10 @@ impl Call<'_> {
         self.room(None).await?;
         ensure!(
             self.recalls.ask_by_note(self.host, demand).await?,
-            "{} has no certificate of ours ({}), and no attempt that has failed: nothing keeps it waiting that this command \
-             could pass. If an Ingress asks for it, the log and the metrics of the instance of Faythe that leads say what \
-             keeps it",
+            "{} has no certificate of ours ({}), and no attempt that has failed, so there is nothing in which this command could \
+             ask. A host for which an Ingress asks is ordered without it; what keeps it waiting, the log and the metrics of \
+             the instance of Faythe that leads say. If that is held for a day until somebody acts, start Faythe anew once it \
+             is mended; else it goes on by itself",
             self.host,
             self.recalls.place(self.host)
         );
@@ -161,12 +162,17 @@ impl Call<'_> {
     /// Asks by hand, as of now; says what is not passed.
     async fn demand(&self, force: bool, tell: &mut dyn FnMut(String)) -> anyhow::Result<Demand> {
         let now = (self.adapters.now)();
+        let by_hand = |at| Demand {
+            at,
+            force,
+            why: Why::Hand,
+        };
         let Some(failures) = self.failures().await? else {
-            return Ok(Demand { at: now, force });
+            return Ok(by_hand(now));
         };
         // The clock of the instance that leads may be ahead of ours.
         let at = now.max(schedule::after(failures.last, Duration::from_millis(1)));
-        let demand = Demand { at, force };
+        let demand = by_hand(at);
         let next = failures.next_attempt(self.config.issue_grace, Some(demand));
         let wait = now.duration_until(next);
         if wait > SignedDuration::from_secs(1) {

@@ -141,6 +141,9 @@ pub struct Saved {
     pub failures: Option<faythe_core::schedule::Failures>,
     /// Orders before it that were of no use.
     pub given_up: Option<faythe_core::schedule::GivenUp>,
+    /// The configuration by which that was written, as far as it may decide whether a certificate comes about: a hash;
+    /// `None` in notes of earlier versions.
+    pub setup: Option<u64>,
 }
 
 /// An ACME account at rest.

@@ -71,13 +71,24 @@ pub struct GivenUp {
     pub text: String,
 }
 
-/// Somebody has asked by hand for another certificate (P22).
+/// A reason to try again before the usual time (P22).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Demand {
-    /// When; [`Timestamp::MIN`] where that is not known, so that no wait is passed.
+    /// When it arose; [`Timestamp::MIN`] where that is not known, so that no wait is passed.
     pub at: Timestamp,
     /// Whether `issue_grace` is passed too.
     pub force: bool,
+    /// What it is.
+    pub why: Why,
+}
+
+/// Why something is tried again before the usual time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Why {
+    /// It has failed by another configuration than the one there is now.
+    Configuration,
+    /// Somebody has asked by hand for another certificate.
+    Hand,
 }
 
 /// The operator's rule for renewal (S05, P2.1).
@@ -149,6 +160,17 @@ impl Failures {
         self.not_before.map_or(next, |bound| bound.max(next))
     }
 
+    /// The same by a clock that has been set by so much since.
+    #[must_use]
+    pub fn moved(self, by: SignedDuration) -> Self {
+        Self {
+            not_before: self.not_before.map(|bound| ahead(bound, by)),
+            last: ahead(self.last, by),
+            clock_ahead: self.clock_ahead.saturating_add(by),
+            ..self
+        }
+    }
+
     /// The same by a clock that says `now` and is so far ahead of the API server's. What failed while the clock was ahead, or
     /// was saved then, failed as long ago as the API server's clock has let pass, and not just now each time that a process
     /// begins. The CA's own bound goes along.
@@ -213,6 +235,17 @@ impl GivenUp {
         demand.map_or(next, |demand| {
             next.min(after(self.last, FIRST_ORDER_REST).max(demand.at))
         })
+    }
+
+    /// The same by a clock that has been set by so much since.
+    #[must_use]
+    pub fn moved(self, by: SignedDuration) -> Self {
+        Self {
+            not_before: self.not_before.map(|bound| ahead(bound, by)),
+            last: ahead(self.last, by),
+            clock_ahead: self.clock_ahead.saturating_add(by),
+            ..self
+        }
     }
 
     /// The same by a clock that says `now` and is so far ahead of the API server's: see [`Failures::by`].

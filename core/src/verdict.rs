@@ -11,7 +11,7 @@ use crate::activity::{Hold, Rest};
 use crate::budget::Kind;
 use crate::cert::Shortfall;
 use crate::order::Stage;
-use crate::schedule::Failures;
+use crate::schedule::{Failures, Why};
 use crate::want::Refusal;
 
 /// What is to be said of one certificate.
@@ -37,8 +37,8 @@ pub enum Reason {
         failures: Failures,
         /// When it is tried again.
         next: Timestamp,
-        /// Whether somebody has asked by hand for another attempt since.
-        demanded: bool,
+        /// Why it is tried before the usual time, where it is.
+        sooner: Option<Why>,
     },
     /// The CA has asked us to wait, or has trouble.
     Held {
@@ -274,18 +274,20 @@ impl fmt::Display for Reason {
             Self::Failed {
                 failures,
                 next,
-                demanded,
+                sooner,
             } => {
                 write!(f, "the CA has seen {} fail: ", attempts(failures.count))?;
                 f.write_str(&failures.text)?;
                 if failures.parked {
                     f.write_str("; it will not succeed until something is changed")?;
                 }
-                if *demanded {
-                    f.write_str("; it has been asked for by hand")?;
+                match sooner {
+                    Some(Why::Configuration) => f.write_str("; the configuration is another one now")?,
+                    Some(Why::Hand) => f.write_str("; it has been asked for by hand")?,
+                    None => {}
                 }
                 write!(f, "; tried again at {}", at(*next))?;
-                if failures.parked && !*demanded {
+                if failures.parked && sooner.is_none() {
                     f.write_str(", or when `faythe renew` asks for it")?;
                 }
                 Ok(())
@@ -329,7 +331,7 @@ impl fmt::Display for Turn {
             Gate::Pace => f.write_str("renewals that have time begin one by one")?,
             Gate::Room => f.write_str("orders before it go on first")?,
             Gate::Trouble => {
-                f.write_str("the CA has trouble, and one at a time asks whether that is over")?
+                f.write_str("the CA seems to be in trouble, and one at a time asks whether that is over")?
             }
         }
         if let Some(domain) = &self.domain {

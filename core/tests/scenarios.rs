@@ -5,7 +5,7 @@
 //! nothing. `SCENARIOS_WRITE=1 cargo test` writes what is printed into the transcripts. Times are counted from the start of 2026: `90m`, `1d`, `-30d`, `1d12h`.
 //!
 //! ```text
-//! at TIME                                         the clock; never backward
+//! at TIME                                         the time; never backward
 //! policy cap N | grace TIME | threshold TIME      before the first statement about the world
 //! zone NAME [wildcards]
 //! ca NAME after TIME [orders N each TIME]         one of several, in order: N new orders, and one more each TIME
@@ -14,6 +14,8 @@
 //! secret NAME [for HOST] broken no-key            or: no-cert, bad-key, bad-cert, mismatch; secret NAME gone
 //! noted HOST                                      an order of an earlier process
 //! demand HOST [force]                             somebody asks for it by hand
+//! changed HOST                                    what failed for it did so by another configuration
+//! clock set TIME                                  by so much, ahead or back
 //! failures HOST COUNT CODE TIME [parked] [until TIME]
 //! listed [requests | secrets | notes]             a first look is complete, or a list is made anew
 //! unseen secret NAME | ingress NS/NAME            gone without a word; the next list tells
@@ -48,7 +50,7 @@ use faythe_core::order::{Goal, Stage};
 use faythe_core::plan::{Action, Plan, Planner};
 use faythe_core::policy::Policy;
 use faythe_core::problem::Scope;
-use faythe_core::schedule::{Demand, Failures, Threshold, ahead};
+use faythe_core::schedule::{Demand, Failures, Threshold, Why, ahead};
 use faythe_core::want::{Asker, Refusal};
 use faythe_core::world::World;
 use faythe_core::zone::{Rule, Zone, Zones};
@@ -233,8 +235,18 @@ impl Theater {
                 self.notes.1.push((host(name)?, failures));
             }
             ["demand", name, rest @ ..] => {
-                let (at, force) = (self.now, *rest == ["force"]);
-                self.world().set_demand(&host(name)?, Demand { at, force });
+                let (at, force, why) = (self.now, *rest == ["force"], Why::Hand);
+                self.world().set_demand(&host(name)?, Demand { at, force, why });
+            }
+            ["changed", name] => {
+                let host = host(name)?;
+                self.world().set_changed(&host);
+            }
+            ["clock", "set", by] => {
+                let by = span(by)?;
+                self.now = ahead(self.now, by);
+                let now = self.now;
+                self.world().clock_set(by, now);
             }
             ["budget", name, "empty", "until", until] => {
                 let mut ledger = Ledger::new(Limits {
@@ -358,6 +370,7 @@ impl Theater {
                 Box::new(Demand {
                     at: time.unwrap_or(Timestamp::MIN),
                     force: false,
+                    why: Why::Hand,
                 })
             }),
             made_by: option(how, "by").map(|ca| CaKey::of(&directory(ca))),

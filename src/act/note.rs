@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use faythe_core::Timestamp;
 use faythe_core::ari::CertificateId;
+use faythe_core::name::Hostname;
 use faythe_core::order::{CaView, ChallengeValue, Note};
 use faythe_core::schedule::{self, Failures, GivenUp};
 
 use super::fault::Fault;
 use super::steps::new_key;
-use super::{Outcome, Work};
+use super::{Outcome, Outside, Work};
 use crate::sealed::Sealed;
 use crate::store::{Saved, Slot, StoreError};
 
@@ -59,7 +60,13 @@ impl Work<'_> {
             order: Some((note.clone(), key.clone())),
             failures: self.order.failures.clone(),
             given_up: self.order.given_up.clone(),
+            setup: self.setup(),
         }
+    }
+
+    /// The hash of the configuration for the order's zone.
+    pub(super) fn setup(&self) -> Option<u64> {
+        self.outside.setups.get(&self.order.zone).copied()
     }
 
     fn new_note(&self) -> Option<Note> {
@@ -161,13 +168,38 @@ impl Work<'_> {
 
     /// Saves what came of the orders so far, in place of the note of one.
     pub(super) async fn save_history(&self, given_up: Option<GivenUp>) -> Result<(), Fault> {
-        let saved = Saved {
+        let saved = self.history(self.order.failures.clone(), given_up);
+        Ok(self.outside.store.act()?.save(&saved).await?)
+    }
+
+    /// The same where this has failed.
+    pub(super) async fn save_failure(&self, failures: Failures) -> Result<(), Fault> {
+        let saved = self.history(Some(failures), None);
+        let store = self.outside.store.act()?;
+        let Err(error) = store.save(&saved).await else {
+            return Ok(());
+        };
+        // Where a note of earlier failures has been put in the place of ours, the latest counts, or it would be lost.
+        let is_conflict = matches!(error, StoreError::Conflict { .. });
+        let there = if is_conflict {
+            store.note(&saved.host).await?
+        } else {
+            None
+        };
+        if there.is_none_or(|there| there.order.is_some()) {
+            return Err(error.into());
+        }
+        Ok(store.save(&saved).await?)
+    }
+
+    fn history(&self, failures: Option<Failures>, given_up: Option<GivenUp>) -> Saved {
+        Saved {
             host: self.order.host.clone(),
             order: None,
-            failures: self.order.failures.clone(),
+            failures,
             given_up,
-        };
-        Ok(self.outside.store.act()?.save(&saved).await?)
+            setup: self.setup(),
+        }
     }
 
     /// Brings an order of no use to its end: the next one keeps a distance that grows with each in a row.
@@ -221,6 +253,31 @@ impl Work<'_> {
                 fault.text.clone(),
             )
         }
+    }
+
+    /// The CAs that do not issue for the name, once this has failed too; those that said so before the last pause may have
+    /// changed their minds.
+    fn refused_by(&self, fault: &Fault, now: Timestamp) -> Vec<String> {
+        if !fault.is_refusal() {
+            return Vec::new();
+        }
+        let grace = self.outside.policy.issue_grace;
+        let before = self.order.failures.as_ref();
+        let before = before.filter(|before| before.next_attempt(grace, self.order.demand) > now);
+        let mut refused_by = before.map_or_else(Vec::new, |before| before.refused_by.clone());
+        refused_by.push(self.directory().to_owned());
+        refused_by
+    }
+}
+
+impl Outside {
+    /// Whether the configuration was another one when a note of `host` was written that has this hash of it: what failed
+    /// may be mended (P22).
+    #[must_use]
+    pub fn is_changed(&self, host: &Hostname, before: Option<u64>) -> bool {
+        let zone = self.policy.zones.of(host.base());
+        let now = zone.and_then(|zone| self.setups.get(&zone.apex));
+        before.is_some_and(|before| now.is_some_and(|now| *now != before))
     }
 }
 

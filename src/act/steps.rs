@@ -19,7 +19,7 @@ use super::{Issued, Outcome, Progress, Then, Work};
 use crate::ca::{CaError, CaOrder};
 use crate::dns::Foreign;
 use crate::sealed::Sealed;
-use crate::store::{Saved, Slot, Stamp, StoreError};
+use crate::store::{Slot, Stamp, StoreError};
 use crate::x509::{self, KeyType, Unfit};
 
 /// How long the CA may take for one state of an order before the order rests.
@@ -426,26 +426,7 @@ impl Work<'_> {
         let Some(failures) = self.order.doom.clone() else {
             return Ok(Then::End(Outcome::Settled));
         };
-        let saved = Saved {
-            host: self.order.host.clone(),
-            order: None,
-            failures: Some(failures.clone()),
-            given_up: None,
-        };
-        let store = self.outside.store.act()?;
-        if let Err(error) = store.save(&saved).await {
-            // Where a note of earlier failures has been put in the place of ours, the latest counts, or it would be lost.
-            let is_conflict = matches!(error, StoreError::Conflict { .. });
-            let there = if is_conflict {
-                store.note(&saved.host).await?
-            } else {
-                None
-            };
-            if there.is_none_or(|there| there.order.is_some()) {
-                return Err(error.into());
-            }
-            store.save(&saved).await?;
-        }
+        self.save_failure(failures.clone()).await?;
         Ok(Then::End(Outcome::Failed(failures)))
     }
 

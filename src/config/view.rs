@@ -1,6 +1,9 @@
 //! The configuration as decisions need it: zones and CAs in the words of the core.
 
+use std::collections::BTreeMap;
+
 use faythe_core::cas::{Authority, Cas};
+use faythe_core::hash;
 use faythe_core::name::DnsName;
 use faythe_core::zone::{Role, Suffix, Zone, Zones};
 
@@ -41,6 +44,35 @@ impl Config {
             Some(names) => cas.with_zone(zone.apex.clone(), names),
             None => cas,
         })
+    }
+
+    /// What of the configuration may decide whether a certificate of a zone comes about: the CAs and what they are asked
+    /// for, the kind of key, the servers that are updated and looked at. A hash for each zone, which tells that something
+    /// was changed and not what; of files it has the path, and no secret.
+    #[must_use]
+    pub fn setups(&self) -> BTreeMap<DnsName, u64> {
+        let cas = self.cas();
+        let setup = |zone: &ZoneConfig| {
+            let mut texts = vec![
+                format!("{:?}", self.key_type),
+                format!("{:?} {:?} {:?}", zone.servers, zone.primary, zone.rule),
+                format!("{:?} {:?}", zone.challenges, zone.profile),
+            ];
+            let serve = cas.of_zone(Some(&zone.apex)).iter();
+            for ca in serve.filter_map(|ca| self.cas.get(ca.place())) {
+                let account = (
+                    &ca.email,
+                    ca.account_key_type,
+                    ca.binding.as_ref().map(|of| &of.kid),
+                );
+                texts.push(ca.url.to_string());
+                texts.push(format!("{:?} {:?} {account:?}", ca.profile, ca.profile_fallback));
+            }
+            let texts: Vec<_> = texts.iter().map(String::as_str).collect();
+            hash::stable(&texts)
+        };
+        let setups = self.zones.iter().map(|zone| (zone.apex.clone(), setup(zone)));
+        setups.collect()
     }
 
     /// Zones that take challenges for others and are not listed themselves: a suffix in no zone counts as one, updated by

@@ -92,11 +92,13 @@ impl Loop {
         let mut orders = Vec::new();
         let mut failures = Vec::new();
         let mut useless = Vec::new();
+        let mut changed = Vec::new();
         for Saved {
             host,
             order,
             failures: failed,
             given_up,
+            setup,
         } in notes
         {
             let Some(zone) = self.outside.policy.zones.of(host.base()) else {
@@ -108,6 +110,9 @@ impl Loop {
             };
             failures.extend(failed.map(|failed| (host.clone(), failed.by(now, ahead))));
             useless.extend(given_up.map(|given_up| (host.clone(), given_up.by(now, ahead))));
+            if self.outside.is_changed(&host, setup) {
+                changed.push(host.clone());
+            }
             let Some((note, key)) = order else { continue };
             if let Some(value) = note.values.first() {
                 self.outside.board.place(&host, &value.record);
@@ -138,6 +143,9 @@ impl Loop {
         }
         for (host, given_up) in useless {
             self.world.set_given_up(&host, Some(given_up));
+        }
+        for host in changed {
+            self.world.set_changed(&host);
         }
     }
 }

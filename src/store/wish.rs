@@ -6,7 +6,7 @@
 
 use faythe_core::Timestamp;
 use faythe_core::cert::CertFacts;
-use faythe_core::schedule::Demand;
+use faythe_core::schedule::{Demand, Why};
 
 const FORCE: &str = "force";
 
@@ -34,12 +34,16 @@ impl Wish {
         let at = at.unwrap_or(Timestamp::MIN);
         Some(Self {
             serial,
-            demand: Demand { at, force },
+            demand: Demand {
+                at,
+                force,
+                why: Why::Hand,
+            },
         })
     }
 
     pub(super) fn write(&self) -> String {
-        let Demand { at, force } = self.demand;
+        let Demand { at, force, .. } = self.demand;
         let force = force.then(|| FORCE.to_owned());
         let words = self
             .serial
@@ -73,7 +77,8 @@ mod tests {
         let at = time("2026-11-27T10:00:00.123Z");
         for serial in [None, Some("0a1b".to_owned())] {
             for force in [false, true] {
-                let demand = Demand { at, force };
+                let why = Why::Hand;
+                let demand = Demand { at, force, why };
                 let serial = serial.clone();
                 let wish = Wish { serial, demand };
                 assert_eq!(Wish::read(&wish.write()), Some(wish));

@@ -42,6 +42,7 @@ fn saved(host: &str, key: &str) -> Saved {
         order: Some((note, Sealed::from(key.to_owned()))),
         failures: None,
         given_up: None,
+        setup: Some(7),
     }
 }
 

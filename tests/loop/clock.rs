@@ -64,6 +64,35 @@ async fn s13_what_failed_by_a_clock_that_was_ahead_keeps_the_grace_and_no_more()
 }
 
 #[tokio::test(start_paused = true)]
+async fn s13_a_clock_that_jumps_ahead_ends_no_grace_over_a_restart_too() {
+    for restarted in [false, true] {
+        let rig = Rig::new(&["a.example.com"]);
+        // The API server's clock goes on as it was.
+        rig.witness.tell(rig.clock()());
+        rig.place.state().faults.fail_validation = true;
+        let mut process = rig.process();
+        let failed = |state: &crate::place::State| state.notes.values().any(|note| note.failures.is_some());
+        rig.reach(&mut process, failed).await;
+        rig.place.state().faults.fail_validation = false;
+        if restarted {
+            drop(process);
+            rig.set_clock(YEAR);
+            process = rig.process();
+        } else {
+            rig.pass(&mut process, MINUTE).await;
+            rig.set_clock(YEAR);
+        }
+        rig.pass(&mut process, GRACE / 2).await;
+        rig.set_clock(-YEAR);
+        rig.pass(&mut process, GRACE / 2 - 2 * MINUTE).await;
+        assert_eq!(rig.place.state().orders.len(), 1, "restarted: {restarted}");
+        let began = Instant::now();
+        rig.settled(&mut process).await;
+        assert!(began.elapsed() < 3 * MINUTE, "{:?}", began.elapsed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn p20_a_certificate_that_was_stored_by_a_clock_that_was_ahead_is_renewed_when_it_is_due() {
     let rig = Rig::new(&["a.example.com"]);
     let now = rig.clock()();

@@ -7,10 +7,10 @@ use faythe::store::secrets::SeenSecret;
 use faythe_core::name::Hostname;
 use faythe_core::order::OrderStatus;
 use faythe_core::problem::{Problem, ProblemKind};
-use faythe_core::schedule::{Demand, after};
+use faythe_core::schedule::{Demand, Why, after};
 use tokio::time::Instant;
 
-use crate::rig::{AT_ONCE, Rig};
+use crate::rig::{AT_ONCE, GRACE, Rig};
 
 fn record(host: &str) -> faythe_core::name::RecordName {
     host.parse::<Hostname>().unwrap().challenge_record()
@@ -224,6 +224,7 @@ async fn p22_who_met_what_is_held_until_somebody_acts_goes_on_as_soon_as_somebod
     let asked = Demand {
         at: (rig.clock())(),
         force: false,
+        why: Why::Hand,
     };
     let held = {
         let state = &mut *rig.place.state();
@@ -325,6 +326,36 @@ async fn s13_what_the_ca_has_seen_fail_keeps_the_grace_over_a_restart() {
     let mut process = rig.process();
     rig.settled_after_grace(&mut process).await;
     assert_eq!(rig.place.state().orders.len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p22_a_start_with_another_configuration_ends_the_wait_of_what_cannot_succeed_but_for_the_grace() {
+    for (waited, changed, expected) in [
+        (2 * GRACE, true, Duration::ZERO),
+        (GRACE / 2, true, GRACE / 2),
+        (2 * GRACE, false, GRACE),
+    ] {
+        let mut rig = Rig::new(&["a.example.com"]);
+        rig.place.state().faults.refuse_orders = Some(Problem {
+            status: Some(400),
+            kind: ProblemKind::RejectedIdentifier,
+            detail: "not this one".into(),
+            retry_after: None,
+        });
+        let mut process = rig.process();
+        rig.pass(&mut process, waited).await;
+        assert_eq!(rig.place.state().calls("open"), 1);
+        drop(process);
+        rig.place.state().faults.refuse_orders = None;
+        rig.setup += u64::from(changed);
+        let began = Instant::now();
+        rig.settled(&mut rig.process()).await;
+        let late = began.elapsed().saturating_sub(expected);
+        assert!(
+            began.elapsed() + Duration::from_secs(1) >= expected && late <= Duration::from_secs(5),
+            "{late:?}"
+        );
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -263,6 +263,7 @@ fn failed(host: &str, rig: &Rig) -> Saved {
             refused_by: Vec::new(),
         }),
         given_up: None,
+        setup: None,
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use faythe::act::{Desk, Outside, Room};
-use faythe::clock::Now;
+use faythe::clock::{Now, Witness};
 use faythe::lease::{Office, Tenure};
 use faythe::neighbors::Board;
 use faythe::report::metrics::Metrics;
@@ -50,6 +50,10 @@ pub(crate) fn cas() -> Cas {
 pub(crate) struct Rig {
     pub(crate) place: Place,
     pub(crate) limits: Limits,
+    /// The configuration, as a hash.
+    pub(crate) setup: u64,
+    /// What the API server says of the time.
+    pub(crate) witness: Arc<Witness>,
     hosts: Vec<String>,
     began: Instant,
     /// Seconds by which the clock has been set.
@@ -69,6 +73,8 @@ impl Rig {
         Self {
             place: Place::new(),
             limits: Limits::default(),
+            setup: 0,
+            witness: Arc::default(),
             hosts: hosts.iter().map(|&host| host.to_owned()).collect(),
             began: Instant::now(),
             set: Arc::default(),
@@ -153,7 +159,7 @@ impl Rig {
             store: tenure.fence(Arc::new(place)),
             tenure,
             now,
-            witness: Arc::default(),
+            witness: Arc::clone(&self.witness),
             policy: Policy {
                 zones: Zones::new(vec![zone]),
                 threshold: Threshold::Default,
@@ -163,6 +169,7 @@ impl Rig {
                 renewals_per_minute: None,
             },
             profiles: std::collections::BTreeMap::new(),
+            setups: [("example.com".parse().unwrap(), self.setup)].into(),
             key_type: KeyType::EcdsaP256,
             board: Board::default(),
             health: Mutex::default(),

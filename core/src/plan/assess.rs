@@ -227,13 +227,14 @@ fn assess_wanted(host: &Hostname, want: &Want, world: &World, policy: &Policy, n
         let demand = world.demand(host);
         let next = failures.next_attempt(policy.issue_grace, demand);
         if next > now {
-            let demanded = demand.is_some_and(|demand| demand.at > failures.last);
+            let sooner = demand.filter(|demand| demand.at > failures.last);
+            let sooner = sooner.map(|demand| demand.why);
             let failures = failures.clone();
             return wait(
                 Reason::Failed {
                     failures,
                     next,
-                    demanded,
+                    sooner,
                 },
                 next,
             );

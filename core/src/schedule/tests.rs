@@ -132,7 +132,8 @@ fn p22_a_demand_passes_our_own_waits_once() {
         refused_by: Vec::new(),
     };
     let grace = Duration::from_secs(8 * 3600);
-    let next = |failures: &Failures, at, force| failures.next_attempt(grace, Some(Demand { at, force }));
+    let why = Why::Hand;
+    let next = |failures: &Failures, at, force| failures.next_attempt(grace, Some(Demand { at, force, why }));
     for failures in [failures(1, true), failures(9, false)] {
         // At once, when `issue_grace` is over; else then.
         assert_eq!(next(&failures, hour(9), false), hour(9));
@@ -158,6 +159,7 @@ fn p22_a_demand_passes_our_own_waits_once() {
         Some(Demand {
             at: ahead(START, SignedDuration::from_millis(1)),
             force: true,
+            why,
         }),
     );
     assert_eq!(START.duration_until(at_once).as_secs(), 1);

@@ -59,7 +59,7 @@ fn golden() -> Vec<(Reason, &'static str, &'static str)> {
             Reason::Failed {
                 failures: failures(1, false),
                 next,
-                demanded: false,
+                sooner: None,
             },
             "failed/dns",
             "the CA has seen the attempt fail: the CA says dns: NXDOMAIN looking up TXT; tried again at \
@@ -69,7 +69,7 @@ fn golden() -> Vec<(Reason, &'static str, &'static str)> {
             Reason::Failed {
                 failures: failures(3, true),
                 next,
-                demanded: false,
+                sooner: None,
             },
             "failed/dns",
             "the CA has seen 3 attempts in a row fail: the CA says dns: NXDOMAIN looking up TXT; it will not \
@@ -80,11 +80,21 @@ fn golden() -> Vec<(Reason, &'static str, &'static str)> {
             Reason::Failed {
                 failures: failures(1, true),
                 next,
-                demanded: true,
+                sooner: Some(Why::Hand),
             },
             "failed/dns",
             "the CA has seen the attempt fail: the CA says dns: NXDOMAIN looking up TXT; it will not succeed until \
              something is changed; it has been asked for by hand; tried again at 2026-01-01T08:00:00Z",
+        ),
+        (
+            Reason::Failed {
+                failures: failures(1, true),
+                next,
+                sooner: Some(Why::Configuration),
+            },
+            "failed/dns",
+            "the CA has seen the attempt fail: the CA says dns: NXDOMAIN looking up TXT; it will not succeed until \
+             something is changed; the configuration is another one now; tried again at 2026-01-01T08:00:00Z",
         ),
         (
             Reason::Held {
@@ -238,7 +248,7 @@ fn the_same_trouble_is_announced_once() {
             ..failures(count, false)
         },
         next: last,
-        demanded: false,
+        sooner: None,
     };
     let first = time("2026-01-01T00:00:00Z");
     let second = time("2026-01-01T08:00:00Z");

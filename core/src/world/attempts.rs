@@ -1,13 +1,13 @@
-//! The part of the world that concerns attempts: what the CA has seen fail, what was of no use, and what is asked
-//! for by hand (P22, P23).
+//! The part of the world that concerns attempts: what the CA has seen fail, what was of no use, and why something is
+//! tried again before the usual time (P22, P23).
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::World;
 use crate::name::Hostname;
-use crate::schedule::{Demand, Failures, GivenUp};
+use crate::schedule::{Demand, Failures, GivenUp, Why, ahead};
 
 impl World {
     /// What the CA has seen fail for `host`; `None` after a success.
@@ -65,7 +65,23 @@ impl World {
         }
     }
 
-    /// The last time that somebody has asked for another certificate by hand, and has not got it.
+    /// What is known of earlier attempts for `host` came of another configuration than the one there is now, which may have
+    /// mended it: all that is wider than `issue_grace` is passed, once, as if somebody had asked by hand.
+    pub fn set_changed(&mut self, host: &Hostname) {
+        let failed = self.failures(host).map(|failures| failures.last);
+        let last = failed.max(self.given_up(host).map(|given_up| given_up.last));
+        if let Some(last) = last {
+            // It arose while no process ran; nothing that this one has met is passed.
+            let demand = Demand {
+                at: ahead(last, SignedDuration::from_millis(1)),
+                force: false,
+                why: Why::Configuration,
+            };
+            self.set_demand(host, demand);
+        }
+    }
+
+    /// The last reason to try for a certificate of `host` before the usual time, as long as there has been none.
     #[must_use]
     pub fn demand(&self, host: &Hostname) -> Option<Demand> {
         let held = self

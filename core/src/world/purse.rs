@@ -79,7 +79,7 @@ impl World {
     }
 
     /// Our clock, which says `now`, has been set by so much since it was read last: what is counted, what a CA has told us
-    /// to leave alone, and orders that rest go along with it.
+    /// to leave alone, what has failed, and orders that rest go along with it. So no jump ends `issue_grace` (S13).
     pub fn clock_set(&mut self, by: SignedDuration, now: Timestamp) {
         for desk in self.desks.iter_mut() {
             desk.clock_set(by, now);
@@ -89,6 +89,17 @@ impl World {
                 rest.until = ahead(rest.until, by);
                 self.dirty.insert(host.clone());
             }
+        }
+        for (host, failures) in &mut self.failures {
+            *failures = failures.clone().moved(by);
+            self.dirty.insert(host.clone());
+        }
+        for (host, given_up) in &mut self.given_up {
+            *given_up = given_up.clone().moved(by);
+            self.dirty.insert(host.clone());
+        }
+        for demand in self.demands.values_mut() {
+            demand.at = ahead(demand.at, by);
         }
         self.passed = ahead(self.passed, by);
         self.holds_changed = true;

@@ -14,7 +14,7 @@ use faythe_core::order::{Goal, Stage};
 use faythe_core::plan::{Action, Plan, Planner};
 use faythe_core::policy::Policy;
 use faythe_core::problem::Scope;
-use faythe_core::schedule::{Demand, ahead};
+use faythe_core::schedule::{Demand, Why, ahead};
 use faythe_core::verdict::{Gate, State};
 use faythe_core::world::{Answer, Question, World};
 use jiff::SignedDuration;
@@ -137,8 +137,8 @@ impl Course {
                 self.world.exclude(&hosts()[host], self.ca(ca), hold);
             }
             Event::Demand(host, force) => {
-                let at = self.now;
-                self.world.set_demand(&hosts()[host], Demand { at, force });
+                let (at, why) = (self.now, Why::Hand);
+                self.world.set_demand(&hosts()[host], Demand { at, force, why });
             }
             Event::Pass(secs) => self.now = ahead(self.now, SignedDuration::from_secs(secs)),
         }
@@ -474,6 +474,7 @@ fn p20_what_was_asked_for_in_anothers_place_is_not_ordered_over_and_over() {
     let demand = Demand {
         at: start(),
         force: false,
+        why: Why::Hand,
     };
     let mut asked = due(9, 20);
     asked.renew = Some(Box::new(demand));
@@ -493,6 +494,7 @@ fn p20_what_was_asked_for_in_anothers_place_is_not_ordered_over_and_over() {
     stored.renew = Some(Box::new(Demand {
         at: course.now,
         force: false,
+        why: Why::Hand,
     }));
     stored.version = "2".into();
     course.apply(Event::Hold(9, stored));
@@ -622,6 +624,7 @@ fn p24_who_may_not_go_to_another_ca_keeps_nobody_from_it() {
             held.renew = Some(Box::new(Demand {
                 at: Timestamp::MIN,
                 force: false,
+                why: Why::Hand,
             }));
             held.made_by = Some(CaKey::of("https://gone.test/directory"));
             course.world.hold(Some(host), held);

@@ -11,7 +11,7 @@ use faythe_core::cert::{CertFacts, Held, Origin, Unreadable};
 use faythe_core::name::Hostname;
 use faythe_core::policy::Policy;
 use faythe_core::problem::Scope;
-use faythe_core::schedule::{Demand, Failures, Threshold, ahead};
+use faythe_core::schedule::{Demand, Failures, Threshold, Why, ahead};
 use faythe_core::want::Asker;
 use faythe_core::zone::{Rule, Zone, Zones};
 use jiff::SignedDuration;
@@ -182,7 +182,13 @@ pub(crate) fn held(host: usize) -> impl Strategy<Value = Held> {
                     Ok(facts)
                 },
                 issued_at: issued.map(day),
-                renew: demand.map(|(at, force)| Box::new(Demand { at: day(at), force })),
+                renew: demand.map(|(at, force)| {
+                    Box::new(Demand {
+                        at: day(at),
+                        force,
+                        why: Why::Hand,
+                    })
+                }),
                 made_by: match version % 4 {
                     0 => None,
                     1 => Some(CaKey::of("https://gone.test/directory")),

@@ -305,3 +305,24 @@ fn a_zone_without_a_key_says_so() {
     // In a flat file this is the name of a file, as it was.
     assert_eq!(accepted("auth_dns_key", r#""none""#).zones[0].key, file("none"));
 }
+
+#[test]
+fn p22_what_may_decide_whether_a_certificate_comes_about_has_a_hash_for_each_zone() {
+    let setups = |more: &str, entries: &str| {
+        let zones = format!(r#""example.org": {{{NEEDED}}}, "example.com": {{{NEEDED}{entries}}}"#);
+        let text = format!(
+            r#"{{{more} "secret_namespace": "faythe", "secret_hostlabel": "host",
+            "lets_encrypt_url": "https://acme.example/directory", "lets_encrypt_email": "a@example.com",
+            "zones": {{{zones}}}}}"#
+        );
+        let (config, _) = read_text(&text).unwrap_or_else(|problems| panic!("{text}: {problems}"));
+        let setups = config.setups();
+        ["example.com", "example.org"].map(|zone| setups[&zone.parse().unwrap()])
+    };
+    let before = setups("", "");
+    assert_eq!(setups(r#""monitor_interval": 7, "issue_grace": 60,"#, ""), before);
+    let [com, org] = setups("", r#", "profile": "shortlived""#);
+    assert!(com != before[0] && org == before[1], "the zone's own");
+    let [com, org] = setups(r#""key_type": "rsa-2048","#, "");
+    assert!(com != before[0] && org != before[1], "what is for all");
+}

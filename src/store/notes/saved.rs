@@ -51,6 +51,9 @@ struct Written {
     failures: Option<WrittenFailures>,
     #[serde(skip_serializing_if = "Option::is_none")]
     given_up: Option<WrittenGivenUp>,
+    /// A hash of the configuration, in hexadecimal digits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    setup: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -123,6 +126,7 @@ impl Content {
             order: saved.order.as_ref().map(|(note, _)| WrittenOrder::from(note)),
             failures: saved.failures.as_ref().map(WrittenFailures::from),
             given_up: saved.given_up.as_ref().map(WrittenGivenUp::from),
+            setup: saved.setup.map(|setup| format!("{setup:016x}")),
         };
         let json = serde_json::to_string(&written).map_err(|error| error.to_string())?;
         Ok(Self {
@@ -170,11 +174,15 @@ impl Content {
         };
         let failures = written.failures.map(WrittenFailures::read).transpose()?;
         let given_up = written.given_up.map(WrittenGivenUp::read).transpose()?;
+        // One that another hand has changed is none that we know.
+        let setup = written.setup.as_deref();
+        let setup = setup.and_then(|setup| u64::from_str_radix(setup, 16).ok());
         Ok(Saved {
             host,
             order,
             failures,
             given_up,
+            setup,
         })
     }
 

@@ -32,6 +32,7 @@ fn saved() -> Saved {
         order: Some((note, Sealed::from("PEM".to_owned()))),
         failures: Some(failures),
         given_up: None,
+        setup: None,
     }
 }
 
