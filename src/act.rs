@@ -126,6 +126,8 @@ pub struct Order {
     /// Held while the CA has made it and no note tells of it.
     unnoted: Option<room::Place>,
     published: Published,
+    /// When its values were last put into the DNS by this process.
+    put: Option<Instant>,
     /// Where its values go, or why they can go nowhere, as found before the order was made.
     way: Option<Result<Route, Fault>>,
     /// The CAA records that count for it, as found before the order was made.
@@ -184,6 +186,7 @@ impl Order {
             session: None,
             unnoted: None,
             published: Published::No,
+            put: None,
             way: None,
             caa: None,
             route: None,

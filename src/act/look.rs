@@ -23,6 +23,9 @@ use crate::dns::{Answer, LookError};
 
 /// How long servers may take to show a value before the order rests and makes room.
 const PATIENCE: Duration = Duration::from_secs(8);
+/// A value that nobody has seen is published again after this, in case it has been removed before: as often as an update that
+/// is refused. One that stands already changes nothing in the zone.
+const AGAIN: Duration = Duration::from_secs(60);
 
 impl Work<'_> {
     /// Finds out where the order's value goes, by asking our own servers (P06, P07).
@@ -142,8 +145,10 @@ impl Work<'_> {
         }
     }
 
-    /// Puts the values back where they stood, if the update server has shown them and does not any more: somebody has taken
-    /// them away, and no look would find them before the order expires.
+    /// Puts the values back where they stood, if the server that took them has shown them and does not any more, or has not
+    /// for long: somebody has taken them away, and no look would find them before the order expires.
+    ///
+    /// Where there are several such servers, it is enough that one shows them: the others are yet to get them.
     async fn restore(
         &mut self,
         zone: &DnsName,
@@ -151,17 +156,45 @@ impl Work<'_> {
         values: &[&str],
         servers: &[Check],
     ) -> Result<(), Fault> {
-        let stood = |check: &&Check| check.role == Role::Update && self.order.sight.shows(check);
-        let Some(check) = servers.iter().find(stood) else {
-            return Ok(());
+        let takes = |role| move |check: &&Check| check.role == role;
+        let role = match servers.iter().find(takes(Role::Update)) {
+            Some(_) => Role::Update,
+            None => Role::Authoritative,
         };
-        let found = glance(self.outside.dns.read().look(zone, check, record).await, values);
-        if let Glance::Hidden { .. } = &found {
-            tracing::warn!(host = %self.order.host, %record, "somebody has removed the challenge; it is published again");
-            self.take_glance(check, found);
-            self.put().await?;
+        let took = || servers.iter().filter(takes(role));
+        let stood = took().any(|check| self.order.sight.shows(check));
+        if !stood && self.order.put.is_none_or(|put| put.elapsed() < AGAIN) {
+            return Ok(());
         }
-        Ok(())
+        // Whoever does not answer is not waited for here.
+        let asked = took().filter(|check| {
+            let hides = || matches!(self.order.sight.glance(check), Some(Glance::Hidden { .. }));
+            if stood {
+                self.order.sight.shows(check)
+            } else {
+                hides()
+            }
+        });
+        let mut without = Vec::new();
+        for check in asked {
+            match glance(self.outside.dns.read().look(zone, check, record).await, values) {
+                Glance::Shown => return Ok(()),
+                found @ Glance::Hidden { .. } => without.push((check, found)),
+                Glance::Failed { .. } => {}
+            }
+        }
+        if without.is_empty() {
+            return Ok(());
+        }
+        if stood {
+            tracing::warn!(host = %self.order.host, %record, "somebody has removed the challenge; it is published again");
+        } else {
+            tracing::debug!(host = %self.order.host, %record, "nobody shows the challenge; it is published again");
+        }
+        for (check, found) in without {
+            self.take_glance(check, found);
+        }
+        self.put().await
     }
 
     /// The rule for values in `zone`, and the servers that it asks.

@@ -175,6 +175,7 @@ impl Work<'_> {
                 .await?;
         }
         self.order.published = Published::Hidden;
+        self.order.put = Some(Instant::now());
         Ok(())
     }
 

@@ -51,6 +51,27 @@ async fn s10_a_value_that_somebody_removes_while_it_is_waited_for_is_published_a
 }
 
 #[tokio::test(start_paused = true)]
+async fn s10_a_value_that_somebody_removes_before_anybody_has_seen_it_is_published_again_within_a_minute() {
+    let rig = Rig::new(&["a.example.com"]);
+    rig.place.state().faults.hide = true;
+    let mut process = rig.process();
+    rig.pass(&mut process, Duration::from_millis(100)).await;
+    rig.place.state().txt.clear();
+    rig.place.state().faults.hide = false;
+    rig.pass(&mut process, Duration::from_secs(55)).await;
+    let published = || rig.place.state().calls("publish");
+    assert_eq!(published(), 1, "it may be on its way");
+    let began = Instant::now();
+    rig.settled(&mut process).await;
+    assert!(
+        began.elapsed() <= Duration::from_secs(10),
+        "{:?}",
+        began.elapsed()
+    );
+    assert_eq!((published(), rig.place.state().orders.len()), (2, 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn s06_many_that_are_stuck_hold_up_nobody() {
     let stuck: Vec<String> = (0..10 * AT_ONCE)
         .map(|number| format!("s{number}.example.com"))
