@@ -6,7 +6,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test check tools bench sim soak recall fuzz image program fmt lint
+.PHONY: help demo test check tools bench sim soak fuzz image program fmt lint
 # The targets share cargo's directory and the machine's few cores, so they run one after another.
 .NOTPARALLEL:
 
@@ -50,9 +50,6 @@ sim: ## simulates whole fleets: a year with every limit of the CA, crashes, two 
 soak: ## the laws of names, budgets, plans and whole lives on SEEDS=200 that nobody has seen; a failing one is printed
 	PROPTEST_RNG_SEED=$$(date +%s) FAYTHE_TIMES=20 cargo test --profile harness --locked -p faythe-core --test properties
 	FAYTHE_SEEDS=$(or $(SEEDS),200) cargo test --profile harness --locked -p faythe-core --test sim fresh_seeds
-
-recall: tools ## has a real CA recall HOSTS=1000 certificates, and sees all replaced; `make test` does so with fewer
-	FAYTHE_RECALLED=$(or $(HOSTS),1000) cargo test --locked -p faythe --test live p21_recalled | tee /dev/stderr | grep ' 1 passed'
 
 fuzz: ## throws bytes at every parser, SECS=30 at each; wants a nightly Rust and cargo-fuzz, see fuzz/README.md
 	cargo +nightly fuzz build

@@ -161,18 +161,12 @@ async fn asked_about(proxy: &Proxy, faythe: &Faythe, certificates: usize) {
 
 /// How many orders are worked on at once.
 const AT_ONCE: usize = 32;
-
-/// How many certificates are recalled: a hundred, or as `make recall` says.
-fn recalled() -> usize {
-    match std::env::var("FAYTHE_RECALLED") {
-        Ok(count) => count.parse().unwrap(),
-        Err(_) => 96,
-    }
-}
+/// How many certificates are recalled.
+const RECALLED: usize = 1_000;
 
 #[tokio::test]
 async fn p21_recalled_certificates_are_replaced_the_longest_overdue_first() {
-    let count = recalled();
+    let count = RECALLED;
     let old = count / 3;
     let setup = Setup {
         pebble: pebble::Setup::default().with_proven_names(),
