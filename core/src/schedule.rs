@@ -177,12 +177,10 @@ impl Failures {
     #[must_use]
     pub fn by(self, now: Timestamp, clock_ahead: SignedDuration) -> Self {
         let last = told_by(self.last, self.clock_ahead, now, clock_ahead);
-        let moved = self.last.duration_until(last);
+        let by = self.last.duration_until(last);
         Self {
-            not_before: self.not_before.map(|bound| ahead(bound, moved)),
-            last,
             clock_ahead,
-            ..self
+            ..self.moved(by)
         }
     }
 
@@ -252,12 +250,10 @@ impl GivenUp {
     #[must_use]
     pub fn by(self, now: Timestamp, clock_ahead: SignedDuration) -> Self {
         let last = told_by(self.last, self.clock_ahead, now, clock_ahead);
-        let moved = self.last.duration_until(last);
+        let by = self.last.duration_until(last);
         Self {
-            not_before: self.not_before.map(|bound| ahead(bound, moved)),
-            last,
             clock_ahead,
-            ..self
+            ..self.moved(by)
         }
     }
 }
