@@ -76,7 +76,9 @@ impl Pebble {
 
     fn wait(&mut self) {
         let deadline = Instant::now() + Duration::from_secs(30);
-        while std::net::TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+        let listens = |port| std::net::TcpStream::connect(("127.0.0.1", port)).is_ok();
+        // The management interface comes up beside the other.
+        while !(listens(self.port) && listens(self.management)) {
             let ended = self.child.try_wait().unwrap();
             let log = || std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default();
             assert!(ended.is_none(), "Pebble ended: {}", log());
