@@ -121,6 +121,12 @@ async fn p22_a_ca_that_fails_inside_is_asked_ever_more_seldom() {
     ask(&bed, &hosts).await;
     let line = said(&faythe, &["WARN", "state=\"held\"", "serverInternal"]).await;
     assert!(line.contains("the database is gone"), "{line}");
+    // Whoever waits is told why, and what the log says of the CA names the orders that tell of it.
+    let line = said(&faythe, &["WARN", "the CA seems to be in trouble"]).await;
+    assert!(
+        line.contains("the CA has failed inside for") && line.contains("the database is gone"),
+        "{line}"
+    );
     let late = async || faythe.metric("faythe_certificates_late", &[]).await;
     let line = said(&faythe, &["WARN", "code=\"late\"", &hosts[0]]).await;
     assert!(line.contains("the database is gone"), "{line}");

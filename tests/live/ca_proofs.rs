@@ -180,7 +180,7 @@ const PROBLEMS: [(&str, &[&str]); 32] = [
 ];
 
 /// The same of what may become of an order.
-const ORDERS: [(&str, &[&str]); 12] = [
+const ORDERS: [(&str, &[&str]); 13] = [
     (
         "no answer, a connection that is cut, or nothing whole within 30 s",
         &[
@@ -189,6 +189,10 @@ const ORDERS: [(&str, &[&str]); 12] = [
             "p23_slow_and_cut_connections_cost_no_order",
             "a_silent_ca_costs_one_time_out",
         ],
+    ),
+    (
+        "orders that fail inside the CA one after the other, and none that goes on meanwhile",
+        &["p22_a_ca_that_fails_inside_is_asked_ever_more_seldom"],
     ),
     (
         "an answer that is no ACME: not JSON, not what was asked for, longer than 1 MiB, without a nonce",
