@@ -77,7 +77,8 @@ impl World {
     /// renewals too.
     ///
     /// The CA judges a window by its own clock, so it has to have begun by that one and not to be over. A clock that is ahead
-    /// may show what has not begun at the CA while that has told none: it has to have begun by the API server's too. And whoever cannot name the certificate of the window orders a renewal like others.
+    /// may show what has not begun at the CA while that has told none: it has to have begun by the API server's too. And
+    /// whoever cannot name the certificate of the window orders a renewal like others.
     #[must_use]
     pub fn exemption(&self, host: &Hostname, ca: CaId, now: Timestamp) -> Exemption {
         if self.maker(host) != Some(ca) || self.ledger(ca).limits().counts_renewals {
