@@ -359,9 +359,11 @@ pub fn set_back(until: Timestamp, before: Timestamp, now: Timestamp) -> Timestam
     until.min(ahead(now, left))
 }
 
-/// When something was that `then` tells by a clock which was so far ahead of the API server's, by one that says `now` and is
-/// ahead by `clock_ahead`: of the time that both have let pass, and the API server's, the shorter. What is yet to come by our clock
-/// was told by one that was ahead, so that the API server's alone counts; and nothing is yet to come.
+/// When something was that `then` tells by a clock which was `then_ahead` of the API server's, told by one that says `now` and
+/// is `clock_ahead` of it.
+///
+/// As much time has passed since as both clocks let pass, ours and the API server's. Where ours says that it is yet to come,
+/// ours was ahead, and the API server's alone counts.
 fn told_by(
     then: Timestamp,
     then_ahead: SignedDuration,

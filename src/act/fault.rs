@@ -22,6 +22,10 @@ use crate::store::StoreError;
 const HIDDEN_REST: Duration = Duration::from_secs(2);
 /// A server that does not answer at all is asked again within this.
 const SILENT_REST: Duration = Duration::from_secs(5);
+/// The code of an order whose time at the CA is over.
+const EXPIRED: &str = "order-expired";
+/// The code of a record that the DNS has not shown for so long that somebody has to see to it.
+const UNSEEN: &str = "dns-not-visible";
 
 /// A step that failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,9 +115,6 @@ impl Fault {
         }
     }
 
-    const EXPIRED: &str = "order-expired";
-    const UNSEEN: &str = "dns-not-visible";
-
     /// An order that the CA has given up.
     #[must_use]
     pub fn invalid(view: &CaView, now: Timestamp) -> Self {
@@ -136,7 +137,7 @@ impl Fault {
     #[must_use]
     pub fn expired() -> Self {
         Self {
-            code: Self::EXPIRED.to_owned(),
+            code: EXPIRED.to_owned(),
             text: "the order has expired at the CA".to_owned(),
             pause: Pause::Abandon,
         }
@@ -145,13 +146,13 @@ impl Fault {
     /// Whether the order's time was over.
     #[must_use]
     pub fn is_expiry(&self) -> bool {
-        self.code == Self::EXPIRED
+        self.code == EXPIRED
     }
 
     /// Whether the DNS has not shown a record for so long that somebody has to see to it.
     #[must_use]
     pub fn is_unseen(&self) -> bool {
-        self.code == Self::UNSEEN
+        self.code == UNSEEN
     }
 
     fn problem(problem: &Problem, during: Exchange) -> Self {
@@ -208,7 +209,7 @@ impl Fault {
         if sight.is_late(rule, now) {
             let report = sight.report(servers);
             return Self {
-                code: Self::UNSEEN.to_owned(),
+                code: UNSEEN.to_owned(),
                 text: format!(
                     "the challenge at {record} is still not visible where it has to be: {report}; see that these servers get \
                      the zone's changes; they go on being asked"

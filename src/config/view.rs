@@ -48,7 +48,7 @@ impl Config {
 
     /// What of the configuration may decide whether a certificate of a zone comes about: the CAs and what they are asked
     /// for, the kind of key, the servers that are updated and looked at. A hash for each zone, which tells that something
-    /// was changed and not what; of files it has the path, and no secret.
+    /// was changed and not what. Nothing of a file is in it, and no secret.
     #[must_use]
     pub fn setups(&self) -> BTreeMap<DnsName, u64> {
         let cas = self.cas();
